@@ -87,6 +87,11 @@ def test_version_is_that_of_the_installed_package(type_in: Type) -> None:
         (["infer", "/no/run", "--text", "x"], "no model at /no/run"),
         (["trai"], "error: No such command 'trai'. Did you mean 'train'? See lang-jepa --help"),
         (["search", "index", "x", "--top-k", "0"], "error: Invalid value for '--top-k'"),
+        (
+            ["search", "index", "x", "--after", "--top-k", "3"],
+            "--after wants a sentence of the context, and --top-k follows",
+        ),
+        (["serve", "run", "--timeout", "inf"], "--timeout inf is no number of seconds"),
         (["shards", "in", "out", "--vocab-size", "9"], "error: Invalid value for '--vocab-size'"),
         (["export"], "error: Missing argument"),
         (["--nope"], "error: No such option: --nope"),

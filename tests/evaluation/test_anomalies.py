@@ -184,6 +184,9 @@ def test_too_few_documents_are_refused(lines: Conversations) -> None:
     few = replace(lines, documents=lines.documents[:2], choosing=[True, False], files=[0, 0])
     with pytest.raises(LangJepaError, match="several held-out documents to choose on"):
         evaluate(Request(Expecting(knows_speakers=False), ["anomalies"], conversations=few))
+    pairs = [document[:2] for document in lines.documents]
+    with pytest.raises(LangJepaError, match="several held-out documents to choose on"):
+        evaluate(Request(Expecting(knows_speakers=False), ["anomalies"], conversations=replace(lines, documents=pairs)))
 
 
 def test_rarity_is_the_share_of_usual_units_with_as_much() -> None:

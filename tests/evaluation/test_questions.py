@@ -71,7 +71,7 @@ def test_refusals(documents: list[list[str]]) -> None:
         build_questions([*documents, ["A.", " "]], window_size=4, queries=10)
     with pytest.raises(LangJepaError):
         build_questions(documents[:1], window_size=4, queries=10)
-    with pytest.raises(LangJepaError, match="more documents"):
+    with pytest.raises(LangJepaError, match="more or longer documents"):
         build_questions(documents[:2], window_size=4, queries=10)
     with pytest.raises(LangJepaError):
         build_questions([["One."], ["Two."]], window_size=4, queries=10)

@@ -184,3 +184,16 @@ def test_too_few_conversations_are_refused() -> None:
     few = Conversations([["a", "b", "c"]] * 2, None, [True, False], [["x", "y"]], "two")
     with pytest.raises(LangJepaError, match="need at least four documents"):
         Asked.of(few, window_size=4, queries=10, seed=0)
+
+
+def test_conversations_of_a_turn_and_its_answer_have_questions_among_others() -> None:
+    """Instructions and their answers: nothing else of the same conversation could be an answer."""
+    texts = [[f"question {n}", f"answer {n}"] for n in range(12)]
+    chats = Conversations(texts, [[1, 2]] * 12, [n % 4 == 0 for n in range(12)], texts, "pairs")
+    asked = Asked.of(chats, window_size=4, queries=100, seed=0)
+    assert set(asked.questions.candidates) == {"other", "speaker"}
+    assert asked.questions.positions.tolist() == [1] * 12
+    replies = asked.replies(seed=0)
+    assert replies is not None
+    rows = evaluate(Request(Oracle(chats, knows_speakers=True), ["turns"], conversations=chats, window_size=4)).rows
+    assert {row.value for row in rows if row.name == "model" and row.metric == "recall@1"} == {1.0}

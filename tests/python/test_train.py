@@ -214,6 +214,7 @@ def test_files_of_another_kind_are_refused(place: Path) -> None:
         ({"settings": {"data": {"limit": 3}}}, "settings are dotted names with values"),
         ({"settings": ["data.limit=3"]}, "settings are dotted names with values"),
         ({"output": 3}, "output is the path of a folder, not 3"),
+        ({"output": ""}, "output is the path of a folder, not ''"),
         ({"output": "a\0b"}, "output is the path of a folder"),
     ],
 )

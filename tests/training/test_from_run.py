@@ -62,6 +62,8 @@ def test_without_a_recipe_the_settings_of_the_other_run_hold(tmp_path: Path, typ
     }
     of_the_start = {"meta.start_from", "data.tokenizer_path", "logging.log_dir"}
     assert changed - {"recipe.recipe"} == {*of_the_start, "optimization.max_steps"}
+    refused = type_in("train", "--from", first, "-o", "data.vocab_size=777")
+    assert (refused.status, "data.vocab_size has no effect beside --from" in refused.err) == (2, True)
     refused = type_in("train", "dialogue", "--from", first)
     assert refused.status == 2
     assert "trained with data.units=sentences, and the recipe dialogue has data.units=turns" in refused.err

@@ -42,3 +42,30 @@ def test_a_model_is_named_from_the_run_directory(tmp_path: Path, monkeypatch: py
     assert engine._from(Path("runs/d"), Path("runs/d/model")) == "model"
     assert engine._from(Path("runs/d"), Path("runs/e/model")) == "../e/model"
     assert engine._from(tmp_path / "runs" / "d", Path("runs/e/model")) == "../e/model"
+
+
+@pytest.mark.parametrize("name", ["README.txt", "summary.json", "run.png", "settings.yaml", "checkpoint-last.pth"])
+def test_what_no_run_wrote_is_not_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "notes.md").write_text("mine")
+    place = RunFolder(tmp_path, LAYOUT)
+    with pytest.raises(LangJepaError, match=rf"{tmp_path} holds {name}, which is of no run.*logging\.log_dir"):
+        place.check_place()
+    (tmp_path / name).unlink()
+    place.check_place()
+
+
+def test_a_run_that_was_killed_as_it_began_is_begun_again(tmp_path: Path) -> None:
+    settings, place = tiny_settings(tmp_path), RunFolder(tmp_path, LAYOUT)
+    place.start(None, settings, resume=False, reporter=Silent())
+    place.check_place()
+    (tmp_path / "settings.yaml").unlink()
+    place.check_place()
+
+
+def test_the_folder_that_one_stands_in_is_not_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = RunFolder(Path("."), LAYOUT)
+    monkeypatch.chdir(tmp_path)
+    place.start(None, tiny_settings(tmp_path), resume=False, reporter=Silent())
+    with pytest.raises(LangJepaError, match="an older run, which would be moved aside, and it is where you are"):
+        place.check_place()

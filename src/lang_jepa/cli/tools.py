@@ -1,5 +1,6 @@
 """The verbs that use a finished model: `index`, `search`, `export`, `generate`; nothing heavy is imported at once."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -130,12 +131,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the sentences of an index that mean what a query means, or that may follow a context."""
-    if not query and not after:
-        raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
-    if by not in ("prediction", "context-vote"):
-        raise LangJepaError(f"--by is prediction or context-vote, not {by!r}")
-    if exact and not query and by == "context-vote":
-        raise LangJepaError("--exact has no effect with --by context-vote, which always compares all predictions")
+    _check_asked(query, after, by, exact=exact)
     from lang_jepa.cli.console import plain, show_json
     from lang_jepa.cli.hits import ShownHits
     from lang_jepa.inference.index import Index
@@ -171,6 +167,18 @@ def search(
             shown.show(one)
         if not hits:
             plain("  no place of the index is like this one", style="dim")
+
+
+def _check_asked(query: list[str] | None, after: list[str] | None, by: str, *, exact: bool) -> None:
+    """Refuse a search for nothing, and what has no effect."""
+    if not query and not after:
+        raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
+    if options := [text for text in after or () if re.fullmatch("--[a-z-]+", text)]:
+        raise LangJepaError(f'--after wants a sentence of the context, and {options[0]} follows it: --after "..."')
+    if by not in ("prediction", "context-vote"):
+        raise LangJepaError(f"--by is prediction or context-vote, not {by!r}")
+    if exact and not query and by == "context-vote":
+        raise LangJepaError("--exact has no effect with --by context-vote, which always compares all predictions")
 
 
 def export(

@@ -167,6 +167,8 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         return _decoder_settings(recipe, asked, first, last)
     if system == "encoder":
         usual = (*settings_from(asked.recipe, asked.start), *(_ENCODER_DEBUG if asked.debug else ()))
+        if asked.start is not None and any(one.startswith("data.vocab_size=") for one in asked.overrides):
+            raise LangJepaError("data.vocab_size has no effect beside --from, whose tokenizer is taken: leave it out")
         settings = settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
         return settings if asked.resume else _with_start_of(recipe, settings)
     if system == "gpt":

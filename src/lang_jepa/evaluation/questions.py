@@ -64,7 +64,7 @@ def build_questions(
         queries: questions at most.
         other: candidates from other documents, the true one included: true sentences of other questions (0: that set
             is left out).
-        same: candidates from the same document at most, the true one included.
+        same: candidates from the same document at most, the true one included (0: that set is left out).
         exclude: which sentences are no candidates of the same document: the whole context window, or the last
             context sentence only. A question whose document then offers none is left out.
         choosing: for each document whether choices are made on it (None: every fourth).
@@ -78,21 +78,21 @@ def build_questions(
     if len(marks) != len(texts):
         raise LangJepaError(f"{len(texts)} documents but {len(marks)} marks of choosing.")
     generator = np.random.default_rng(seed)
-    picked = _positions(texts, window_size, queries, exclude, generator)
+    picked = _positions(texts, window_size, queries, exclude if same else None, generator)
     owners, positions = np.array(picked, dtype=np.int64).reshape(-1, 2).T
     mask = np.asarray(marks, dtype=bool)[owners]
     if len(np.unique(owners[~mask])) < 2 or not mask.any():
         raise LangJepaError(
-            f"questions about what comes next need at least four documents of three units or more ({len(documents)} "
-            f"given, {len(texts) - sum(marks)} of them to report on): evaluate on more documents, or "
-            "train with a larger data.val_fraction."
+            f"questions about what comes next need at least four documents of {3 if same else 2} units or more "
+            f"({len(documents)} given, {len(texts) - sum(marks)} of them to report on): evaluate on more or longer "
+            "documents, or train with a larger data.val_fraction."
         )
     true = np.array([texts[d][p] for d, p in picked])
     windows = [texts[d][max(0, p - window_size) : p] for d, p in picked]
-    pools = [_pool(texts[d], p, window_size, exclude) for d, p in picked]
-    candidates = {"same": pooled_candidates(pools, true, candidates=same, seed=seed)}
-    if other:
-        candidates = {"other": _from_others(true, owners, other, seed), **candidates}
+    candidates = {"other": _from_others(true, owners, other, seed)} if other else {}
+    if same:
+        pools = [_pool(texts[d], p, window_size, exclude) for d, p in picked]
+        candidates["same"] = pooled_candidates(pools, true, candidates=same, seed=seed)
     return _compact(table, windows, true, owners, positions, candidates, mask)
 
 
@@ -119,12 +119,15 @@ def _sentence_rows(documents: Sequence[Sequence[str]]) -> tuple[list[str], list[
 
 
 def _positions(
-    texts: list[Rows], window_size: int, queries: int, exclude: Exclude, generator: np.random.Generator
+    texts: list[Rows], window_size: int, queries: int, exclude: Exclude | None, generator: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """(document, position) pairs, drawn in rounds: one position of every document, then a second one, ..."""
+    """(document, position) pairs, drawn in rounds: one position of every document, then a second one, ...
+
+    `exclude`: None where the wrong candidates come from elsewhere, so that every document of two units has a question.
+    """
     shuffled = []
     for number, rows in enumerate(texts):
-        usable = [p for p in range(1, len(rows)) if len(_pool(rows, p, window_size, exclude))]
+        usable = [p for p in range(1, len(rows)) if exclude is None or len(_pool(rows, p, window_size, exclude))]
         shuffled.append([(number, int(p)) for p in generator.permutation(usable)])
     picked: list[tuple[int, int]] = []
     for turn in range(max(map(len, shuffled), default=0)):

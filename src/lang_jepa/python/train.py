@@ -104,8 +104,9 @@ def _chosen(settings: Mapping[str, object], **usual: object) -> Iterator[tuple[s
         raise LangJepaError(f'settings are dotted names with values, as {{"data.val_fraction": 0.1}}, not {settings!r}')
     if _FILE in settings:
         raise LangJepaError(f"settings: {_FILE} is the first argument of train; leave it out")
-    if not isinstance(usual["output"], str | PathLike | None) or "\0" in str(usual["output"]):
-        raise LangJepaError(f"output is the path of a folder, not {usual['output']!r}")
+    given = usual["output"]
+    if not isinstance(given, str | PathLike | None) or "\0" in str(given) or given == "":
+        raise LangJepaError(f"output is the path of a folder, not {given!r}")
     yield from settings.items()
     for name, value in usual.items():
         if value is not None:

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -55,7 +56,9 @@ class Rules:
     timeout: float = 30.0
 
     def check(self) -> None:
-        """Raise LangJepaError where everybody could ask, unless that is wanted."""
+        """Raise LangJepaError where everybody could ask, unless that is wanted, and for a time that never ends."""
+        if not math.isfinite(self.timeout):
+            raise LangJepaError(f"--timeout {self.timeout} is no number of seconds")
         if self.api_key is not None and not self.api_key.strip():
             raise LangJepaError("the API key is empty: give --api-key KEY, or leave it out")
         if not (is_loopback(self.host) or self.api_key or self.allow_remote):

@@ -319,6 +319,15 @@ def save_settings(settings: BaseModel, path: Path) -> None:
     write_text(path, yaml.dump(tree, Dumper=Dumper, sort_keys=False))
 
 
+def is_saved(path: Path) -> bool:
+    """Whether a file looks like one that `save_settings` wrote, of whatever version and system."""
+    try:
+        tree = parse_yaml(read_text(path), where=str(path))
+    except LangJepaError:
+        return False
+    return VERSION in tree or "meta" in tree
+
+
 @overload
 def read_settings(path: Path) -> Settings: ...
 

@@ -21,7 +21,7 @@ from lang_jepa.files.atomic import (
     write_text,
 )
 from lang_jepa.files.run_lock import RunLock, live_below
-from lang_jepa.settings.load import save_settings
+from lang_jepa.settings.load import is_saved, save_settings
 from lang_jepa.training import shards
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint
 from lang_jepa.training.optim import non_finite
@@ -87,6 +87,33 @@ class RunFolder:
         check_writable(self.path, folder=True)
         with RunLock(self.path, setting="logging.log_dir") as taken:
             yield taken
+
+    def check_place(self) -> None:
+        """Refuse, before anything is prepared, a directory in which a new run would write over what no run wrote.
+
+        Raises:
+            LangJepaError: such a file, or the directory that one stands in holds an older run.
+        """
+        here, saved = self.path.resolve(), self.path / SETTINGS
+        foreign = [name for name in self._written() if (self.path / name).exists()]
+        if saved.is_file() and is_saved(saved):
+            if Path.cwd().is_relative_to(here):
+                raise LangJepaError(
+                    f"{here} holds an older run, which would be moved aside, and it is where you are: set another "
+                    "logging.log_dir, or give the command from elsewhere"
+                )
+        elif saved.exists() or foreign:
+            raise LangJepaError(
+                f"{here} holds {SETTINGS if saved.exists() else foreign[0]}, which is of no run and would be written "
+                "over: set another logging.log_dir"
+            )
+
+    def _written(self) -> list[str]:
+        """Names that a run gives to its files, but for its settings; a note that a killed run left is none of them."""
+        note = self.path / "README.txt"
+        ours = note.is_file() and note.read_text(encoding="utf-8", errors="replace") == self.layout.note
+        fixed = (SUMMARY, "metrics.csv", "run.png", "model", self.layout.texts, self.layout.last, self.layout.best)
+        return [*fixed, *([] if ours else [note.name])]
 
     def start(self, lock: RunLock | None, settings: BaseModel, *, resume: bool, reporter: Reporter) -> None:
         """Make the directory ready; an older run in its place is moved aside, never overwritten. Rank 0 alone calls it.

@@ -115,6 +115,8 @@ def train(
         over = _finished(method, folder)
         if over is not None:
             return _result(folder.path, over)
+    elif method.fabric.is_global_zero:
+        folder.check_place()
     with folder.held(lock, is_rank_zero=method.fabric.is_global_zero) as held:
         engine = start(method, folder, held)
         if method.fabric.is_global_zero:

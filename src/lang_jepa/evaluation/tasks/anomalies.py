@@ -49,6 +49,8 @@ class Boards:
         rows = {kind: made.faults[kind] for kind in KINDS if made.faults[kind]}
         self._kinds: dict[str, Rows] = {kind: np.array([owner for owner, _ in some]) for kind, some in rows.items()}
         mean = [kind for kind in MEAN if kind in rows]
+        if not mean:
+            raise TooFew("anomalies: too few documents, or too short ones")
         self._mean = mean
         clusters = {**self._kinds, "mean": np.concatenate([self._kinds[kind] for kind in mean])}
         self._weights = np.concatenate([_weights(made.choosing[self._kinds[kind]]) for kind in mean]) / len(mean)

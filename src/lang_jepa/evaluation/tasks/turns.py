@@ -61,9 +61,7 @@ class Asked:
         Raises:
             LangJepaError: of `build_questions`.
         """
-        questions = build_questions(
-            asked.documents, window_size=window_size, queries=queries, choosing=asked.choosing, seed=seed
-        )
+        questions = questions_of(asked, window_size=window_size, queries=queries, seed=seed)
         pairs = list(zip(questions.documents.tolist(), questions.positions.tolist(), strict=True))
         if asked.speakers is None:
             nobody = np.zeros(len(pairs), dtype=np.int64)
@@ -76,7 +74,8 @@ class Asked:
         who = [(asked.speakers[document][p - 1], asked.speakers[document][p]) for document, p in pairs]
         last, following = np.array(who, dtype=np.int64).T
         drawn = _by_speaker(questions, following, OTHERS, seed)
-        candidates = {"other": questions.candidates["other"], "speaker": drawn, "same": questions.candidates["same"]}
+        others, rest = questions.candidates["other"], questions.candidates.get("same")
+        candidates = {"other": others, "speaker": drawn, **({} if rest is None else {"same": rest})}
         return cls(replace(questions, candidates=candidates), contexts, last, following)
 
     def replies(self, *, seed: int) -> "Asked | None":
@@ -112,6 +111,14 @@ class Asked:
             return None
         some = replace(some, candidates={"reply": drawn[:, :fewest]})
         return Asked(some, [self.contexts[row] for row in rows], self.last[rows], self.next[rows])
+
+
+def questions_of(asked: Conversations, *, window_size: int, queries: int, seed: int) -> Questions:
+    """Questions about conversations; where each is one turn and its answer, no candidates come from the same one."""
+    same = 64 if any(len(turns) > 2 for turns in asked.documents) else 0
+    return build_questions(
+        asked.documents, window_size=window_size, queries=queries, same=same, choosing=asked.choosing, seed=seed
+    )
 
 
 def _by_speaker(questions: Questions, following: Rows, count: int, seed: int) -> Rows:
@@ -211,15 +218,10 @@ def _reported(given: Conversations) -> Sequence[Sequence[str]]:
 
 
 def _questions(request: Request) -> Questions:
-    given, budget = request.conversations, request.budget
+    given = request.conversations
     assert given is not None
-    return build_questions(
-        given.documents,
-        window_size=request.window_size,
-        queries=budget.turn_queries,
-        choosing=given.choosing,
-        seed=request.seed,
-    )
+    window, queries = request.window_size, request.budget.turn_queries
+    return questions_of(given, window_size=window, queries=queries, seed=request.seed)
 
 
 TURNS = Task("turns", _score, needs=("conversations",), options=("documents",), asks_next=True, enough=_questions)
