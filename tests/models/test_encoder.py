@@ -14,6 +14,7 @@ from lang_jepa.data.views.batch import Sequences
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.backbone import build_backbone
 from lang_jepa.models.encoder import TextEncoder, build_encoder
+from lang_jepa.models.packing import spare_tokens
 from lang_jepa.settings.encoder import ModelSettings
 
 LENGTHS = [5, 1, 17, 7, 7, 12]
@@ -170,15 +171,19 @@ def test_compiled_backbone_is_the_same_and_is_not_compiled_for_every_grouping() 
     assert counts[3] == counts[2] == counts[1]  # the second batch makes the number of tokens a variable
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, [40, 40, 31, 40, 39]])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_bf16_autocast_is_close_to_fp32(architecture: str) -> None:
-    model = encoder(architecture, num_layers=3).eval()
-    model.embed(ragged()).square().sum().backward()
-    exact = model.embed(ragged()).detach()
+def test_bf16_autocast_is_close_to_fp32(architecture: str, lengths: list[int]) -> None:
+    """The second batch is made longer, by tokens that belong to nobody."""
+    assert (spare_tokens(sum(lengths)) > 0) == (lengths is not LENGTHS)
+    model, read = encoder(architecture, num_layers=3).eval(), ragged(lengths)
+    model.embed(read).square().sum().backward()
+    exact = model.embed(read).detach()
     gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
     model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
-        half = model.embed(ragged())
+        half = model.embed(read)
+        assert model.states(read).shape[0] == sum(lengths)
     half.float().square().sum().backward()
     assert float((half.float() - exact).detach().norm() / exact.norm()) < 0.02
     half_gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])

@@ -11,7 +11,7 @@ from lang_jepa.data.views.batch import Sequences
 from lang_jepa.models.architecture import first_position
 from lang_jepa.models.backbone import FAMILIES, build_backbone
 from lang_jepa.models.encoder import TextEncoder
-from lang_jepa.models.packing import Packing, group_lengths, packed_attention
+from lang_jepa.models.packing import Packing, group_lengths, packed_attention, spare_tokens
 from lang_jepa.settings.encoder import ModelSettings
 
 PAD, VOCAB = 1, 90
@@ -203,9 +203,9 @@ def test_attention_dropout_drops_and_scales_single_probabilities(causal: bool, s
     assert abs(rate - 0.25) < 4 * (0.25 * 0.75 / int(used.sum())) ** 0.5
 
 
-@pytest.mark.parametrize(("length", "sliding"), [(24, None), (24, 5), (1100, None)])
+@pytest.mark.parametrize(("length", "sliding"), [(24, None), (24, 5), (100, None), (100, 5), (1100, None)])
 def test_half_precision_is_close_to_fp32_on_both_paths(length: int, sliding: int | None) -> None:
-    """Up to 1024 tokens the attention matrix is written down, above them the fused kernel is used.
+    """Up to 1024 tokens the attention matrix is written down, up to 64 in fp32; above them the fused kernel is used.
 
     With a sliding window the filling behind the short sequence is out of sight of every token of it.
     """
@@ -223,6 +223,12 @@ def test_half_precision_is_close_to_fp32_on_both_paths(length: int, sliding: int
     exact, half = run(tensors), run([x.bfloat16() for x in tensors])
     for got, want in zip(half, exact, strict=True):
         assert float((got.float() - want).norm() / want.norm()) < 0.02
+
+
+def test_spare_tokens_leave_few_lengths_and_waste_little() -> None:
+    sizes = range(6000, 10_000)
+    assert len({count + spare_tokens(count) for count in sizes}) <= 40
+    assert all(0 <= 32 * spare_tokens(count) <= count for count in (*range(1, 300), *sizes))
 
 
 def test_groups_cover_the_slots_in_order() -> None:

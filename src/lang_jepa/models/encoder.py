@@ -12,7 +12,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.models.architecture import encoder_of, first_position, position_limit, width_of
 from lang_jepa.models.backbone import build_backbone, family_of
 from lang_jepa.models.dropout import replace_dropout
-from lang_jepa.models.packing import PACKED, Packing, group_slots
+from lang_jepa.models.packing import PACKED, Packing, group_slots, spare_tokens
 from lang_jepa.models.padded import group_size, padded_states, padding_shows
 from lang_jepa.settings.encoder import ModelSettings
 
@@ -131,12 +131,15 @@ class TextEncoder(nn.Module):
         if not self.packed:
             return padded_states(self.backbone, sequences, exact=self._exact)
         packing = Packing.plan(sequences)
+        tokens, count = packing.sorted(sequences.tokens), len(sequences.tokens)
+        compiles = tokens.device.type == "cpu" and torch.is_autocast_enabled("cpu")  # a kernel for each new shape
+        more = (0, spare_tokens(count) if compiles else 0)
         output = self.backbone(
-            input_ids=packing.sorted(sequences.tokens).unsqueeze(0),
-            position_ids=(packing.positions + self._first_position).unsqueeze(0),
+            input_ids=functional.pad(tokens, more).unsqueeze(0),
+            position_ids=functional.pad(packing.positions + self._first_position, more).unsqueeze(0),
             packing=packing,
         )
-        return packing.restored(output.last_hidden_state[0])
+        return packing.restored(output.last_hidden_state[0][:count])
 
     def slots(self, sequences: Sequences) -> int:
         """Slots that these sequences take, padding included: in attention (packed), or in every layer (padded)."""

@@ -32,12 +32,23 @@ _NO_SENTENCE = 1 << 40
 """Sentence of a slot without token: later than all, so that no token sees it."""
 _LONGEST_BY_HAND = 1024
 """Above so many tokens the attention matrix is not written down: it would take too much memory."""
+_LONGEST_IN_FP32 = 64
+"""Up to so many tokens the attention of a bf16 pass on a CPU is written down in fp32: for each new shape in bf16 oneDNN
+compiles a kernel, which takes four times as long as small products themselves."""
 _GROUP_ON_CPU = 4
 """Sequences of a group: of 1, 2, 3, 4, 8 and 32, measured from 1 to 4 equally fast for contexts and 4 best for
 sentences; larger groups waste slots."""
 _MOST = 64
 _GROUP_ELSEWHERE = 32
 """Fewer and larger calls for a device that waits for each of them. Not measured."""
+
+
+def spare_tokens(count: int) -> int:
+    """Tokens that belong to nobody, by which a row of `count` tokens is made longer where shapes are compiled for.
+
+    They make it a multiple of the largest power of two in a 32nd of it, so that batches of like size have few lengths.
+    """
+    return -count % (1 << max(0, (count // 32).bit_length() - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +280,24 @@ def _attend(
     """softmax(query key^T scale + bias) value on [G, H, L, C], with cheap dropout of the probabilities."""
     if not _by_hand(query, dropout):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=causal, scale=scale)
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.shape[-2] > _LONGEST_IN_FP32:
+        return _written_down(query, key, value, bias, causal=causal, scale=scale, dropout=dropout)
+    with torch.autocast("cpu", enabled=False):
+        whole = (x.float() for x in (query, key, value))
+        return _written_down(*whole, bias, causal=causal, scale=scale, dropout=dropout).to(query.dtype)
+
+
+def _written_down(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    *,
+    causal: bool,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    """The same in single steps."""
     scores = (query * scale) @ key.transpose(-1, -2)
     if causal:
         length = query.shape[-2]
@@ -295,7 +324,7 @@ def packed_attention(  # noqa: PLR0913 - the signature of transformers' interfac
 
     Args:
         module: the attention layer; causal if its `is_causal` says so.
-        query, key, value: [1, H, T, C], sequences in the order of `packing`.
+        query, key, value: [1, H, T, C], sequences in the order of `packing`, and behind them spare tokens, if any.
         attention_mask: must be None; who sees whom is in `packing`.
         scaling: factor on the scores (None: C ** -0.5).
         dropout: rate on the probabilities.
@@ -303,7 +332,7 @@ def packed_attention(  # noqa: PLR0913 - the signature of transformers' interfac
         sliding_window: a token sees tokens less than this many places away, as ModernBERT's local layers want.
 
     Returns:
-        ([1, T, H, C], None).
+        ([1, T, H, C], None); zero for spare tokens.
 
     Raises:
         TypeError: without a plan, which happens when a prepared model is called directly, not through TextEncoder.
@@ -316,7 +345,8 @@ def packed_attention(  # noqa: PLR0913 - the signature of transformers' interfac
     causal = bool(getattr(module, "is_causal", False))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     sizes = [group.slots for group in packing.groups]
-    slots = (packing.to_slots(x[0].transpose(0, 1)) for x in (query, key, value))
+    total, length = len(packing.positions), query.shape[2]
+    slots = (packing.to_slots(x[0].transpose(0, 1)[:total]) for x in (query, key, value))
     parts = zip(*(torch.split(x, sizes) for x in slots), strict=True)
     outputs = []
     for index, (group, part) in enumerate(zip(packing.groups, parts, strict=True)):
@@ -325,7 +355,8 @@ def packed_attention(  # noqa: PLR0913 - the signature of transformers' interfac
         out = _attend(q, k, v, bias, causal=causal and bias is None, scale=scale, dropout=dropout)
         outputs.append(out.transpose(1, 2).flatten(0, 1))
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return packing.from_slots(joined).unsqueeze(0), None
+    found = packing.from_slots(joined)
+    return (found if length == total else F.pad(found, (0, 0, 0, 0, 0, length - total))).unsqueeze(0), None
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
