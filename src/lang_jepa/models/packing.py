@@ -283,8 +283,10 @@ def _attend(
     if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.shape[-2] > _LONGEST_IN_FP32:
         return _written_down(query, key, value, bias, causal=causal, scale=scale, dropout=dropout)
     with torch.autocast("cpu", enabled=False):
-        whole = (x.float() for x in (query, key, value))
-        return _written_down(*whole, bias, causal=causal, scale=scale, dropout=dropout).to(query.dtype)
+        whole = _written_down(
+            query.float(), key.float(), value.float(), bias, causal=causal, scale=scale, dropout=dropout
+        )
+        return whole.to(query.dtype)
 
 
 def _written_down(
