@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,8 +136,17 @@ def test_turns_of_a_model_that_knows_who_speaks(tmp_path: Path) -> None:
         other = live.post("/predict", {"context": "\n".join(named), "role": "assistant"}).body["embedding"]
         np.testing.assert_allclose(other, model.predict_next(named, role="assistant"), atol=1e-6)
         assert not np.allclose(found, other, atol=1e-6)
+        chat: list[Any] = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
+        chat[1] = {"role": "assistant", "content": [{"type": "text", "text": said[1]}], "tool_calls": []}
+        found = live.post("/predict", {"context": chat, "role": "assistant"}).body["embedding"]
+        np.testing.assert_allclose(found, other, atol=1e-6)
+        assert "leave roles out" in str(live.post("/predict", {"context": chat, "roles": roles}).body)
         assert live.post("/predict", {"context": said, "roles": roles[:2]}).status == 400
-        for odd in ({"context": said[:1], "roles": ["\ud800"]}, {"context": ["\ud800: hi", "Bob: yes"]}):
+        surrogate = [{"role": "\ud800", "content": "hi"}]
+        for odd in (
+            {"context": said[:1], "roles": ["\ud800"]},
+            *({"context": one} for one in (surrogate, ["\ud800: hi", "Bob: yes"])),
+        ):
             assert live.post("/predict", odd).status == 400
         units = live.post("/document", {"text": "\n".join(named * 5)}).body["units"]
         assert [(one["text"], one["speaker"]) for one in units] == [*zip(said, roles, strict=True)] * 5
@@ -144,6 +154,9 @@ def test_turns_of_a_model_that_knows_who_speaks(tmp_path: Path) -> None:
         assert [one["surprise"] for one in units] == pytest.approx([one.surprise for one in expected], abs=1e-4)
         ranked = live.post("/rank", {"context": named, "candidates": ["assistant: Done.", "Done."]}).body["ranked"]
         assert ranked[0]["score"] == pytest.approx(ranked[1]["score"]), "a speaker of the context is not read"
+        fits = {one.text: one.fits for one in model.rank(named, [*said, "Done."])}
+        ranked = live.post("/rank", {"context": chat, "candidates": [*said, "Done."]}).body["ranked"]
+        assert {one["text"]: one["fits"] for one in ranked} == fits
 
 
 def test_the_map_keeps_what_two_axes_can_keep() -> None:

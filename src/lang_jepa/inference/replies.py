@@ -59,19 +59,25 @@ def rank(
     candidates, context = texts_of(candidates, "candidate"), texts_of(context, "turn")
     if not candidates:
         raise LangJepaError("there are no candidates to rank")
-    usual = model.statistics.sample
-    if usual is None:
+    if model.statistics.sample is None:
         raise LangJepaError("this model was saved without a sample of training turns: train it again, or use infer")
     kind, statistics = model.similarity_kind, model.statistics
     predicted = prepare(model.predict_next(context, role=role)[None], statistics, kind, side="predictions")[0]
     alone = without_speaker(candidates, names_in(context)) if model.knows_speakers else candidates
     scores = prepare(model.encode(alone), statistics, kind) @ predicted
-    known = np.sort(prepare(usual, statistics, kind) @ predicted)
-    nearer = np.searchsorted(known, scores) / len(known)
+    nearer = share_farther(model, predicted, scores)
     order = np.argsort(-scores, kind="stable")
     return [
         Ranked(candidates[row], float(scores[row]), float(nearer[row]), bool(nearer[row] >= USUAL)) for row in order
     ]
+
+
+def share_farther(model: EmbeddingModel, predicted: Floats, scores: Floats) -> Floats:
+    """For each score [n] against a prepared prediction [D], the share of the kept training turns that score less."""
+    usual = model.statistics.sample
+    assert usual is not None
+    known = np.sort(prepare(usual, model.statistics, model.similarity_kind) @ predicted)
+    return np.asarray(np.searchsorted(known, scores) / len(known), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)

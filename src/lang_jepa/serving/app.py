@@ -190,7 +190,7 @@ def _check_texts(asked: Any, rules: Rules) -> None:
         if isinstance(value, str) and name in ("text", "query", "context"):
             rules.texts([value], name)
         elif isinstance(value, list):
-            rules.texts(value, name, most.get(name))
+            rules.texts(shapes.texts_in(value) if name == "context" else value, name, most.get(name))
 
 
 def _worker(request: Request) -> Worker:

@@ -23,6 +23,7 @@ from lang_jepa.inference.index import Index
 from lang_jepa.inference.index.files import open_files
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import find_gpt
+from lang_jepa.inference.replies import USUAL, share_farther
 from lang_jepa.inference.texts import text_of, texts_of
 from lang_jepa.models.precision import choose_precision
 from lang_jepa.serving import shapes
@@ -145,25 +146,28 @@ class Served:
         """As `ConceptModel.encode`, of what `tokenize` gives: float32 [n, D], unit rows."""
         return self.model.encode_tokens(tokens)
 
-    def context(self, given: str | list[str], roles: Sequence[str] | None = None) -> list[str]:
+    def context(self, given: shapes.Context, roles: Sequence[str] | None = None) -> list[str]:
         """What came before, as the model reads it.
 
         Raises:
-            Refused: roles for a model of no turns, or of another number.
+            Refused: roles for a model of no turns, of another number, or beside those of messages.
             LangJepaError: nothing is there, or it is no conversation.
         """
-        settings = self.encoder.settings.data
-        messages: object = given
-        for text in [given] if isinstance(given, str) else given:
+        settings, said = self.encoder.settings.data, shapes.texts_in(given)
+        chat = [] if isinstance(given, str) else [one for one in given if isinstance(one, shapes.Message)]
+        for text in said:
             text_of(text, "a text of the context", blank=True)
-        for role in roles or ():
+        for role in (*(roles or ()), *(one.role for one in chat)):
             text_of(role, "a role", blank=True)
+        messages: object = [one.model_dump() for one in chat] or given
         if roles is not None:
+            if chat:
+                raise Refused(400, "messages say their roles themselves: leave roles out", param="roles")
             if settings.units != "turns":
                 raise Refused(400, f"this model reads {settings.units}, which have no roles", param="roles")
             if isinstance(given, str) or len(roles) != len(given):
                 raise Refused(400, "roles has one name for each turn of a context that is a list", param="roles")
-            messages = [{"role": role, "content": text} for role, text in zip(roles, given, strict=True)]
+            messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
         if isinstance(given, str) and settings.units == "sentences":
             found = split_text(given, make_splitter(settings))
         else:
@@ -191,14 +195,15 @@ class Served:
         vectors = prepare(model.encode(alone), statistics, kind)
         before = prepare(model.encode(context, turns=named), statistics, kind)
         scores, copying = vectors @ predicted[0], vectors @ recency_mean([np.arange(len(before))], before)[0]
-        rows = np.argsort(-scores, kind="stable")
+        known = statistics.sample is not None
+        fits = (share_farther(model, predicted[0], scores) >= USUAL).tolist() if known else [None] * len(scores)
         ranked = [
-            shapes.RankedCandidate(
-                index=int(row), text=asked.candidates[row], score=float(scores[row]), copying=float(copying[row])
+            shapes.RankedCandidate(index=row, text=text, score=score, fits=fit, copying=other)
+            for row, (text, score, fit, other) in enumerate(
+                zip(asked.candidates, scores.tolist(), fits, copying.tolist(), strict=True)
             )
-            for row in rows
         ]
-        return shapes.Ranking(ranked=ranked)
+        return shapes.Ranking(ranked=sorted(ranked, key=lambda one: -one.score))
 
     def search(self, asked: shapes.Search) -> shapes.Found:
         """What an index holds of one meaning, or what may come next."""

@@ -17,6 +17,28 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Message(BaseModel):
+    """One message of a chat, in OpenAI's form: its text is read, and who says it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+
+Context = str | list[str] | list[Message]
+
+
+def texts_in(context: Context) -> list[str]:
+    """The texts of a context; of a message those of its parts, where it is in parts."""
+    found = []
+    for one in [context] if isinstance(context, str) else context:
+        content = one.content if isinstance(one, Message) else one
+        parts = [part.get("text") for part in content] if isinstance(content, list) else [content]
+        found += [text for text in parts if isinstance(text, str)]
+    return found
+
+
 class Embeddings(_Request):
     """As OpenAI's."""
 
@@ -30,8 +52,8 @@ class Embeddings(_Request):
 
 
 class _Context(_Request):
-    context: str | list[str] = Field(
-        description="What came before, oldest first: sentences, lines or turns; or one text, which is split."
+    context: Context = Field(
+        description="What came before, oldest first: sentences, lines, turns or messages; or one text, which is split."
     )
     roles: list[str] | None = Field(default=None, description="Who said each turn of the context, of a model of turns.")
     role: Role = None
@@ -52,7 +74,7 @@ class Rank(_Context):
 class Reply(_Request):
     """A conversation so far."""
 
-    context: str | list[str] = Field(description="Turns so far, oldest first; or a text with a turn a line.")
+    context: Context = Field(description="Turns or messages so far, oldest first; or a text with a turn a line.")
     top_k: TopK = 3
 
 
@@ -60,9 +82,7 @@ class Search(_Request):
     """What is searched for."""
 
     query: str | None = Field(default=None, description="A text; with mode=after it is the context.")
-    context: str | list[str] | None = Field(
-        default=None, description="With mode=after: what came before, oldest first."
-    )
+    context: Context | None = Field(default=None, description="With mode=after: what came before, oldest first.")
     mode: Literal["meaning", "after"] = Field(
         default="meaning", description="meaning: what means the same; after: what may come next."
     )
@@ -93,9 +113,7 @@ class Decode(_Request):
     """Texts, of each of which the concept is decoded; or a context, whose prediction is."""
 
     texts: list[str] | None = Field(default=None, description="Texts to encode and decode.")
-    context: str | list[str] | None = Field(
-        default=None, description="What came before: the prediction after it is decoded."
-    )
+    context: Context | None = Field(default=None, description="What came before: the prediction after it is decoded.")
 
 
 class Continue(_Request):
@@ -196,6 +214,10 @@ class RankedCandidate(BaseModel):
     index: int = Field(description="In the request, from 0.")
     text: str
     score: float = Field(description="Cosine with the prediction.")
+    fits: bool | None = Field(
+        description="Whether it is nearer to the prediction than 95 % of the training text that the model keeps; null "
+        "where it keeps none."
+    )
     copying: float = Field(
         description="Cosine with the recency-weighted mean of the context (.2 the last unit, .3 the last 3, .5 the "
         "last 8), in the same space: the score without a predictor."
