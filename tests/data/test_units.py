@@ -30,6 +30,8 @@ FORMS = {
     "mixed": [{"role": turn.speaker, "text": turn.text} for turn in CHAT],
     "json": json.dumps(MESSAGES),
     "calls": [MESSAGES[0], {"role": "assistant", "content": None, "tool_calls": []}, MESSAGES[1]],
+    "calls without content": [MESSAGES[0], {"role": "assistant", "tool_calls": [{"id": "a"}]}, MESSAGES[1]],
+    "calls first": [{"from": "gpt"}, MESSAGES[0], {"speaker": "tool"}, MESSAGES[1]],
     "text": "user: Is it open?\nI have a dog. Mr. Fox.\n\nassistant: Yes. Until six.\n",
 }
 
@@ -60,6 +62,9 @@ def test_speakers_stand_before_turns_where_they_are_wanted() -> None:
         ([{"role": "user", "content": " "}], "without text"),
         ([3], "no object"),
         ([{"role": "user"}], "without role and content"),
+        ([{"role": "user", "parts": ["Hi."]}, {"role": "model", "parts": ["Ho."]}], "without role and content"),
+        ([{"role": "assistant", "tool_calls": []}], "conversation without text"),
+        ([*MESSAGES, {"parts": ["Hi."]}], "without role and content"),
         ([{"role": "user", "content": 3}], "content is no text"),
         ("Once upon a time.\nThere was a fox.", "does not begin with a speaker"),
     ],
@@ -107,12 +112,14 @@ def test_turns_of_a_file_reach_the_corpus_uncut(tmp_path: Path, kind: str) -> No
 
 def test_rows_that_are_no_conversations_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "chats.jsonl"
-    rows = [{"messages": FORMS["calls"]}, {"messages": "no speaker here"}, {"messages": None}, {"messages": [{}]}]
+    rows = [{"messages": "no speaker here"}, {"messages": None}, {"messages": [{}]}]
+    rows += [{"messages": FORMS[name]} for name in ("calls", "calls without content")]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     source = open_source(DataSettings(train_file=str(path), text_column="messages", units="turns", min_length=0))
     rejected: Counter[str] = Counter()
-    (found,) = source.documents(rejected)
-    assert found.left_out == (("messages without text", 1),)
+    found = list(source.documents(rejected))
+    assert [one.left_out for one in found] == [(("messages without text", 1),)] * 2
+    assert found[0].text == found[1].text == conversation_text(MESSAGES)[0]
     assert sorted(rejected.values()) == [1, 1, 1]
 
 

@@ -150,6 +150,13 @@ def test_a_table_with_a_message_a_row_is_grouped() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_call_without_content_leaves_its_conversation_as_it_is() -> None:
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "look"}}]}
+    model = train([[one[0], call, *one[1:]] for one in CHATS], "dialogue", settings={"data.batch_size": 8})
+    assert (sizes(model), speakers(model)) == ((40, sum(map(len, CHATS))), {1, 2})
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_turns_may_be_plain_strings() -> None:
     said = [[message["content"] for message in one] for one in CHATS]
     model = train(said, "dialogue", settings={"data.batch_size": 8})
@@ -158,6 +165,11 @@ def test_turns_may_be_plain_strings() -> None:
 
 WRONG = {
     "texts for dialogue": (lambda: (STORIES, "dialogue"), "plain texts: take recipe='documents'"),
+    "messages without content": (
+        lambda: ([[{"role": "user", "parts": ["Hi."]}]] * 3, "dialogue"),
+        "item 0 is none: a message without role and content.*Give each conversation as a list",
+    ),
+    "another key": (lambda: ([{"turns": CHATS[0]}], "dialogue"), r"item 0 is none: no list of messages \(dict\)"),
     "messages for documents": (lambda: (CHATS, "documents"), "item 0 is a list: take recipe='dialogue'"),
     "sentences": (lambda: ([["A.", "B."]], "documents"), 'one string, " ".join'),
     "a column of messages": (

@@ -21,6 +21,7 @@ from lang_jepa.settings.data import DataSettings
 PROBED = 64
 """Items by which it is judged what data hold."""
 DIALOGUE, DOCUMENTS = "dialogue", "documents"
+_FORMS = "give each conversation as a list of {'role': ..., 'content': ...} or of strings, a turn each"
 _COLUMNS = ("group_column", "speaker_column")
 
 
@@ -113,8 +114,14 @@ class Given:
             return
         some = [row[column] for row in islice(self.rows(data, column), PROBED)]
         wrong = next((number for number, one in enumerate(some) if not isinstance(one, str | None)), None)
-        if data.units == "turns" and not any(map(_is_conversation, some)):
-            raise plain_texts("the data are plain texts")
+        if data.units == "turns" and all(faults := list(map(_fault, some))):
+            if all(isinstance(one, str | None) for one in some):
+                raise plain_texts("the data are plain texts")
+            number = next(number for number, one in enumerate(some) if not isinstance(one, str | None))
+            raise LangJepaError(
+                f"this recipe learns from conversations (data.units=turns), and item {number} is none: "
+                f"{faults[number]}. {_FORMS[0].upper()}{_FORMS[1:]}"
+            )
         if data.units != "turns" and wrong is not None:
             raise conversations(f"item {wrong} is a {type(some[wrong]).__name__}", data)
         if data.units == "lines" and not any("\n" in (one or "").strip() for one in some):
@@ -150,18 +157,19 @@ def _value(item: Any) -> Any:
     return item.tolist() if hasattr(item, "tolist") else item
 
 
-def _is_conversation(value: object) -> bool:
+def _fault(value: object) -> str:
+    """Why a value is no conversation; nothing where it is one."""
     try:
-        return bool(turns(value))
-    except NoConversation:
-        return False
+        turns(value)
+    except NoConversation as error:
+        return str(error)
+    return ""
 
 
 def plain_texts(found: str) -> LangJepaError:
     """What to raise where a recipe of conversations is given plain texts."""
     return LangJepaError(
-        f"this recipe learns from conversations (data.units=turns), and {found}: take recipe='{DOCUMENTS}'; or give "
-        "each conversation as a list of {'role': ..., 'content': ...} or of strings, a turn each"
+        f"this recipe learns from conversations (data.units=turns), and {found}: take recipe='{DOCUMENTS}'; or {_FORMS}"
     )
 
 

@@ -11,7 +11,7 @@ from lang_jepa.data.sources.records import LONGEST, records_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
-FORMAT = 3
+FORMAT = 4
 """Goes up whenever a conversation is read differently than before."""
 
 NO_SPEAKER = "a text that does not begin with a speaker and a colon"
@@ -24,7 +24,10 @@ _NUMBERED = re.compile(r"#(\d{1,3})")
 _PREFIX = re.compile(r"([^:\n]{1,40}): (?=\S)")
 _KEYS = (("role", "content"), ("from", "value"), ("speaker", "text"))
 """Names of speaker and text in the messages of OpenAI's, of ShareGPT's and of other files."""
-
+_SPEAKERS, _CONTENTS = (frozenset(keys) for keys in zip(*_KEYS, strict=True))
+_CALLS = frozenset(("tool_calls", "function_call"))
+"""What OpenAI's messages may have in the place of a text."""
+_NO_MESSAGE = "a message without role and content, from and value, or speaker and text"
 
 ROLES = {
     **dict.fromkeys(("user", "human", "customer", "client"), 1),
@@ -62,10 +65,11 @@ def turns(value: object) -> list[Turn]:
             begin with a name and a colon (`Anna: ...`), where a line that begins with none belongs to the turn before.
 
     Returns:
-        Turns in order; messages without text (calls of tools) have an empty one.
+        Turns in order; messages without text (calls of tools, with `content: null` or without the key) have an empty
+        one.
 
     Raises:
-        NoConversation: none of these, or no turn with text.
+        NoConversation: none of these, no message that has a content, or no turn with text.
     """
     found = list(_read(value))
     if not any(turn.text for turn in found):
@@ -79,6 +83,8 @@ def _read(value: object) -> Iterator[Turn]:
     if isinstance(value, str):
         yield from _spoken(value)
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        if value and all(_is_bare(message) for message in value):
+            raise NoConversation(_NO_MESSAGE)
         for message in value:
             yield Turn("", _one_line(message)) if isinstance(message, str) else _message(message)
     else:
@@ -99,18 +105,22 @@ def _parsed(text: str) -> object:
 def _message(message: object) -> Turn:
     if not isinstance(message, dict):
         raise NoConversation(f"a message that is no object ({type(message).__name__})")
-    for speaker, content in _KEYS:
-        if content in message:
-            names = (message.get(one) for one in (speaker, *(other for other, _ in _KEYS)))
-            name = next((one for one in names if isinstance(one, str)), "")
-            return Turn(_one_line(name), _content(message[content]))
-    raise NoConversation("a message without role and content, from and value, or speaker and text")
+    speaker, content = next((pair for pair in _KEYS if pair[1] in message), ("", ""))
+    if not content and not message.keys() & _SPEAKERS:
+        raise NoConversation(_NO_MESSAGE)
+    names = (message.get(one) for one in (speaker, *(other for other, _ in _KEYS)))
+    name = next((one for one in names if isinstance(one, str)), "")
+    return Turn(_one_line(name), _content(message.get(content)))
 
 
 def is_message(value: object) -> bool:
     """Whether a value is one message, with who says it."""
-    speakers, contents = zip(*_KEYS, strict=True)
-    return isinstance(value, dict) and bool(value.keys() & set(speakers)) and bool(value.keys() & set(contents))
+    return isinstance(value, dict) and bool(value.keys() & _SPEAKERS) and bool(value.keys() & (_CONTENTS | _CALLS))
+
+
+def _is_bare(message: object) -> bool:
+    """Whether a message has neither a content nor a call in its place; where all are so, it has another name."""
+    return isinstance(message, dict) and not message.keys() & (_CONTENTS | _CALLS)
 
 
 def _content(content: object) -> str:
