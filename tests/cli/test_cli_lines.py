@@ -19,6 +19,7 @@ from lang_jepa.cli.lines import (
     whole_records,
     whole_turns,
 )
+from lang_jepa.data.sources.conversations import conversation_text
 from lang_jepa.errors import LangJepaError
 
 
@@ -240,7 +241,19 @@ def test_the_first_line_says_whether_a_text_names_its_speakers() -> None:
         batches = whole_turns(whole_lines(iter([f"{first}\n".encode(), later])))
         assert [line.text for line in next(batches) or ()] == [first]
         assert [(type(line), line.text) for line in _all(batches)] == [(Line, "Note: bring it"), (Line, "Anna: well")]
-        assert [type(line) for line in _all(whole_turns(whole_lines(iter([later])), first))] == [Line, Line]
-    assert [type(line) for line in _all(whole_turns(whole_lines(iter([b"and so on\n", later])), "Anna: so"))] == [
-        Spoken
-    ] * 3
+        assert [type(line) for line in _all(whole_turns(whole_lines(iter([later])), [first]))] == [Line, Line]
+    goes_on = _all(whole_turns(whole_lines(iter([b"and so on\n", later])), ["", "Anna: so"]))
+    assert [type(line) for line in goes_on] == [Line, Spoken, Spoken], "the first goes on with a turn of before"
+
+
+def test_speakers_without_a_letter_are_those_of_the_whole_text() -> None:
+    """In a file as in training; in a pipe such a speaker is known by the second line."""
+    text = "+49 170 555 12: Good\n morning.\nAnna: Hm.\n09:00: tea\n@ben: Well\n+49 170 555 12: Yes\n@ben: No\n"
+    batches = [f"{line}\n".encode() for line in text.rstrip("\n").split("\n")]
+    in_training = conversation_text(text)[0].split("\n")
+    assert len(in_training) == 5
+    found = _all(whole_turns(whole_lines(iter(batches)), text.split("\n")))
+    assert [(type(line), line.text) for line in found] == [(Spoken, turn) for turn in in_training]
+    piped = [line.text for line in _all(whole_turns(whole_lines(iter([b"Anna: Hm.\n", *batches]))))]
+    assert piped == ["Anna: Hm. +49 170 555 12: Good morning.", "Anna: Hm. 09:00: tea @ben: Well",
+                     "+49 170 555 12: Yes", "@ben: No"]  # fmt: skip

@@ -74,6 +74,39 @@ def test_what_is_no_conversation_is_named(value: object, reason: str) -> None:
         turns(value)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["+49 170 555 12", "\u202a+49 170 5551234\u202c", "(030) 555-1234", "17th", "2nd Support", "@ben", "~ Ben", "*Bot*",
+     "**Bot**", "_Bot_", "[Bot]", "<ben>", "🤖 Helper", "🤖"],
+)  # fmt: skip
+def test_a_speaker_who_begins_with_no_letter_is_one_from_two_lines_on(name: str) -> None:
+    said = [("Chloé", "Hello."), (name, "Yes?"), ("Chloé", "It is me."), (name, "I see: good.")]
+    text = "\n".join(f"{who}: {what}" for who, what in said)
+    assert turns(text) == [Turn(*one) for one in said]
+    assert turns("\n".join(text.split("\n")[:3])) == [Turn("Chloé", f"Hello. {name}: Yes?"), Turn("Chloé", "It is me.")]
+    assert turns("\n".join(reversed(text.split("\n"))))[0] == Turn(name, "I see: good.")
+    assert [line.partition(": ")[2] for line in conversation_text(text)[0].split("\n")] == [what for _, what in said]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["09:00: tea", "09: tea", "9h: tea", "5pm: tea", "17h30: tea", "2024-01-05: tea", "05.01.2024: tea", "5/1/24, 9: tea",
+     "20240105: tea", "1700000000: tea", "5th May: tea", "10 %: tea", "5 kg: tea", "20kg: tea", "1990s: tea",
+     "- Tea: hot", "* Tea: hot", "• Tea: hot", "→ Tea: hot", "✓ Tea: hot", "1: tea", "1. Tea: hot", "2) Tea: hot",
+     "(1) Tea: hot", "[1]: tea", "[x] Tea: hot", '"Tea: hot', '"tea": "hot"', "(Note: tea)", "*Note: tea*",
+     "> Ben: tea", "# Tea: hot", "// TODO: tea", "https://tea.org/a: b", "… Tea: hot"],
+)  # fmt: skip
+def test_times_lists_and_prose_name_no_speaker_however_often_they_come(line: str) -> None:
+    text = f"Anna: Today\n{line}\nBen: Well\n{line}\n{line}"
+    expected = [Turn("Anna", f"Today {line}"), Turn("Ben", f"Well {line} {line}")]
+    if line.startswith("https"):  # with a space behind a colon it would be a name that begins with a letter
+        text, expected = (
+            text.replace(": b", ":b"),
+            [Turn(one.speaker, one.text.replace(": b", ":b")) for one in expected],
+        )
+    assert turns(text) == expected
+
+
 @given(st.text(max_size=200))
 def test_lines_lose_nothing_but_white_space(text: str) -> None:
     lines = split_text(text, make_splitter(DataSettings(units="lines")))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from lang_jepa.cli.places import Identity
-from lang_jepa.data.sources.conversations import TurnReader, names_speaker
+from lang_jepa.data.sources.conversations import TurnReader
 from lang_jepa.data.sources.records import LOOKED_AT, RecordReader, habits_of
+from lang_jepa.data.sources.speakers import names_speaker, other_speakers
 from lang_jepa.data.sources.text_files import PACKED, chunks
 from lang_jepa.errors import LangJepaError
 
@@ -38,7 +39,7 @@ class Line(NamedTuple):
 
 
 class Spoken(Line):
-    """A turn of a text that names its speakers, "Anna: Good morning", of one line or several."""
+    """A turn that begins with its speaker, "Anna: Good morning", of one line or several."""
 
     __slots__ = ()
 
@@ -214,35 +215,39 @@ def whole_records(
 
 
 def whole_turns(
-    batches: Iterable[Batch], first: str = "", start: int = 0, number: int = 1, *, unfinished: bool = True
+    batches: Iterable[Batch], first: Sequence[str] = (), start: int = 0, number: int = 1, *, unfinished: bool = True
 ) -> Iterator[Batch]:
-    """The turns that lines complete, `Spoken`, where the first line names a speaker; else the lines as they are.
+    """The turns that lines complete, where the first line names a speaker; else the lines as they are.
 
-    A turn is complete as a record is, see `whole_records`.
+    A turn is complete as a record is, see `whole_records`. It is `Spoken` unless it goes on with one that was handed
+    out.
 
     Args:
         batches: of `whole_lines`.
-        first: line of the file in which something is visible; of a pipe nothing: the first one that comes counts.
+        first: `first_lines` of the file, which also show speakers that do not begin with a letter (`other_speakers`);
+            of a pipe none: those that come first count, and such a speaker is known by its second line.
         start, number, unfinished: as of `whole_records`.
     """
-    lines, begun = iter(batches), list[Batch]()
-    for some in lines if not first else ():
+    lines, begun, known = iter(batches), list[Batch](), [line for line in first if line.strip()]
+    for some in lines if not known else ():
         begun += [] if some == [] else [some]
-        first = next((line.text for line in some or () if line.text.strip()), "")
-        if first:
+        known = [line.text for line in some or () if line.text.strip()]
+        if known:
             break
-    if not names_speaker(first):
+    others = other_speakers(known)
+    if not known or not names_speaker(known[0], others):
         yield from chain(begun, lines)
         return
-    for some in _joined(chain(begun, lines), _Turns(), start, number, unfinished=unfinished):
-        yield some and [Spoken(*line) for line in some]
+    turns = _Turns(TurnReader(others))
+    for some in _joined(chain(begun, lines), turns, start, number, unfinished=unfinished):
+        yield some and [Spoken(*line) if turns.reader.begins(line.text) else line for line in some]
 
 
 class _Turns:
     """As `_Habits`, of a text in which turns begin with a name."""
 
-    def __init__(self) -> None:
-        self.reader = TurnReader()
+    def __init__(self, reader: TurnReader) -> None:
+        self.reader = reader
 
     def learn(self, lines: Sequence[Line]) -> None:
         """Nothing: they are known."""

@@ -168,8 +168,7 @@ class _Source:
         pieces = stream or file_pieces(self._path, follow=follow, start=first, opened=self._opened.append)
         found = whole_lines(chain(begin or (), pieces), start, number, unfinished=unfinished)
         if self._data.units == "turns":
-            line = next(filter(str.strip, self._first), "")
-            return whole_turns(found, line, start, number, unfinished=unfinished)
+            return whole_turns(found, self._first, start, number, unfinished=unfinished)
         return whole_records(found, self._first, start, number, unfinished=unfinished) if self._data.records else found
 
     def _go_on(self, place: Mapping[str, Any]) -> Iterable[bytes | None] | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from lang_jepa.cli.lines import Line, Spoken, file_pieces, whole_lines
 from lang_jepa.data.sources.base import VISIBLE, Row
-from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text, names_speaker
+from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text, spoken_line
 from lang_jepa.data.sources.groups import group_of, message_in
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.inference.courses import Name
@@ -60,8 +60,8 @@ class UnitReader:
 
     def _units(self, line: Line) -> Iterator[tuple[str, Name]]:
         text = line.text.strip() if VISIBLE.search(line.text) else ""
-        if isinstance(line, Spoken) and names_speaker(text):  # else it goes on with one that was handed out
-            yield from ((one, None) for one in as_read(conversation_text(text)[0].split("\n"), self.settings))
+        if isinstance(line, Spoken):
+            yield from ((one, None) for one in as_read([spoken_line(text)], self.settings))
             return
         value = _json(text) if self.settings.units == "turns" else None
         if value is None:

@@ -9,7 +9,8 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources.conversations import as_turns, names_of_turns, names_speaker, text_in_units, without_speaker
+from lang_jepa.data.sources.conversations import as_turns, names_of_turns, text_in_units, without_speaker
+from lang_jepa.data.sources.speakers import names_speaker, other_speakers
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import counted, one_line
 from lang_jepa.evaluation.baselines.document_rules import Rule, learned
@@ -173,7 +174,8 @@ def _settings(model: ConceptModel, asked: shapes.Document) -> DataSettings:
     units = _UNITS.get(asked.format, data.units)
     if asked.format == "auto" and asked.text is not None and not model.has_predictor:
         lines = [line for line in asked.text.split("\n") if line.strip()]
-        named = sum(map(names_speaker, lines))
+        others = other_speakers(lines)
+        named = sum(names_speaker(line, others) for line in lines)
         units = "turns" if len(lines) > 1 and 3 * named >= 2 * len(lines) else data.units
     return data if units == data.units else data.model_copy(update={"units": units})
 

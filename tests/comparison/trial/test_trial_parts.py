@@ -31,6 +31,7 @@ ROWS = "chat_id,author,text\n" + "\n".join(f"{i // 4},{'ab'[i % 2]},what I say {
     [
         ("a.txt", PROSE, "documents", "prose"),
         ("a.txt", SPOKEN, "dialogues", '16 of 16 lines begin with a name, as "Anna:"'),
+        ("b.txt", SPOKEN.replace("Ben", "+49 170 555 12"), "dialogues", '16 of 16 lines begin with a name, as "Anna:"'),
         ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\n<v Anna>Good morning.\n\n2\n00:00:03,000 --> 00:00:04,000\n"
          "<v Ben>Good morning to you.\n", "dialogues", 'as "Anna:"'),
         ("a.txt", STAMPED, "logs", "begin with a time"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lang_jepa.data.sources.records import LONGEST, records_text
+from lang_jepa.data.sources.speakers import beginning, candidate, names_speaker, other_speakers
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -19,7 +20,6 @@ NO_SPEAKER = "a text that does not begin with a speaker and a colon"
 _NOBODY = "-"
 """Stands for the name of a speaker whom a file does not name, where every turn has a prefix."""
 _BREAKS = re.compile(r"\s*[\r\n]\s*")
-_SPEAKER = re.compile(r"[ \t]*([^\W\d_][^:\n]{0,39}?)[ \t]*:[ \t]+(?=\S)")
 _NUMBERED = re.compile(r"#(\d{1,3})")
 _PREFIX = re.compile(r"([^:\n]{1,40}): (?=\S)")
 _KEYS = (("role", "content"), ("from", "value"), ("speaker", "text"))
@@ -63,6 +63,7 @@ def turns(value: object) -> list[Turn]:
         value: a list of strings; a list of messages, which are `{role, content}` (the content a string, or a list of
             parts with a `text`), `{from, value}` or `{speaker, text}`; the JSON of such a list; or a text whose turns
             begin with a name and a colon (`Anna: ...`), where a line that begins with none belongs to the turn before.
+            What does not begin with a letter (`+49 170 555 12: ...`) is a name where `other_speakers` finds it twice.
 
     Returns:
         Turns in order; messages without text (calls of tools, with `content: null` or without the key) have an empty
@@ -137,9 +138,11 @@ def _content(content: object) -> str:
 
 def _spoken(text: str) -> Iterator[Turn]:
     """Turns of a text that names its speakers."""
+    filled = list(filter(None, map(str.strip, text.split("\n"))))
+    others = other_speakers(filled)
     speaker, lines = "", list[str]()
-    for line in filter(None, map(str.strip, text.split("\n"))):
-        begins = _SPEAKER.match(line)
+    for line in filled:
+        begins = beginning(line, others)
         if begins is None:
             if not speaker:
                 raise NoConversation(NO_SPEAKER)
@@ -152,21 +155,23 @@ def _spoken(text: str) -> Iterator[Turn]:
         yield Turn(speaker, " ".join(lines))
 
 
-def names_speaker(line: str) -> bool:
-    """Whether a line of a text begins a turn: "Anna: Good morning"."""
-    return _SPEAKER.match(line.strip()) is not None
-
-
 class TurnReader:
     """Makes turns of the lines of a text that names its speakers, as they come; a line without a name continues one,
     which has `LONGEST` lines at most.
+
+    Args:
+        others: speakers that do not begin with a letter, as of `other_speakers`. One that is not known begins a turn
+            from its second line on; so many are remembered.
 
     Attributes:
         waiting: lines of the turn that is not complete.
     """
 
-    def __init__(self) -> None:
+    REMEMBERED = 10_000
+
+    def __init__(self, others: Collection[str] = ()) -> None:
         self._turn: list[str] = []
+        self._others, self._once = set(others), set[str]()
 
     @property
     def waiting(self) -> int:
@@ -176,9 +181,20 @@ class TurnReader:
         """Take the next line; returns the turn that it shows to be complete, if any, in a line."""
         if not line.strip():
             return []
-        found = self.flush() if names_speaker(line) or len(self._turn) == LONGEST else []
+        self._learn(candidate(line))
+        found = self.flush() if self.begins(line) or len(self._turn) == LONGEST else []
         self._turn.append(line.strip())
         return found
+
+    def begins(self, line: str) -> bool:
+        """Whether a line begins a turn, as far as it is known by now."""
+        return names_speaker(line, self._others)
+
+    def _learn(self, name: str) -> None:
+        if name in self._once:
+            self._others.add(name)
+        elif name and len(self._once) < self.REMEMBERED:
+            self._once.add(name)
 
     def flush(self) -> list[str]:
         """The turn that waits for a line that might continue it, if any."""
@@ -273,6 +289,12 @@ def conversation_text(value: object) -> tuple[str, int]:
 def _line(turn: Turn) -> str:
     name = turn.speaker.replace(":", " ").strip()[:40].strip() or _NOBODY
     return f"{name}: {turn.text}"
+
+
+def spoken_line(turn: str) -> str:
+    """A turn that is known to begin with a speaker, in the form of `conversation_text`."""
+    name, _, text = turn.partition(":")
+    return _line(Turn(name.strip(), _one_line(text)))
 
 
 def said_in(units: Sequence[str], speakers: Literal["none", "prefix", "embedding"]) -> list[str]:
