@@ -1,5 +1,6 @@
 """Lines and turns are units as they are: every form of a conversation, nothing cut, nothing lost."""
 
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lang_jepa.cli.monitor import _Source
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources.conversations import NoConversation, Turn, conversation_text, said_in, text_in_units, turns
@@ -166,6 +168,29 @@ def test_logs_and_rotated_logs_are_read_as_lines(tmp_path: Path) -> None:
     assert split_text(documents[0].text, make_splitter(settings))[:2] == ["12:00 start. Then on. Mr. Fox", "12:01 stop"]
     with pytest.raises(LangJepaError, match="no file that can be read"):
         open_source(settings.model_copy(update={"units": "sentences"}))
+
+
+@pytest.mark.parametrize("name", ["json.log", "json.log.1", "json.log.gz", "json.txt", "events"])
+@pytest.mark.parametrize("records", [True, False])
+def test_a_log_of_json_objects_is_lines_as_monitor_reads_them(tmp_path: Path, name: str, records: bool) -> None:
+    lines = [json.dumps({"ts": f"2026-01-05T09:00:{n:02}Z", "level": "INFO", "msg": f"step {n}"}) for n in range(20)]
+    content = "\n".join(lines).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    settings = DataSettings(train_file=str(tmp_path / name), units="lines", records=records)
+    (document,) = open_source(settings).documents(Counter())
+    assert split_text(document.text, make_splitter(settings)) == lines
+    come = _Source(str(tmp_path / name), settings, lasting=False).lines(None, None, follow=False)
+    assert [line.text for some in come for line in some or ()] == lines
+
+
+def test_json_lines_of_other_names_and_of_groups_are_tables_beside_units_of_lines(tmp_path: Path) -> None:
+    rows = "\n".join(json.dumps({"session": n % 2, "text": f"step {n}"}) for n in range(6))
+    for name, grouped in (("a.jsonl", None), ("a.log", "session")):
+        (tmp_path / name).write_text(rows)
+        settings = DataSettings(train_file=str(tmp_path / name), units="lines", group_column=grouped, min_length=0)
+        texts = [document.text for document in open_source(settings).documents(Counter())]
+        by_group = ["step 0\nstep 2\nstep 4", "step 1\nstep 3\nstep 5"]
+        assert texts == (by_group if grouped else [f"step {n}" for n in range(6)])
 
 
 def test_new_text_is_read_as_in_training() -> None:

@@ -187,7 +187,10 @@ def _named(path: AnyPath, settings: DataSettings) -> File:
         LangJepaError: it is of no known kind, or no documents but a configuration.
     """
     _check_file(path)
-    kind = formats.kind_of_named(path) or (formats.TEXT if settings.units == "lines" else None)
+    in_lines = settings.units == "lines"
+    # Lines are units as they are, whatever they begin with; only groups make a table of them.
+    kind = formats.kind_of(path) if in_lines and settings.group_column is None else formats.kind_of_named(path)
+    kind = kind or (formats.TEXT if in_lines else None)
     if kind is None:
         raise LangJepaError(
             f"data.train_file: {path} ends in '{path.suffix}', which is no kind of file known here, and does not "
