@@ -66,7 +66,7 @@ PINNED = {
     "data.sources.sessions": (1, "be6b7e5a62cd966c"),
     "data.sources.rotated": (2, "99fd9be38e7fde4d"),
     "data.sources.read_subtitles": (2, "a8012b297b5c29fa"),
-    "data.sources.conversations": (3, "71627f205bebb193"),
+    "data.sources.conversations": (4, "61ba307097537997"),
     "data.sources.read_json": (1, "a6e52a87a894b994"),
     "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
     "data.sources.read_tables": (1, "bff3ebf6ecd1a954"),
@@ -259,7 +259,7 @@ def _of_conversations(folder: Path) -> Iterator[Any]:
         {"role": "user", "content": "Is it\nopen? "},
         {"role": "a", "content": [{"text": "Yes."}, {"url": "x"}]},
     ]
-    shared, spoken = [{"from": "b", "value": "Hi."}], "Anna: Hi.\n\nAgain.\nBo: x: y"
+    shared, spoken = [{"from": "b", "value": "Hi."}], "Anna: Hi.\n\nAgain.\nBo: x: y\n@bo: z\n@bo: z"
     for form in (messages, json.dumps(messages), shared, ["One.", " "], spoken):
         lines = conversation_text(form)[0]
         yield [lines, said_in(lines.split("\n"), "none"), said_in(lines.split("\n"), "prefix")]
