@@ -300,9 +300,10 @@ class Corpus:
             rows.append((f"  {reason}" if reason in NO_ROWS else f"  rejected: {reason}", f"{count:,}"))
         rows += [(f"  {kind}s", f"{count:,}") for kind, count in statistics["duplicates"].items() if count]
         rows += [(f"  left out: {kind}", f"{n:,}") for kind, n in statistics.get("left_out", {}).items()]
+        unit = manifest["made_from"]["settings"].get("units", "sentences").removesuffix("s")
         for side in ("train", "validation"):
-            rows += _describe_side(side, statistics[side])
-        rows += _describe_overlap(statistics["overlap"])
+            rows += _describe_side(side, statistics[side], unit)
+        rows += _describe_overlap(statistics["overlap"], unit)
         rows.append(("prepared in", f"{timing['seconds']:,} s, {timing['megabytes_per_second']} MB/s"))
         return rows
 
@@ -372,23 +373,23 @@ def _nothing_but_ends(index: Ints) -> Ints:
     return np.zeros(len(index), dtype=np.int64)
 
 
-def _describe_side(side: str, sizes: dict[str, Any]) -> Iterable[tuple[str, str]]:
+def _describe_side(side: str, sizes: dict[str, Any], unit: str) -> Iterable[tuple[str, str]]:
     yield (
         side,
-        f"{sizes['documents']:,} documents, {sizes['sentences']:,} sentences, {sizes['tokens']:,} tokens",
+        f"{sizes['documents']:,} documents, {sizes['sentences']:,} {unit}s, {sizes['tokens']:,} tokens",
     )
     if sizes["sentences"]:
         spread = sizes["sentence_tokens"]
         yield (
-            "  tokens in a sentence",
+            f"  tokens in a {unit}",
             f"median {spread['p50']}, 95 % up to {spread['p95']}, longest {spread['max']}",
         )
-        yield "  next-sentence pairs", f"{sizes['targets']['window']:,}"
+        yield f"  next-{unit} pairs", f"{sizes['targets']['window']:,}"
 
 
-def _describe_overlap(overlap: dict[str, float | None]) -> Iterable[tuple[str, str]]:
-    """Rows about held-out sentences that occur in training."""
+def _describe_overlap(overlap: dict[str, float | None], unit: str) -> Iterable[tuple[str, str]]:
+    """Rows about held-out units that occur in training."""
     share, long = overlap["all_sentences"], overlap["long_sentences"]
     if share is not None:
         tail = "" if long is None else f" ({long:.1%} of the long ones)"
-        yield "held-out sentences seen in training", f"{share:.1%}{tail}"
+        yield f"held-out {unit}s seen in training", f"{share:.1%}{tail}"
