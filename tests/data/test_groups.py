@@ -78,11 +78,17 @@ def test_groups_of_lines_and_of_sentences_are_joined(tmp_path: Path, units: str,
     assert found["a"].left_out == (("rows without text", 1),)
 
 
-@pytest.mark.parametrize("name", ["from", "speaker", "author", "sender"])
+@pytest.mark.parametrize("name", ["from", "speaker", "author", "sender", "Author", "Role", "SENDER"])
 def test_columns_of_the_usual_names_say_who_speaks(tmp_path: Path, name: str) -> None:
     rows = [{"chat": 7, name: who, "text": "Hm."} for who in ("Anna", "Bo")]
     (found,) = open_source(_settings(_table(tmp_path, "parquet", rows))).documents(Counter())
     assert (found.id, found.text) == ("7", "Anna: Hm.\nBo: Hm.")
+
+
+def test_of_two_columns_of_speakers_the_first_in_the_list_counts(tmp_path: Path) -> None:
+    rows = [{"chat": 7, "Author": "x", "ROLE": "user", "text": "Hm."}, {"chat": 7, "Author": "Bo", "text": "Hm."}]
+    (found,) = open_source(_settings(_table(tmp_path, "jsonl", rows))).documents(Counter())
+    assert found.text == "user: Hm.\nBo: Hm."
 
 
 def test_a_column_can_be_named_as_the_speakers(tmp_path: Path) -> None:

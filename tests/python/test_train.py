@@ -147,6 +147,10 @@ def test_a_table_with_a_message_a_row_is_grouped() -> None:
     settings = {"data.text_column": "said", "data.group_column": "chat", "data.speaker_column": "who"}
     model = train(table, "dialogue", settings={**settings, "data.batch_size": 8})
     assert (sizes(model), speakers(model)) == ((40, sum(map(len, CHATS))), {1, 2})
+    data = load_settings("dialogue", ["data.text_column=said", "data.group_column=chat"]).data
+    for usual in ("role", "Author"):
+        rows = list(Given.of(table.rename(columns={"who": usual})).rows(data, "said"))
+        assert rows[1] == {"said": CHATS[0][1]["content"], "chat": 0, usual: "assistant"}
 
 
 @pytest.mark.filterwarnings("ignore")

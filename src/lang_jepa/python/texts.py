@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from lang_jepa.data.sources import groups
 from lang_jepa.data.sources.base import Rejection
 from lang_jepa.data.sources.conversations import NO_SPEAKER, NoConversation, is_message, turns
 from lang_jepa.data.sources.forms import MESSAGES, Head
@@ -22,7 +23,6 @@ PROBED = 64
 """Items by which it is judged what data hold."""
 DIALOGUE, DOCUMENTS = "dialogue", "documents"
 _FORMS = "give each conversation as a list of {'role': ..., 'content': ...} or of strings, a turn each"
-_COLUMNS = ("group_column", "speaker_column")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Given:
 
     def rows(self, data: DataSettings, column: str) -> Iterator[dict[str, Any]]:
         """What is written of each item: the column, and of a table those of groups and speakers too."""
-        wanted = [column, *filter(None, (getattr(data, name) for name in _COLUMNS))]
+        wanted = [column, *groups.beside(data)]
         for item in self.items:
             if self.columns is None:
                 inside = isinstance(item, Mapping) and column in item

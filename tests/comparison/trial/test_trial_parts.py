@@ -39,6 +39,7 @@ ROWS = "chat_id,author,text\n" + "\n".join(f"{i // 4},{'ab'[i % 2]},what I say {
         ("a.txt", LEVELS, "logs", "20 of the first 20 lines have a level"),
         ("a.log", PROSE, "logs", "named like a log"),
         ("a.csv", ROWS, "dialogues", "who says it in 'author', and 'chat_id' is shared"),
+        ("b.csv", ROWS.replace("author,text", "Author,Text"), "dialogues", "a row in 'Text', who says it in 'Author'"),
         ("a.csv", "title,body\nx,A long text of some words.\ny,Another one.\n", "documents", "in the column 'body'"),
         ("a.json", json.dumps([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]),
          "dialogues", "one conversation in each file"),

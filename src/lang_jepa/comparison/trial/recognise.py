@@ -34,8 +34,8 @@ _PROBED, _LINES, _LEAST = 8, 2000, 10
 """Files of a suffix, and lines of a file, that are looked at; lines from which on their look says something."""
 _MOST = 0.6
 """Share of lines from which on they are taken for those of a log or of a conversation."""
-_COLUMNS = ("text", "content", "body", "article", "document", "abstract", "description")
-_SPOKEN = ("content", "text", "message", "value", "utterance", "body")
+_COLUMNS = groups.spelled("text", "content", "body", "article", "document", "abstract", "description")
+_SPOKEN = groups.spelled("content", "text", "message", "value", "utterance", "body")
 """Columns of documents, and of what is said."""
 
 

@@ -18,7 +18,7 @@ PROBED = 64
 """Rows by which a table is judged."""
 MESSAGES = ("messages", "conversations")
 """Keys of the messages of a JSON object that is one conversation."""
-_TEXTS = ("content", "text", "message", "value", "utterance")
+_TEXTS = groups.spelled("content", "text", "message", "value", "utterance")
 """Columns of what is said, of a table that names its text otherwise than the settings."""
 _GROUP = re.compile(r"conv|dialog|thread|chat|session|ticket|episode|group", re.IGNORECASE)
 _SENDER = re.compile(r"sender|speaker|author|from|role|participant", re.IGNORECASE)

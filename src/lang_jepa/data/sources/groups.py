@@ -10,9 +10,16 @@ from lang_jepa.data.sources.conversations import NoConversation, NoText, turns
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.settings.data import DataSettings
 
-FORMAT = 2
+FORMAT = 3
 """Number of the rules by which rows are grouped; it enters the fingerprint of a source."""
-SPEAKERS = ("role", "from", "speaker", "author", "sender")
+
+
+def spelled(*names: str) -> tuple[str, ...]:
+    """Names of columns as files write them, in the order of preference: `role`, `Role`, `ROLE`, `from`, ..."""
+    return tuple(form for name in names for form in (name, name.capitalize(), name.upper()))
+
+
+SPEAKERS = spelled("role", "from", "speaker", "author", "sender")
 """Columns that say who speaks, where `data.speaker_column` names none: the first that a row has."""
 MOST = 1 << 28
 """Characters of groups that wait for further rows, at most."""
