@@ -222,7 +222,9 @@ def why_nothing_held_out(
         read: documents that it gave, before some were rejected or dropped.
         tail: lines that are held out where `data.val_split=tail` decides (None: a hash decides).
     """
-    if tail is not None and fraction:
+    if not fraction:
+        return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."
+    if tail is not None:
         return (
             f"the tail of {description} is {counted(tail, 'line')} with data.val_fraction={fraction}, too few to "
             "measure by. Give more lines, or a larger data.val_fraction."
@@ -237,8 +239,6 @@ def why_nothing_held_out(
             f"{description} is one document, and a document is held out as a whole or not at all. Cut it: several "
             'files in a folder, or a .jsonl file with a line {"text": "..."} for each part (data.text_column=text).'
         )
-    if not fraction:
-        return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."
     return (
         f"data.val_fraction={fraction} of {documents:,} documents held none out, or too few to measure by. Set a "
         "larger data.val_fraction, or give more documents."
