@@ -12,6 +12,7 @@ from lang_jepa.comparison.trial.recognise import language_of, recognise
 from lang_jepa.comparison.trial.spaces import Openings, WordSpace
 from lang_jepa.comparison.trial.verdict import SEARCH, verdict_of
 from lang_jepa.data.corpus.deduplicate import hash_text, side
+from lang_jepa.data.sources.source import open_source
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.table import Report, Row
 from lang_jepa.inference.folders.places import lines_in_order
@@ -70,6 +71,25 @@ def test_of_a_mixed_folder_most_is_taken_and_the_rest_is_named(tmp_path: Path) -
     assert found == ("**/*.log", "**/*.log-20260101", "**/*.log.1", "**/*.log.2.gz")
     with pytest.raises(LangJepaError, match="is not there"):
         recognise(tmp_path / "gone")
+
+
+def test_a_broken_link_is_named_where_it_would_be_read(tmp_path: Path) -> None:
+    """As in training, which reads the same files."""
+    (tmp_path / "b.md").symlink_to(tmp_path / "gone.md")
+    with pytest.raises(LangJepaError, match=r"b\.md is a link to .*gone\.md, which is not there\. Mend the link"):
+        recognise(tmp_path)
+    (tmp_path / "app.log").write_text(STAMPED)
+    (tmp_path / "x.bin").symlink_to(tmp_path / "gone.bin")
+    taken = recognise(tmp_path)
+    assert (taken.kind, taken.data["include"]) == ("logs", ("**/*.log",))
+    assert "b.md (0 kB)" in taken.others
+    assert "x.bin (0 kB)" in taken.others
+    (tmp_path / "a.md").write_text(PROSE * 99)
+    with pytest.raises(LangJepaError, match=r"b\.md is a link to") as ours:
+        recognise(tmp_path)
+    with pytest.raises(LangJepaError) as theirs:
+        open_source(DataSettings(train_file=str(tmp_path)))
+    assert str(ours.value) == str(theirs.value)
 
 
 @pytest.mark.parametrize("count", [2, 5, 24, 61, 200])

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from lang_jepa.data.sources import formats, forms, groups
 from lang_jepa.data.sources.base import Unreadable
 from lang_jepa.data.sources.conversations import NoConversation, conversation_text
-from lang_jepa.data.sources.listing import Folder
+from lang_jepa.data.sources.listing import Folder, check_file
 from lang_jepa.data.sources.records import habits_of
 from lang_jepa.data.sources.rotated import is_log
 from lang_jepa.data.sources.speakers import names_speaker, other_speakers
@@ -78,7 +78,8 @@ def recognise(path: Path, wanted: Kind | None = None) -> Taken:
         wanted: what to take it for (None: what most of it, in bytes, looks like).
 
     Raises:
-        LangJepaError: nothing there, nothing that can be read, or nothing of what is wanted.
+        LangJepaError: nothing there, nothing that can be read, nothing of what is wanted, or a broken link beside what
+            is read.
     """
     if not path.exists():
         raise LangJepaError(f"{path} is not there: give a file or a folder of texts")
@@ -89,13 +90,18 @@ def recognise(path: Path, wanted: Kind | None = None) -> Taken:
     looks = {suffix: look for suffix, some in by_suffix.items() if (look := _look_of(some, named=not path.is_dir()))}
     sizes = Counter[Kind]()
     for suffix, look in looks.items():
-        sizes[look.kind] += sum(one.stat().st_size for one in by_suffix[suffix])
+        sizes[look.kind] += sum(map(_size, by_suffix[suffix]))
     if not sizes:
+        for file in files.values():
+            check_file(file)
         raise LangJepaError(f"{path} has nothing that can be read. Known kinds: {formats.KNOWN}, and .log")
     kind = wanted or sizes.most_common(1)[0][0]
     chosen = {suffix: look for suffix, look in looks.items() if look.kind == kind}
     if not chosen:
         return _forced(path, kind, looks)
+    for suffix in chosen:
+        for file in by_suffix[suffix]:
+            check_file(file)
     data = dict(next(iter(chosen.values())).data)
     if path.is_dir() and len(chosen) < len(by_suffix):
         data["include"] = _patterns(file.name for suffix in chosen for file in by_suffix[suffix])
@@ -129,8 +135,13 @@ def _patterns(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(f"**{glob.escape(one)}" if one[0] == "/" else f"**/*{glob.escape(one)}" for one in endings))
 
 
+def _size(path: Path) -> int:
+    """Bytes of a file; none of a broken link."""
+    return path.stat().st_size if path.exists() else 0
+
+
 def _files(suffix: str, some: list[Path]) -> str:
-    size = sum(one.stat().st_size for one in some)
+    size = sum(map(_size, some))
     written = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
     named = f"{suffix} file" if suffix else "file"
     return f"{some[0].name} ({written})" if len(some) == 1 else f"{counted(len(some), named)} ({written})"
@@ -138,6 +149,7 @@ def _files(suffix: str, some: list[Path]) -> str:
 
 def _look_of(some: list[Path], *, named: bool) -> _Look | None:
     """What most of some files look like; None where none can be read."""
+    some = [one for one in some if one.exists()]
     step = max(1, len(some) // _PROBED)
     looks = [look for one in some[::step][:_PROBED] if (look := _look(one, named=named))]
     kinds = Counter(look.kind for look in looks)

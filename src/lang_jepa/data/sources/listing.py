@@ -186,7 +186,7 @@ def _named(path: AnyPath, settings: DataSettings) -> File:
     Raises:
         LangJepaError: it is of no known kind, or no documents but a configuration.
     """
-    _check_file(path)
+    check_file(path)
     in_lines = settings.units == "lines"
     # Lines are units as they are, whatever they begin with; only groups make a table of them.
     kind = formats.kind_of(path) if in_lines and settings.group_column is None else formats.kind_of_named(path)
@@ -207,8 +207,12 @@ def _named(path: AnyPath, settings: DataSettings) -> File:
     return File(path.name, path, kind)
 
 
-def _check_file(path: AnyPath) -> None:
-    """Raise unless `path` is a regular file that may be read, or stands in a store's list."""
+def check_file(path: AnyPath) -> None:
+    """Raise unless `path` is a regular file that may be read, or stands in a store's list.
+
+    Raises:
+        LangJepaError: a broken link, a folder or a device, a file without permission.
+    """
     if isinstance(path, RemoteFile):
         return
     what = f"data.train_file: {path}"
@@ -236,7 +240,7 @@ def _usable(folder: Folder, settings: DataSettings) -> tuple[list[File], Counter
         if kind is None:
             passed[f"of unknown kind ({path.suffix or 'no suffix'})"] += 1
             continue
-        _check_file(path)
+        check_file(path)
         suffixes = [suffix.lower() for suffix in path.suffixes]
         is_json = [suffix for suffix in suffixes[-2:] if suffix not in text_files.PACKED][-1:] == [".json"]
         if is_json and forms.is_conversation(path, settings):
