@@ -20,6 +20,7 @@ from lang_jepa.inference.kinds import NewKinds
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import STUCK_SHARE, Monitor
 from lang_jepa.inference.monitor_choice import Likeliest, choose_scores
+from lang_jepa.inference.monitor_units import FirstUnits
 from lang_jepa.training.train import train
 from tiny import tiny_settings
 
@@ -234,7 +235,8 @@ def test_the_state_is_taken_up(watch: Monitor, folder: Path, tmp_path: Path) -> 
         {"seen": -1},
         {"alarms": True},
         {"apart": None},
-        {"format": 4},
+        {"unjudged": -1},
+        {"format": 5},
         {"kinds": ["open door"]},
         {"kinds": {"open door": "1"}},
         {"model": None},
@@ -407,3 +409,49 @@ def test_documents_without_room_for_faults_decide_nothing(watch: Monitor) -> Non
     assert choose_scores([_lines(4), _lines(3)], watch._raw_alone, watch._usual, spoken=False) == ([0, 1], {})
     decides, merits = choose_scores([_lines(4), _lines(30)], watch._raw_alone, watch._usual, spoken=False)
     assert named(decides) in merits
+
+
+def test_first_units_are_held_to_those_that_are_first_too() -> None:
+    """At the stated rate where they are enough for it, and else above all of them and as rare among all units."""
+    draw = np.random.default_rng(0)
+    scores, first = draw.normal(size=(1000, 2)), np.arange(1000) < 100
+    enough, few = FirstUnits(scores, first, 0.05), FirstUnits(scores, first, 0.005)
+    assert (enough.sums(scores[first], own=True) > enough.threshold).sum() in (4, 5)
+    assert not (few.sums(scores[first], own=True) > few.threshold).any()
+    assert (few.sums(scores, own=True) > few.threshold).sum() <= 5
+    far = np.full((1, 2), 9.0)
+    assert enough.sums(far) > enough.threshold
+    assert few.sums(far) > few.threshold
+    np.testing.assert_allclose(few.sums(far), 2 * np.log(1001))
+
+
+def test_the_first_line_of_a_session_can_be_an_alarm(tmp_path: Path) -> None:
+    """Where surprise decides, which says nothing of it, and the first one without a session too."""
+    steps = (*STEPS, "leave")
+    lines = [f"[{n // 5}] {steps[n % 5]}" for n in range(1600)]
+    (tmp_path / "app.log").write_text("\n".join(lines))
+    given = (f"data.train_file={tmp_path / 'app.log'}", "data.units=lines", "data.mask=true", "data.val_split=tail")
+    more = ("data.val_fraction=0.5", "data.deduplicate=none", "data.limit=null", "data.min_length=1")
+    train(tiny_settings(tmp_path / "run", *given, *more, r"data.session=\[(\d+)\]", "optimization.max_steps=1"))
+    model = ConceptModel.load(tmp_path / "run")
+    corpus = own_corpus(model)
+    assert corpus is not None
+    watch = Monitor(model, corpus, per_thousand=10)
+    assert SCORES.index("surprise") in watch.decides  # sessions are too short for faults
+    assert watch.first is not None
+    found = watch.score(["[900] disk failure at sector nine", "disk failure in the cellar", *lines[:15]])
+    assert [one.first for one in found] == [True, True, *[True, False, False, False, False] * 3]
+    assert [one.alarm for one in found[:3]] == [True, True, False]
+    assert all(one.threshold == (watch.first if one.first else watch).threshold for one in found)
+    usual = Monitor(model, corpus, per_thousand=10).score(lines[800:])
+    assert not any(one.alarm for one in usual if one.first)
+
+
+def test_without_sessions_a_unit_that_nothing_judges_is_counted(watch: Monitor) -> None:
+    watch.decides = [SCORES.index("surprise")]
+    watch.score(["disk failure at sector nine", *_lines(9)])
+    watch.score(["disk failure at sector nine", *_lines(9)], ["other"] * 10)
+    assert (watch.first, watch.unjudged) == (None, 2)
+    watch.decides = [SCORES.index("surprise"), SCORES.index("novelty")]
+    watch.score(["disk failure at sector nine"], ["third"])
+    assert watch.unjudged == 2

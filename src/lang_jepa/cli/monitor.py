@@ -1,18 +1,16 @@
 """The verb `monitor`: alarms in lines or messages as they come."""
 
-import json
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lang_jepa.cli.alarms import Shown, describe
 from lang_jepa.cli.lines import (
     Batch,
     Line,
@@ -27,15 +25,14 @@ from lang_jepa.cli.lines import (
 )
 from lang_jepa.cli.options import AnyModel, standard_input
 from lang_jepa.cli.places import Identity, beside, found_place, identity_of, left_over, moved_file, place_in
-from lang_jepa.cli.units import Unit, UnitReader, check_kind
-from lang_jepa.errors import LangJepaError, counted, one_line
+from lang_jepa.cli.units import UnitReader, check_kind
+from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable
 from lang_jepa.training.signals import Interrupted, exit_status, finished_first
 
 if TYPE_CHECKING:
     from lang_jepa.inference.embedding import EmbeddingModel
-    from lang_jepa.inference.events import Over
-    from lang_jepa.inference.monitor import Monitor, Scored
+    from lang_jepa.inference.monitor import Monitor
     from lang_jepa.settings.data import DataSettings
 
 
@@ -92,9 +89,9 @@ def monitor(
     watch = _watch(loaded, corpus, per_thousand, usual)
     found = watch.restore(state) if state is not None and state.is_file() else {}
     kept = _Kept(state, watch, come)
-    shown = _Shown(watch, come, kept, as_json=as_json, goes_on=bool(found))
+    shown = Shown(watch, come, kept, as_json=as_json, goes_on=bool(found))
     try:
-        _describe(watch)
+        describe(watch)
         shown.alarms(come.lines(stream, found.get("place"), follow=follow))
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # nobody reads on, so what was shown last is shown again the next time
@@ -256,138 +253,3 @@ class _Kept:
             self.write()
             self._written, end = self._mark(), time.monotonic()
             self._due = end + max(KEPT_EVERY, _KEPT_SHARE * (end - begin))
-
-
-class _Shown:
-    """What is printed of a source that is watched."""
-
-    def __init__(self, watch: "Monitor", source: _Source, kept: _Kept, *, as_json: bool, goes_on: bool) -> None:
-        self.watch, self.source, self.kept, self.as_json, self.goes_on = watch, source, kept, as_json, goes_on
-        self.reader = UnitReader(watch.model.settings.data)
-        self._warned = False
-        self._shown: dict[int, tuple[Scored, str | None, int]] = {}  # alarms, file and line, until they are over
-
-    def alarms(self, batches: Iterator[Batch]) -> None:
-        """Show the alarms in lines as they come."""
-        from lang_jepa.inference.monitor import BLOCK
-
-        for some in batches:
-            if some is None:  # another file
-                self.source.another()
-                continue
-            for at in range(0, len(some), BLOCK):
-                with finished_first():  # so that a state is that of a whole block
-                    self._block(some[at : at + BLOCK])
-                self.kept.write_if_due()  # what was shown stands in it, never what was not
-            self.kept.write_if_due()
-
-    def _block(self, lines: list[Line]) -> None:
-        units = self.reader.read(lines)
-        found = self.watch.score([unit.text for unit in units], self.reader.courses(units))
-        for one, unit in zip(found, units, strict=True):
-            if one.over is not None:
-                self._show_end(one.over)
-            if one.alarm:
-                self._show(one, unit)
-                self._shown[one.index] = one, self.source.name, unit.line.number
-        sys.stdout.flush()
-        self.source.passed(lines[-1])
-        self._warn()
-
-    def _show(self, one: "Scored", unit: Unit) -> None:
-        from lang_jepa.cli.console import console, plain
-        from lang_jepa.evaluation.rarity import named
-
-        line, file = unit.line.number, self.source.name
-        if self.as_json:
-            fields = {name: value for name, value in asdict(one).items() if name not in ("event", "over")}
-            where = {"line": line, "file": file, "threshold": self.watch.threshold}
-            console.out(json.dumps(fields | where, ensure_ascii=False), highlight=False)
-            return
-        plain(f"{_where(file, line)}  {one_line(one.text)}")
-        decides, threshold = named(self.watch.decides), self.watch.threshold
-        plain(f"    score {one.score:.3f} by {decides}; an alarm above {threshold:.3f}", style="dim")
-        if one.severe:
-            plain("    an alarm by its level, an error or worse: no usual unit is of its kind", style="dim")
-        if one.stuck:
-            plain(f"    an alarm by its repetition: it came {one.times} times in a row", style="dim")
-        shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
-        said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-        plain(f"    more than usual units: {said}", style="dim")
-        for what, text in zip(("expected", "      or"), one.expected, strict=False):
-            plain(f"    {what}: {one_line(text)}", style="dim")
-
-    def _show_end(self, over: "Over", goes_on: str = "") -> None:
-        """Say how often the unit of an alarm came in a row, where it came again after the alarm."""
-        from lang_jepa.cli.console import console, plain
-
-        alarm, file, line = self._shown.pop(over.alarm, (None, None, None))  # None: of an earlier call
-        if alarm is not None and over.times == alarm.times:
-            return
-        if self.as_json:
-            end = {"ends": over.alarm, "text": alarm and alarm.text, "line": line, "file": file, "times": over.times}
-            console.out(json.dumps(end, ensure_ascii=False), highlight=False)
-            return
-        which = "an alarm of an earlier call" if line is None else f"the alarm of {_where(file, line)}"
-        plain(f"{which} is one event: its text came {over.times} times in a row{goes_on}", style="dim")
-
-    def _warn(self) -> None:
-        """Say once that there are too many alarms, and that lines were left out."""
-        from lang_jepa.cli.console import aside, warn
-
-        if self.watch.drift is None or self._warned:
-            return
-        self._warned = True
-        count, of = self.watch.drift
-        text = (
-            f"{count} alarms in the last {counted(of, 'unit')} are too many for three times the rate that was asked "
-            f"for ({self.watch.per_thousand:.4g} in a thousand): what comes is not like the training text, or "
-            "something is wrong; give newer usual units with --usual, or train again on newer text"
-        )
-        if self.as_json:
-            aside(f"warning: {text}")
-        else:
-            warn(text)
-
-    def summary(self) -> None:
-        """Which events go on, and how many units and alarms there were."""
-        from lang_jepa.cli.console import aside, plain
-
-        watch, reader = self.watch, self.reader
-        for over in watch.open_events():
-            self._show_end(over, ", up to the end")
-        rate = 1000 * watch.alarms / max(1, watch.seen)
-        text = f"{counted(watch.seen, 'unit')}, {counted(watch.alarms, 'alarm')} ({rate:.2f} in a thousand)"
-        text += ", with those of earlier calls" if self.goes_on else ""
-        if watch.apart:
-            text += f"; {counted(watch.apart, 'unit')} of no session, in one course"
-        if left_out := reader.left_out():
-            text += f"; {left_out}"
-        if waits := self.source.waits():
-            text += f"; {waits} waits for the next call"
-        if self.as_json:
-            aside(text)
-        else:
-            plain(text, style="dim")
-
-
-def _where(file: str | None, line: int) -> str:
-    """A line, as people and editors name it."""
-    return f"line {line}" if file is None else f"{file}:{line}"
-
-
-def _describe(watch: "Monitor") -> None:
-    """On standard error, what decides, from which score on, and at which rate."""
-    from lang_jepa.cli.console import aside
-    from lang_jepa.evaluation.rarity import SCORES, named
-
-    decides = named(watch.decides)
-    if watch.merits:
-        aside(f"decides: {decides}, AUC {watch.merits[decides]:.2f} of faults put into usual units")
-        alone = ", ".join(f"{name} {watch.merits[name]:.2f}" for name in SCORES)
-    else:
-        aside(f"decides: {decides}, since usual units are too short to put faults into")
-        alone = "not measured"
-    aside(f"alone: {alone}")
-    new = ", and new kinds of errors" if watch.model.settings.data.units == "lines" else ""
-    aside(f"alarms: scores above {watch.threshold:.3f}{new}; {watch.per_thousand:.4g} in a thousand may be false")

@@ -11,7 +11,9 @@ quantile of its own. A unit that is repeated is one event (`events.py`), and all
 of the usual units as the stated rate says.
 
 A unit is scored after those before it in its course: of a model that was trained on sessions (`data.session`) in its
-session, else after all. The usual units are scored in courses too.
+session, else after all. The usual units are scored in courses too. The first unit of a session has none before it, so
+that surprise says nothing of it: where surprise is among what decides, novelty and n-gram decide there, with a
+threshold of their own at the stated rate (`FirstUnits`).
 """
 
 import math
@@ -43,6 +45,7 @@ from lang_jepa.inference.kinds import NewKinds
 from lang_jepa.inference.monitor_choice import DECIDING, Likeliest, choose_scores
 from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of, rate_of
 from lang_jepa.inference.monitor_state import FORMAT, read_state
+from lang_jepa.inference.monitor_units import FIRST, FirstUnits, Scored
 
 BLOCK = 256
 """Units scored in one pass where many wait."""
@@ -55,42 +58,7 @@ SEVERE_SHARE = 0.5
 STUCK_SHARE = 0.5
 """Of the stated rate, for units that come too often in a row at most, half for those that the training text has and
 half for others; what they do not take is left to the sum."""
-_NOVELTY, _REPETITION = map(SCORES.index, ("novelty", "repetition"))
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A unit with its scores.
-
-    Attributes:
-        index: of the unit, from 0 on since the monitor began.
-        text: of it.
-        surprise, novelty, ngram, repetition: shares of usual units that have less.
-        score: the sum of the rarities (-ln of the shares that have as much) of those that decide.
-        expected: the known units that were likeliest in its place, best first; of alarms alone.
-        severe: whether it is a line at a severe level of a kind that was not known, and an alarm for that alone.
-        alarm: whether the score is above the threshold, or the unit is severe or stuck, and no unit was an alarm before
-            it in its run of equal units.
-        stuck: whether it came so often in a row that it is an alarm for that alone.
-        times: how often it came in a row in its course, itself counted.
-        event: index of the alarm that it is, or that it repeats (None: of none).
-        over: the event that ended with it, which is the next other unit of that course.
-    """
-
-    index: int
-    text: str
-    surprise: float
-    novelty: float
-    ngram: float
-    repetition: float
-    score: float
-    expected: tuple[str, ...]
-    severe: bool
-    alarm: bool
-    stuck: bool
-    times: int
-    event: int | None
-    over: Over | None
+_SURPRISE, _NOVELTY, _REPETITION = map(SCORES.index, ("surprise", "novelty", "repetition"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +94,9 @@ class Monitor:
         least_run: score of repetition, above which a unit is an alarm for that alone: of units that the training text
             has, and of others, whose runs say less, since nobody knows how often they repeat.
         seen, alarms: units and alarms so far.
+        first: judges the first units of sessions (None: surprise does not decide, or the model knows no sessions).
         apart: units so far of no session (or group), where the model knows some; they are one course.
+        unjudged: units so far that had none before them in their course, and no score that decides.
         drift: alarms among how many last units, when they first were too many for three times the stated rate (None:
             they were not), see `Drift`.
 
@@ -168,9 +138,10 @@ class Monitor:
         self._usual, self._kinds = Usual(np.concatenate(scores)), NewKinds(severe)
         self.decides, self.merits = choose_scores(usual_units, self._raw_alone, self._usual, spoken=names)
         self._fit_likeliest(usual_units, {key: row for row, key in enumerate(keys)})
-        known = [one.known for some in usual_units for one in self._read(some)]
-        self._set_thresholds(np.concatenate(scores), np.array(known))
-        self.seen = self.alarms = self.apart = 0
+        read = [one for some in usual_units for one in self._read(some)]
+        self.first = self._first_units(np.concatenate(scores), read)
+        self._set_thresholds(np.concatenate(scores), np.array([one.known for one in read]))
+        self.seen = self.alarms = self.apart = self.unjudged = 0
         self._drift = Drift(self.per_thousand)
         self._courses = Courses(max(model.settings.data.window_size, CACHE + ORDER))
 
@@ -239,19 +210,22 @@ class Monitor:
         expected: Floats,
     ) -> list[Scored]:
         """Units with their scores and what was expected, which are counted; `parts`: positions in each course."""
-        less, sums = self._usual.less(scores), self._sums(scores)
-        again = scores[:, _REPETITION] > 0
-        due, stands = (sums > self.threshold) | severe, dict[int, Position]()
+        less, (sums, limits) = self._usual.less(scores), self._sums(scores)
+        again, begins = scores[:, _REPETITION] > 0, scores[:, _SURPRISE] == _NOTHING_EXPECTED
+        due, stands = (sums > limits) | severe, dict[int, Position]()
         for course, rows in parts:
             which = [self.seen + row for row in rows]
             some = positions(course, which, again[rows].tolist(), due[rows].tolist(), often[rows].tolist())
             stands |= dict(zip(rows, some, strict=True))
         found = []
-        for row, (unit, total) in enumerate(zip(units, sums.tolist(), strict=True)):
+        for row, (unit, total, limit) in enumerate(zip(units, sums.tolist(), limits.tolist(), strict=True)):
             index, stand, (one, two, three, four) = self.seen + row, stands[row], less[row].tolist()
-            is_alarm = stand.event == index
+            is_alarm, by_first = stand.event == index, self.first is not None and bool(begins[row])
             near = self._likeliest(expected[row]) if is_alarm else ()
-            found.append(Scored(index, unit, one, two, three, four, total, near, severe[row], is_alarm, *stand))
+            judged = (one, two, three, four, total, limit, by_first)
+            found.append(Scored(index, unit, *judged, near, severe[row], is_alarm, *stand))
+        if self.first is None and {*self.decides} <= {_SURPRISE, _REPETITION}:
+            self.unjudged += int(begins.sum())
         alarms = [each.alarm for each in found]
         self.seen, self.alarms = self.seen + len(units), self.alarms + sum(alarms)
         self._drift.count(alarms, [each.event is not None for each in found])
@@ -284,16 +258,35 @@ class Monitor:
         of_each = (threshold(np.where(which, per_run(runs, again), 0.0), share) for which in (known, ~known))
         least, other = (max(limit, -math.log(share)) for limit in of_each)
         self.least_run = least, other
-        taken = (novelty > self.least_novelty) | self._too_often(runs, known)
-        self.threshold = threshold(per_run(np.where(taken, np.inf, self._sums(scores, own=True)), again), rate)
+        taken, sums = (novelty > self.least_novelty) | self._too_often(runs, known), self._plain_sums(scores, own=True)
+        if self.first is not None:
+            begins = scores[:, _SURPRISE] == _NOTHING_EXPECTED
+            taken[begins] |= self.first.sums(scores[begins][:, FIRST], own=True) > self.first.threshold
+        self.threshold = threshold(per_run(np.where(taken, np.inf, sums), again), rate)
+
+    def _first_units(self, scores: Values, units: Sequence[_Unit]) -> FirstUnits | None:
+        """What judges the first units of sessions, from the usual units and their scores [n, 4]."""
+        if not self.has_sessions or _SURPRISE not in self.decides:
+            return None
+        alone = {key: self._ngrams.surprise([key])[0] for key in {unit.key for unit in units}}
+        as_first = np.column_stack([scores[:, _NOVELTY], np.array([alone[unit.key] for unit in units])])
+        return FirstUnits(as_first, scores[:, _SURPRISE] == _NOTHING_EXPECTED, self.per_thousand / 1000)
 
     def _in_courses(self, units: Sequence[str], courses: Sequence[Name] | None) -> list[list[str]]:
         """Units as the model reads them, those of each course by themselves."""
         read = masked(units, self.model.settings.data)
         return [[read[row] for row in rows] for rows in in_courses(self._names(units, courses)).values()]
 
-    def _sums(self, scores: Values, *, own: bool = False) -> Values:
-        """The sum that is compared with the threshold, [n]; `own`: of the usual units."""
+    def _sums(self, scores: Values) -> tuple[Values, Values]:
+        """The sums that decide [n] of units with scores [n, 4], and the threshold of each [n]."""
+        sums, limits = self._plain_sums(scores), np.full(len(scores), self.threshold)
+        begins = scores[:, _SURPRISE] == _NOTHING_EXPECTED
+        if self.first is not None and begins.any():
+            sums[begins], limits[begins] = self.first.sums(scores[begins][:, FIRST]), self.first.threshold
+        return sums, limits
+
+    def _plain_sums(self, scores: Values, *, own: bool = False) -> Values:
+        """The sums of the scores that decide, [n], from scores [n, 4]; `own`: of the usual units."""
         sums: Values = self._usual.rarity(scores, own=own)[:, self.decides].sum(1)
         return sums
 
@@ -383,7 +376,7 @@ class Monitor:
     def save(self, path: Path, **more: Any) -> None:
         """Write where it stands, to be taken up by `restore`; keyword arguments are kept beside it."""
         state = {"courses": self._courses.plain(), "recent": self._drift.plain(), "kinds": self._kinds.plain(),
-                 "apart": self.apart}  # fmt: skip
+                 "apart": self.apart, "unjudged": self.unjudged}  # fmt: skip
         write_json(path, {"format": FORMAT, "model": weights_hash(self.model.jepa), "seen": self.seen,
                           "alarms": self.alarms, **state, **more})  # fmt: skip
 
@@ -393,5 +386,6 @@ class Monitor:
         self._courses.restore(state["courses"])
         self._drift.restore(state["recent"])
         self._kinds.restore(state["kinds"])
-        self.seen, self.alarms, self.apart = state["seen"], state["alarms"], state["apart"]
+        self.seen, self.alarms = state["seen"], state["alarms"]
+        self.apart, self.unjudged = state["apart"], state["unjudged"]
         return state

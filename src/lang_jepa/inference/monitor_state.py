@@ -10,7 +10,7 @@ from lang_jepa.inference.cache import weights_hash
 from lang_jepa.inference.courses import are_courses
 from lang_jepa.inference.embedding import EmbeddingModel
 
-FORMAT = 5
+FORMAT = 6
 """Of the state: goes up whenever another one is written."""
 
 
@@ -38,7 +38,7 @@ def _is_state(state: Mapping[str, Any]) -> bool:
         and isinstance(kinds, dict)
         and all(map(_is_count, kinds.values()))
         and are_courses(state.get("courses"))
-        and all(_is_count(state.get(name)) for name in ("seen", "alarms", "apart"))
+        and all(_is_count(state.get(name)) for name in ("seen", "alarms", "apart", "unjudged"))
         and isinstance(state.get("model"), str)
     )
 
