@@ -283,7 +283,9 @@ def test_messages_of_interleaved_groups_are_courses(tmp_path: Path, type_in: Typ
     assert courses[None] == ["Hm."]
 
 
-def test_a_signal_ends_a_followed_file_with_a_summary(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_followed_file_with_a_summary(number: signal.Signals, run: Path, tmp_path: Path) -> None:
+    """Which is all that is said, also where it waits for more lines."""
     path, state = tmp_path / "new.log", tmp_path / "state.json"
     path.write_text("\n".join([*_lines(30), ""]))
     given = ["monitor", run, path, "--follow", "--state", state]
@@ -292,11 +294,14 @@ def test_a_signal_ends_a_followed_file_with_a_summary(run: Path, tmp_path: Path)
     assert process.stderr is not None
     while "decides" not in (line := process.stderr.readline()):
         assert line, "it ended before it began"
-    process.send_signal(signal.SIGINT)
+    while process.poll() is None and not (state.exists() and json.loads(state.read_text())["seen"] == 30):
+        time.sleep(0.05)
+    process.send_signal(number)
     out, err = process.communicate()
-    assert process.returncode == 130
-    assert " units, " in out
+    assert process.returncode == 128 + number
+    assert "30 units, " in out
     assert "Traceback" not in err
+    assert "ended before it was done" not in err
     assert json.loads(state.read_text())["place"]["offset"] <= path.stat().st_size
 
 

@@ -28,7 +28,7 @@ from lang_jepa.cli.places import Identity, beside, found_place, identity_of, lef
 from lang_jepa.cli.units import UnitReader, check_kind
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_writable
-from lang_jepa.training.signals import Interrupted, exit_status, finished_first
+from lang_jepa.training.signals import Interrupted, answered, exit_status, finished_first
 
 if TYPE_CHECKING:
     from lang_jepa.inference.embedding import EmbeddingModel
@@ -97,6 +97,7 @@ def monitor(
         if stop.number == signal.SIGPIPE:  # nobody reads on, so what was shown last is shown again the next time
             kept.path = None
             raise
+        answered()
         shown.summary()
         raise SystemExit(exit_status(stop.number)) from None
     finally:

@@ -96,6 +96,11 @@ def finished_first() -> Iterator[None]:
         raise Interrupted(stop.number)
 
 
+def answered() -> None:
+    """Whoever caught an `Interrupted` ends the process by itself: it is not one that was swallowed."""
+    _raised.clear()
+
+
 def output_closed() -> None:
     """Whoever read our output is gone: a run in its loop saves and stops, everything else ends here.
 
