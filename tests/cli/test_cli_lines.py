@@ -36,8 +36,14 @@ def test_lines_are_whole_however_they_arrive() -> None:
         assert _all(whole_lines(iter(pieces))) == whole
         assert _all(whole_lines(iter(pieces), unfinished=False)) == whole[:3]
     assert list(whole_lines(iter([b"a\xff\n"]), 7, 3)) == [[("a�", 3, 10, 4)]]
+    assert [line.text for line in _all(whole_lines(iter([b"\0\0\0one\n\0two \0x\n"])))] == ["one", "two \0x"]
     marked = "\ufeffa\n\ufeffb\n".encode()
     assert [line.text for line in _all(whole_lines(iter([marked])))] == ["a", "\ufeffb"]
+
+
+def test_a_pipe_of_utf_16_is_refused() -> None:
+    with pytest.raises(LangJepaError, match=r"what comes is not UTF-8 text: not UTF-8 \(UTF-16 with a byte order mark"):
+        list(whole_lines(iter(["one\ntwo\n".encode("utf-16")])))
 
 
 def test_lines_of_another_file_are_counted_anew() -> None:
@@ -115,6 +121,12 @@ def test_compressed_files_are_read(name: str, tmp_path: Path) -> None:
     [
         ("a.log", gzip.compress(b"one", mtime=0), r"is compressed: `zcat .*a\.log \| lang-jepa monitor RUN -`"),
         ("a.log.bz2", b"BZh91AY", r"bzcat .*a\.log\.bz2 \| lang-jepa"),
+        (
+            "a.txt",
+            "one\n".encode("utf-16"),
+            r"a\.txt is not UTF-8 text: not UTF-8 \(UTF-16 with a byte order mark\), at byte 0\. Save",
+        ),
+        ("a.txt.gz", gzip.compress("one\n".encode("utf-16"), mtime=0), "UTF-16 with a byte order mark"),
         ("folder", None, r"it is a folder\. Name one file"),
         ("none", None, "no such file"),
     ],

@@ -11,7 +11,7 @@ from lang_jepa.cli.places import Identity
 from lang_jepa.data.sources.conversations import TurnReader
 from lang_jepa.data.sources.records import LOOKED_AT, RecordReader, habits_of
 from lang_jepa.data.sources.speakers import names_speaker, other_speakers
-from lang_jepa.data.sources.text_files import PACKED, chunks
+from lang_jepa.data.sources.text_files import PACKED, UTF16, chunks, text_of
 from lang_jepa.errors import LangJepaError
 
 _CHUNK = 1 << 16
@@ -56,8 +56,8 @@ def check_lines(path: Path, *, follow: bool = False) -> None:
         follow: it is to be read as it grows.
 
     Raises:
-        LangJepaError: it is missing, a folder, cannot be read, or is compressed in a way that is not read here; says
-            what to do.
+        LangJepaError: it is missing, a folder, cannot be read, is UTF-16, or is compressed in a way that is not read
+            here; says what to do.
     """
     try:
         if path.is_dir():
@@ -75,6 +75,13 @@ def check_lines(path: Path, *, follow: bool = False) -> None:
         raise LangJepaError(f"{path} is compressed: `{unpack} {path} | lang-jepa monitor RUN -`")
     if follow and is_packed(path):
         raise LangJepaError(f"{path} is compressed, so it does not grow: leave --follow out, or follow the log itself")
+    _refuse_utf16(next(iter(chunks(path)), b"") if is_packed(path) else begin, str(path))
+
+
+def _refuse_utf16(begin: bytes, where: str) -> None:
+    """Raise what a text in UTF-16 is refused with, by the bytes that it begins with."""
+    if begin.startswith(UTF16):
+        text_of([begin[:2]], where)
 
 
 def is_packed(path: Path) -> bool:
@@ -156,7 +163,8 @@ def _opened(path: Path, start: int, opened: Callable[[Identity], object]) -> Bin
 def whole_lines(
     pieces: Iterator[bytes | None], start: int = 0, number: int = 1, *, unfinished: bool = True
 ) -> Iterator[Batch]:
-    """The lines that each piece completes, and at the end of a file the last one; what is no UTF-8 is replaced.
+    """The lines that each piece completes, and at the end of a file the last one; what is no UTF-8 is replaced. NUL
+    characters in front of a line are left out: they are what a log has that was emptied while its writer went on.
 
     Of an empty piece an empty list, and None where another file begins.
 
@@ -165,6 +173,9 @@ def whole_lines(
         start: bytes of the first file before its first piece.
         number: of its first line.
         unfinished: hand out a line at the end of the pieces that has no end of its own.
+
+    Raises:
+        LangJepaError: the first line begins with a byte order mark of UTF-16.
     """
     rest: list[bytes] = []  # a list, since a line may be very long
     at = start
@@ -310,5 +321,7 @@ class _Habits:
 
 
 def _text(line: bytes, number: int) -> str:
-    text = line.decode("utf-8", "replace").rstrip("\r")
+    if number == 1:
+        _refuse_utf16(line, "what comes")
+    text = line.lstrip(b"\0").decode("utf-8", "replace").rstrip("\r")
     return text.removeprefix("\ufeff") if number == 1 else text
