@@ -370,6 +370,11 @@ def test_the_score_of_an_alarm_is_above_the_threshold_and_adds_up(watch: Monitor
 def test_a_rate_that_is_none_is_refused(watch: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LangJepaError, match="not 0"):
         Monitor(watch.model, own_corpus(watch.model), per_thousand=0)  # type: ignore[arg-type]
+    lines = [line for line in _lines(300) for _ in range(2)]
+    with pytest.raises(LangJepaError, match=r"leaves 300 of 600 usual units\. Ask for 500 at most"):
+        Monitor(watch.model, own_corpus(watch.model), per_thousand=501, usual=lines)  # type: ignore[arg-type]
+    most = Monitor(watch.model, own_corpus(watch.model), per_thousand=500, usual=lines)  # type: ignore[arg-type]
+    assert np.isfinite(most.threshold)
     monkeypatch.setattr(monitor_data, "LEAST", 10_000)
     with pytest.raises(LangJepaError, match="a threshold needs 10000 held-out units"):
         Monitor(watch.model, own_corpus(watch.model), per_thousand=1)  # type: ignore[arg-type]

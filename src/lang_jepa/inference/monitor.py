@@ -43,7 +43,7 @@ from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.events import Over, Position, per_run, positions, stuck_runs
 from lang_jepa.inference.kinds import NewKinds
 from lang_jepa.inference.monitor_choice import DECIDING, Likeliest, choose_scores
-from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of, rate_of
+from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of, no_threshold, rate_of
 from lang_jepa.inference.monitor_state import FORMAT, read_state
 from lang_jepa.inference.monitor_units import FIRST, FirstUnits, Scored
 
@@ -138,9 +138,7 @@ class Monitor:
         self._usual, self._kinds = Usual(np.concatenate(scores)), NewKinds(severe)
         self.decides, self.merits = choose_scores(usual_units, self._raw_alone, self._usual, spoken=names)
         self._fit_likeliest(usual_units, {key: row for row, key in enumerate(keys)})
-        read = [one for some in usual_units for one in self._read(some)]
-        self.first = self._first_units(np.concatenate(scores), read)
-        self._set_thresholds(np.concatenate(scores), np.array([one.known for one in read]))
+        self._set_thresholds(np.concatenate(scores), [one for some in usual_units for one in self._read(some)])
         self.seen = self.alarms = self.apart = self.unjudged = 0
         self._drift = Drift(self.per_thousand)
         self._courses = Courses(max(model.settings.data.window_size, CACHE + ORDER))
@@ -249,8 +247,9 @@ class Monitor:
         """Units that are severe and not of the training text, None in the place of others."""
         return [text if unit.severe else None for text, unit in zip(units, self._read(units), strict=True)]
 
-    def _set_thresholds(self, scores: Values, known: NDArray[np.bool_]) -> None:
+    def _set_thresholds(self, scores: Values, units: Sequence[_Unit]) -> None:
         """Set the thresholds so that events of the usual units, with their scores [n, 4], come at the stated rate."""
+        known = np.array([one.known for one in units])
         rate, again = self.per_thousand / 1000, scores[:, _REPETITION] > 0
         novelty = np.where(self._kinds.among_usual, rounded(scores[:, _NOVELTY]), 0.0)
         self.least_novelty = threshold(novelty, rate * SEVERE_SHARE)
@@ -259,18 +258,21 @@ class Monitor:
         least, other = (max(limit, -math.log(share)) for limit in of_each)
         self.least_run = least, other
         taken, sums = (novelty > self.least_novelty) | self._too_often(runs, known), self._plain_sums(scores, own=True)
+        self.first = self._first_units(scores, units, rate - float(taken.mean()))
         if self.first is not None:
             begins = scores[:, _SURPRISE] == _NOTHING_EXPECTED
             taken[begins] |= self.first.sums(scores[begins][:, FIRST], own=True) > self.first.threshold
         self.threshold = threshold(per_run(np.where(taken, np.inf, sums), again), rate)
+        if self.threshold == -np.inf:
+            raise LangJepaError(no_threshold(self.per_thousand, int((~again).sum()), len(again)))
 
-    def _first_units(self, scores: Values, units: Sequence[_Unit]) -> FirstUnits | None:
-        """What judges the first units of sessions, from the usual units and their scores [n, 4]."""
+    def _first_units(self, scores: Values, units: Sequence[_Unit], rate: float) -> FirstUnits | None:
+        """What judges the first units of sessions at a rate, from the usual units and their scores [n, 4]."""
         if not self.has_sessions or _SURPRISE not in self.decides:
             return None
         alone = {key: self._ngrams.surprise([key])[0] for key in {unit.key for unit in units}}
         as_first = np.column_stack([scores[:, _NOVELTY], np.array([alone[unit.key] for unit in units])])
-        return FirstUnits(as_first, scores[:, _SURPRISE] == _NOTHING_EXPECTED, self.per_thousand / 1000)
+        return FirstUnits(as_first, scores[:, _SURPRISE] == _NOTHING_EXPECTED, max(0.0, rate))
 
     def _in_courses(self, units: Sequence[str], courses: Sequence[Name] | None) -> list[list[str]]:
         """Units as the model reads them, those of each course by themselves."""

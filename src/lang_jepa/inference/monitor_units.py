@@ -61,7 +61,7 @@ class FirstUnits:
     Args:
         scores: novelty and n-gram of usual units, as if each of them were a first one, float64 [n, 2].
         first: which of them are, [n]; one at least.
-        rate: share of first units that may be false alarms.
+        rate: share of first units that may be false alarms; 0: none of the usual ones.
 
     Attributes:
         threshold: of the sum of both.
