@@ -172,6 +172,27 @@ def test_a_stuck_line_is_one_event(run: Path, tmp_path: Path, type_in: Type) -> 
     assert f":{stuck['line']} is one event: its text came 13 times in a row, up to the end" in said
 
 
+def test_an_event_that_began_in_an_earlier_call_is_known_with_its_place(
+    run: Path, tmp_path: Path, type_in: Type
+) -> None:
+    """Where it repeats only later; where it does not, nothing is said of it."""
+    path, state = tmp_path / "new.log", tmp_path / "state.json"
+    given = ("monitor", run, path, "--state", state, "--json")
+    path.write_text("".join(f"{line}\n" for line in [*_lines(40), f"10:01:00 FATAL {FAULT}", f"10:01:01 {STEPS[0]} x"]))
+    (alarm,) = [one for one in _alarms(type_in(*given).out) if one.get("line") == 41]
+    assert json.loads(state.read_text())["seen"] == 41  # the last record might go on
+    assert json.loads(state.read_text())["shown"] == [[40, 1, f"10:01:00 FATAL {FAULT}", str(path), 41]]
+    once, twice = state.read_text(), path.read_text().replace(f"10:01:01 {STEPS[0]} x", f"10:01:01 FATAL {FAULT}")
+    with path.open("a") as file:
+        file.write(f"10:01:02 {STEPS[1]} x\n")
+    assert [one for one in _alarms(type_in(*given).out) if one.get("ends") == 40] == []
+    state.write_text(once)
+    path.write_text(twice + f"10:01:02 {STEPS[1]} x\n10:01:03 {STEPS[2]} x\n")
+    place = {name: alarm[name] for name in ("text", "line", "file")}
+    ends = [one for one in _alarms(type_in(*given).out) if one.get("ends") == 40]
+    assert ends == [{"ends": 40, "times": 2} | place]
+
+
 def test_an_error_of_a_new_kind_is_said_to_be_one(run: Path, tmp_path: Path, type_in: Type) -> None:
     path = tmp_path / "new.log"
     path.write_text("\n".join([*_lines(40), f"10:01:00 FATAL {FAULT}", *_lines(4)]))

@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lang_jepa.cli.lines import Batch, Line
 from lang_jepa.cli.units import Unit, UnitReader
@@ -19,14 +20,32 @@ if TYPE_CHECKING:
     from lang_jepa.inference.monitor_units import Scored
 
 
-class Shown:
-    """What is printed of a source that is watched."""
+class _Alarm(NamedTuple):
+    """An alarm that was shown: how often its text had come in a row, the text, and where it stands."""
 
-    def __init__(self, watch: "Monitor", source: "Source", kept: "Kept", *, as_json: bool, goes_on: bool) -> None:
-        self.watch, self.source, self.kept, self.as_json, self.goes_on = watch, source, kept, as_json, goes_on
+    times: int
+    text: str
+    file: str | None
+    line: int
+
+
+class Shown:
+    """What is printed of a source that is watched.
+
+    Args:
+        watch, source, kept: what is watched, and the state in its file.
+        as_json: print lines of JSON.
+        before: the state of an earlier call from which this one goes on (nothing: there is none).
+    """
+
+    def __init__(
+        self, watch: "Monitor", source: "Source", kept: "Kept", *, as_json: bool, before: Mapping[str, Any]
+    ) -> None:
+        self.watch, self.source, self.kept, self.as_json, self.goes_on = watch, source, kept, as_json, bool(before)
         self.reader = UnitReader(watch.model.settings.data)
         self._warned = False
-        self._shown: dict[int, tuple[Scored, str | None, int]] = {}  # alarms, file and line, until they are over
+        self._shown = _alarms(before.get("shown"))  # by their indices, until they are over
+        kept.shown = self.plain
 
     def alarms(self, batches: Iterator[Batch]) -> None:
         """Show the alarms in lines as they come."""
@@ -48,9 +67,10 @@ class Shown:
         for one, unit in zip(found, units, strict=True):
             if one.over is not None:
                 self._show_end(one.over)
+                self._shown.pop(one.over.alarm, None)
             if one.alarm:
                 self._show(one, unit)
-                self._shown[one.index] = one, self.source.name, unit.line.number
+                self._shown[one.index] = _Alarm(one.times, one.text, self.source.name, unit.line.number)
         sys.stdout.flush()
         self.source.passed(lines[-1])
         self._warn()
@@ -63,6 +83,7 @@ class Shown:
         line, file = unit.line.number, self.source.name
         if self.as_json:
             fields = {name: value for name, value in asdict(one).items() if name not in ("event", "over")}
+            fields["threshold"] = one.threshold if isfinite(one.threshold) else None  # JSON has no infinity
             console.out(json.dumps(fields | {"line": line, "file": file}, ensure_ascii=False), highlight=False)
             return
         plain(f"{_where(file, line)}  {one_line(one.text)}")
@@ -82,15 +103,21 @@ class Shown:
         """Say how often the unit of an alarm came in a row, where it came again after the alarm."""
         from lang_jepa.cli.console import console, plain
 
-        alarm, file, line = self._shown.pop(over.alarm, (None, None, None))  # None: of an earlier call
-        if alarm is not None and over.times == alarm.times:
+        alarm = self._shown.get(over.alarm)  # None: of a state without it
+        if over.times == (1 if alarm is None else alarm.times):
             return
+        where = {"text": None, "line": None, "file": None} if alarm is None else alarm._asdict()
         if self.as_json:
-            end = {"ends": over.alarm, "text": alarm and alarm.text, "line": line, "file": file, "times": over.times}
+            end = {"ends": over.alarm, **where, "times": over.times}
             console.out(json.dumps(end, ensure_ascii=False), highlight=False)
             return
-        which = "an alarm of an earlier call" if line is None else f"the alarm of {_where(file, line)}"
+        which = "an alarm of an earlier call" if alarm is None else f"the alarm of {_where(alarm.file, alarm.line)}"
         plain(f"{which} is one event: its text came {over.times} times in a row{goes_on}", style="dim")
+
+    def plain(self) -> list[list[Any]]:
+        """The alarms whose events go on, as plain data: index, times, text, file and line of each."""
+        indices = [over.alarm for over in self.watch.open_events()]
+        return [[index, *self._shown[index]] for index in indices if index in self._shown]
 
     def _warn(self) -> None:
         """Say once that there are too many alarms, and that lines were left out."""
@@ -132,6 +159,15 @@ class Shown:
             aside(text)
         else:
             plain(text, style="dim")
+
+
+def _alarms(kept: object) -> dict[int, _Alarm]:
+    """Alarms by their indices, of what `Shown.plain` returned; anything else is none."""
+    if not isinstance(kept, list):
+        return {}
+    types = ((int,), (int,), (str,), (str, type(None)), (int,))
+    rows = [one for one in kept if isinstance(one, list) and len(one) == len(types)]
+    return {row[0]: _Alarm(*row[1:]) for row in rows if all(map(isinstance, row, types))}
 
 
 def _where(file: str | None, line: int) -> str:

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,7 +89,7 @@ def monitor(
     watch = _watch(loaded, corpus, per_thousand, usual)
     found = watch.restore(state) if state is not None and state.is_file() else {}
     kept = _Kept(state, watch, come)
-    shown = Shown(watch, come, kept, as_json=as_json, goes_on=bool(found))
+    shown = Shown(watch, come, kept, as_json=as_json, before=found)
     try:
         describe(watch)
         shown.alarms(come.lines(stream, found.get("place"), follow=follow))
@@ -233,10 +233,14 @@ class _Kept:
     Args:
         path: of the file (None: nothing is kept).
         watch, source: of which it is.
+
+    Attributes:
+        shown: gives the alarms whose events go on.
     """
 
     def __init__(self, path: Path | None, watch: "Monitor", source: _Source) -> None:
         self.path, self._watch, self._source = path, watch, source
+        self.shown: Callable[[], object] = list
         self._due, self._written = time.monotonic() + KEPT_EVERY, self._mark()
 
     def _mark(self) -> tuple[int, int, int]:
@@ -245,7 +249,7 @@ class _Kept:
     def write(self) -> None:
         """Write it."""
         if self.path is not None:
-            self._watch.save(self.path, place=self._source.place())
+            self._watch.save(self.path, place=self._source.place(), shown=self.shown())
 
     def write_if_due(self) -> None:
         """Write it where that was long ago, and something came since."""
