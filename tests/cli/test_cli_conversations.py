@@ -83,6 +83,23 @@ def test_a_conversation_is_shown_by_speaker(
     assert "is no conversation: a message without role" in type_in("document", run, tmp_path / "odd.json").err
 
 
+def test_messages_without_text_are_counted(knowing: Path, tmp_path: Path, type_in: Type) -> None:
+    """In the words of what a corpus lost, whichever verb reads them."""
+    messages: list[dict[str, object]] = [{"role": name, "content": text} for name, text in CHAT]
+    messages[1:1] = [{"role": "assistant", "content": None, "tool_calls": []}]
+    messages.append({"role": "user", "content": [{"type": "image_url", "image_url": "a.png"}]})
+    (tmp_path / "chat.json").write_text(json.dumps(messages))
+    (tmp_path / "answers.txt").write_text("About tea.\n")
+    rank = ("rank", knowing, "--context", tmp_path / "chat.json", "--candidates", tmp_path / "answers.txt")
+    for given in (rank, ("document", knowing, tmp_path / "chat.json")):
+        code, _, err = type_in(*given)
+        assert (code, "chat.json: no prose, left out of the texts: 2 messages without text" in " ".join(err.split())) == (
+            0, True,
+        )  # fmt: skip
+    (tmp_path / "chat.json").write_text(json.dumps(messages[2:4]))
+    assert "without text" not in type_in(*rank).err
+
+
 def test_names_are_no_part_of_what_a_turn_says(knowing: Path) -> None:
     model = ConceptModel.load(knowing)
     named, bare = (study(model, text, using="baseline", against="training") for text in (TEXT, SAID))

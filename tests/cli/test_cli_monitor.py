@@ -231,7 +231,9 @@ def test_a_table_is_refused_before_anything_is_prepared(
 def test_conversations_are_courses_of_their_own(chats: Path, tmp_path: Path, type_in: Type) -> None:
     """What is usual in each, read turn by turn, is usual in all; a list is a conversation as an object is."""
     lines = [_chat(row) for row in range(30)]
-    lines[7] = json.dumps(json.loads(_chat(7, "segfault at sector nine"))["messages"])
+    lines[7] = json.dumps(
+        json.loads(_chat(7, "segfault at sector nine"))["messages"] + [{"role": "user", "content": []}]
+    )
     (tmp_path / "new.jsonl").write_text("\n".join([*lines, '{"id": 3}', ""]))
     given = ("monitor", chats, tmp_path / "new.jsonl", "--per-thousand", 30)
     code, out, err = type_in(*given, "--json", "--state", tmp_path / "state.json")
@@ -239,7 +241,10 @@ def test_conversations_are_courses_of_their_own(chats: Path, tmp_path: Path, typ
     alarms = _alarms(out)
     assert ("segfault at sector nine", 8) in [(one["text"], one["line"]) for one in alarms]
     assert "361 units, " in err
-    assert "1 line left out, JSON without a message (first: line 31)" in " ".join(err.split())
+    left_out = (
+        "1 line left out, JSON without a message (first: line 31); no prose, left out of the texts: 1 message without"
+    )
+    assert left_out in " ".join(err.split())
     assert json.loads((tmp_path / "state.json").read_text())["courses"] == []
     usual = [*(_chat(row) for row in range(30)), "{}"]
     (tmp_path / "usual.jsonl").write_text("\n".join(usual))

@@ -404,7 +404,7 @@ def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, 
     assert [(unit.text, unit.course, unit.line.number) for unit in found] == [
         (f"{who[0]}open it", None, 1), ('{"role": "user"', None, 3), (f"{who[0]}Hm.", 5, 5), (f"{who[1]}Well.", 5, 5),
     ]  # fmt: skip
-    assert (reader.unread, reader.first) == (1, 6)
+    assert (reader.unread, reader.first, reader.silent) == (1, 6, 1)
     spoken = [Spoken("user: Note: open it", 1, 0, 0), Line("and shut it", 2, 0, 0), Spoken("@ben: Why: now?", 3, 0, 0)]
     ben = "@ben: " if speakers == "embedding" else ""
     assert [unit.text for unit in reader.read(spoken)] == [f"{who[0]}Note: open it", "and shut it", f"{ben}Why: now?"]

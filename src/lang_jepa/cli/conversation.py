@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted
 
 if TYPE_CHECKING:
     from lang_jepa.data.sources.formats import Kind
@@ -55,3 +55,17 @@ def refuse_columns(named: dict[str, str], source: str) -> None:
     """Raise where columns are named of what has none."""
     for name in named:
         raise LangJepaError(f"--{name.replace('_', '-')} has no effect: {source} has no columns")
+
+
+def no_text(count: int) -> str:
+    """How many messages were left out, in the words of what a corpus lost."""
+    return f"no prose, left out of the texts: {counted(count, 'message without text', 'messages without text')}"
+
+
+def say_without_text(messages: object, source: str) -> None:
+    """Say on standard error how many messages of a conversation have no text, where there are any."""
+    from lang_jepa.cli.console import aside
+    from lang_jepa.data.sources.conversations import without_text
+
+    if count := without_text(messages):
+        aside(f"{source}: {no_text(count)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from lang_jepa.cli.conversation import messages_of_table, refuse_columns, table_kind
+from lang_jepa.cli.conversation import messages_of_table, refuse_columns, say_without_text, table_kind
 from lang_jepa.cli.folders import show_folder
 from lang_jepa.cli.options import (
     AnyModel,
@@ -140,6 +140,7 @@ def _as_text(messages: object, file: Path) -> str:
     """One conversation of messages, each turn a line that begins with its speaker."""
     from lang_jepa.data.sources.conversations import NoConversation, conversation_text
 
+    say_without_text(messages, str(file))
     try:
         return conversation_text(messages)[0]
     except NoConversation as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.conversation import messages_of_table, refuse_columns, table_kind
+from lang_jepa.cli.conversation import messages_of_table, refuse_columns, say_without_text, table_kind
 from lang_jepa.cli.options import (
     AnyModel,
     AsJson,
@@ -94,12 +94,14 @@ def _turns(
 
     if source != "-" and (kind := table_kind(Path(source))) is not None:
         found, used = messages_of_table(Path(source), kind, settings, named, alone=alone)
+        say_without_text(found, source)
         return context_of(found, settings, source), used
     if alone:
         refuse_columns(named, source)
     pieces = standard_input("no conversation", "--context FILE") if source == "-" else chunks(Path(source))
     text = text_of(pieces, source)
     messages = messages_in(text, source)
+    say_without_text(messages, source)
     return context_of(text if messages is None else messages, settings, source), set()
 
 

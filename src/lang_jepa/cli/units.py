@@ -6,9 +6,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lang_jepa.cli.conversation import no_text
 from lang_jepa.cli.lines import Line, Spoken, file_pieces, whole_lines
 from lang_jepa.data.sources.base import VISIBLE, Row
-from lang_jepa.data.sources.conversations import NoConversation, NoText, as_read, conversation_text, spoken_line
+from lang_jepa.data.sources.conversations import (
+    NoConversation,
+    NoText,
+    as_read,
+    conversation_text,
+    spoken_line,
+    without_text,
+)
 from lang_jepa.data.sources.groups import group_of, message_in
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.inference.courses import Name
@@ -38,11 +46,12 @@ class UnitReader:
     Attributes:
         unread: lines of JSON that hold neither, which are left out.
         first: number of the first one.
+        silent: messages without text, which are left out too.
     """
 
     def __init__(self, settings: DataSettings) -> None:
         self.settings = settings
-        self.unread = self.first = 0
+        self.unread = self.first = self.silent = 0
 
     def read(self, lines: Iterable[Line]) -> list[Unit]:
         """The units of lines; of one in which nothing is visible, or a message without text, there is none."""
@@ -50,9 +59,9 @@ class UnitReader:
 
     def left_out(self) -> str:
         """What was left out, for people; nothing where nothing was."""
-        if not self.unread:
-            return ""
-        return f"{counted(self.unread, 'line')} left out, JSON without a message (first: line {self.first})"
+        unread = f"{counted(self.unread, 'line')} left out, JSON without a message (first: line {self.first})"
+        said = (unread if self.unread else "", no_text(self.silent) if self.silent else "")
+        return "; ".join(filter(None, said))
 
     def courses(self, units: Sequence[Unit]) -> list[Name] | None:
         """Of which course each unit is, where units say so themselves: None where the lines of logs do."""
@@ -69,6 +78,7 @@ class UnitReader:
             return
         try:
             messages, course = self._messages(value, line.number)
+            self.silent += without_text(messages)
             said = conversation_text(messages)[0].split("\n")
             yield from ((one, course) for one in as_read(said, self.settings))
         except NoText:

@@ -110,6 +110,6 @@ def no_threshold(wanted: float, events: int, count: int) -> str:
     """Why no threshold gives a rate: of `count` usual units in `events` runs of equal ones, no more are alarms."""
     return (
         f"no threshold gives {wanted:g} false alarms in a thousand: a unit that repeats the one before it is no alarm "
-        f"of its own, and that leaves {events:,} of {counted(count, 'usual unit')}. Ask for {int(1000 * events / count)} "
-        "at most"
+        f"of its own, and that leaves {events:,} of {counted(count, 'usual unit')}. Ask for "
+        f"{int(1000 * events / count)} at most"
     )

@@ -286,6 +286,16 @@ def conversation_text(value: object) -> tuple[str, int]:
     return "\n".join(map(_line, said)), len(found) - len(said)
 
 
+def without_text(value: object) -> int:
+    """How many messages of a conversation have no text; 0 of a list of strings, and of what is no conversation."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return 0
+    try:
+        return sum(not turn.text for turn in _read(value))
+    except NoConversation:
+        return 0
+
+
 def _line(turn: Turn) -> str:
     name = turn.speaker.replace(":", " ").strip()[:40].strip() or _NOBODY
     return f"{name}: {turn.text}"
