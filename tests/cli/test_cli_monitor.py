@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lang_jepa.cli.monitor import _Source
+from lang_jepa.cli.watched import Source
 from lang_jepa.inference.monitor import Monitor
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.training.train import train
@@ -398,7 +398,7 @@ def test_the_place_is_one_of_the_file_whose_lines_were_handled(rest: str, tmp_pa
     """Whichever file has its name by now; of one that is over and removed the next one's beginning."""
     path, moved = tmp_path / "new.log", tmp_path / "new.log.1"
     path.write_text(f"one\ntwo\n{rest}")
-    source = _Source(str(path), DataSettings(train_file=str(path), units="lines"), lasting=True)
+    source = Source(str(path), DataSettings(train_file=str(path), units="lines"), lasting=True)
     batches = source.lines(None, None, follow=True)
 
     def place() -> tuple[str, int]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lang_jepa.cli.monitor import _Source
+from lang_jepa.cli.watched import Source
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources.conversations import NoConversation, Turn, conversation_text, said_in, text_in_units, turns
@@ -179,7 +179,7 @@ def test_a_log_of_json_objects_is_lines_as_monitor_reads_them(tmp_path: Path, na
     settings = DataSettings(train_file=str(tmp_path / name), units="lines", records=records)
     (document,) = open_source(settings).documents(Counter())
     assert split_text(document.text, make_splitter(settings)) == lines
-    come = _Source(str(tmp_path / name), settings, lasting=False).lines(None, None, follow=False)
+    come = Source(str(tmp_path / name), settings, lasting=False).lines(None, None, follow=False)
     assert [line.text for some in come for line in some or ()] == lines
 
 

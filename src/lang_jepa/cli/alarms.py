@@ -13,8 +13,7 @@ from lang_jepa.errors import counted, one_line
 from lang_jepa.training.signals import finished_first
 
 if TYPE_CHECKING:
-    from lang_jepa.cli.monitor import _Kept as Kept
-    from lang_jepa.cli.monitor import _Source as Source
+    from lang_jepa.cli.watched import Kept, Source
     from lang_jepa.inference.events import Over
     from lang_jepa.inference.monitor import Monitor
     from lang_jepa.inference.monitor_units import Scored

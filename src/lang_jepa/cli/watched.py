@@ -1,0 +1,164 @@
+"""What the verb `monitor` watches: the lines or records that come, and the state from which the next call goes on."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lang_jepa.cli.lines import (
+    Batch,
+    Line,
+    file_pieces,
+    first_lines,
+    is_packed,
+    whole_lines,
+    whole_records,
+    whole_turns,
+)
+from lang_jepa.cli.places import Identity, beside, found_place, identity_of, left_over, moved_file, place_in
+
+if TYPE_CHECKING:
+    from lang_jepa.inference.monitor import Monitor
+    from lang_jepa.settings.data import DataSettings
+
+
+KEPT_EVERY = 1.0
+"""Seconds from one writing of the state to the next, at least."""
+_KEPT_SHARE = 10
+"""Times as long as the last writing took, at least as long until the next one."""
+
+
+class Source:
+    """The lines or records that come, and how far they were read.
+
+    Args:
+        source: a path, or - for standard input.
+        data: settings of the model.
+        lasting: where it was left is kept, so that what is not complete at its end waits for the next time.
+
+    Attributes:
+        name: of the file that is read now; None of a pipe.
+        offset, line: how far it was read.
+    """
+
+    def __init__(self, source: str, data: "DataSettings", *, lasting: bool) -> None:
+        self.name = None if source == "-" else source
+        self._path, self._data = Path(source), data
+        is_file = self.name is not None and self._path.is_file()  # a pipe has no places, what is packed does not grow
+        self._goes_on = lasting and is_file and not is_packed(self._path)
+        self._first = first_lines(self._path) if is_file and (data.records or data.units == "turns") else []
+        self.offset, self.line = 0, 1
+        self._opened: deque[Identity] = deque()  # files; what is handed out is of the first one
+        self._over = False  # all of it was
+        self._gone: Mapping[str, Any] | None = None  # the place in a file that is gone, while its rest is handed out
+        self._place: Mapping[str, Any] = place_in(self._path, 0, 1) if self._goes_on else {}
+
+    def lines(self, stream: Iterator[bytes] | None, place: object, *, follow: bool) -> Iterator[Batch]:
+        """The batches of lines, or of records, from the place on where it was left.
+
+        Args:
+            stream: of a pipe (None: the file is opened).
+            place: as kept; nothing: the beginning of the file that had the name when this was made.
+            follow: go on at the end of the file.
+        """
+        place = place or self._place
+        begin = self._go_on(place) if self._goes_on and isinstance(place, Mapping) and place else None
+        start, number, unfinished = self.offset, self.line, not self._goes_on
+        first = start if begin is None else 0
+        pieces = stream or file_pieces(self._path, follow=follow, start=first, opened=self._opened.append)
+        found = whole_lines(chain(begin or (), pieces), start, number, unfinished=unfinished)
+        if self._data.units == "turns":
+            return whole_turns(found, self._first, start, number, unfinished=unfinished)
+        return whole_records(found, self._first, start, number, unfinished=unfinished) if self._data.records else found
+
+    def _go_on(self, place: Mapping[str, Any]) -> Iterable[bytes | None] | None:
+        """Take up a place; of a file that is another one by now, return what was left of the old one, and a None."""
+        from lang_jepa.cli.console import aside
+
+        if (found := found_place(self._path, place)) is not None:
+            self.offset, self.line = found
+            self._place = place
+            return None
+        moved, rest = moved_file(self._path, place), left_over(self._path, place)
+        first = f", after what was left in {moved}" if moved is not None else ""
+        aside(f"{self.name} is not the file that was read last, so it is read from its beginning{first}")
+        if moved is not None and (found := found_place(moved, place)) is not None:
+            self.offset, self.line = found
+            self.name, self._place = str(moved), place
+            return chain(file_pieces(moved, follow=False, start=self.offset, opened=self._opened.append), [None])
+        if rest is None:
+            return ()
+        self._gone, self.line = place, rest[1]
+        return [rest[0], None]
+
+    def passed(self, line: Line) -> None:
+        """Note that all up to a line was handled."""
+        self.offset, self.line = line.end, line.following
+        if not line.end:  # it is the last one of a file that is over
+            self._next_file()
+
+    def another(self) -> None:
+        """Note that another file begins."""
+        if not self._over:
+            self._next_file()
+        self.offset, self.line, self._over = 0, 1, False
+
+    def _next_file(self) -> None:
+        if self._gone is None:
+            self._opened.popleft()
+        self._gone, self._over, self.name = None, True, str(self._path)
+        self._place = place_in(self._path, 0, 1) if self._goes_on else {}
+
+    def waits(self) -> str:
+        """What was read and not scored, since more may belong to it; nothing where there is none."""
+        return f"what stands from line {self.line} on" if (self.place() or {}).get("rest") else ""
+
+    def place(self) -> Mapping[str, Any] | None:
+        """How far it was read, as plain data; None where that says nothing."""
+        if not self._goes_on:
+            return None
+        if self._gone is not None:
+            rest = self._gone["rest"].encode()[self.offset :].decode("utf-8", "replace")
+            return {**self._gone, "rest": rest, "line": self.line}
+        if not self._opened:
+            return self._place
+        last = Path(self._place.get("file", self._path))
+        names = chain((self._path, last), beside(self._path), beside(last))
+        now = next((name for name in names if identity_of(name) == self._opened[0]), None)
+        self._place = (now and place_in(now, self.offset, self.line, self._path)) or self._place
+        return self._place
+
+
+class Kept:
+    """The state in its file, from which the next call goes on.
+
+    Args:
+        path: of the file (None: nothing is kept).
+        watch, source: of which it is.
+
+    Attributes:
+        shown: gives the alarms whose events go on.
+    """
+
+    def __init__(self, path: Path | None, watch: "Monitor", source: Source) -> None:
+        self.path, self._watch, self._source = path, watch, source
+        self.shown: Callable[[], object] = list
+        self._due, self._written = time.monotonic() + KEPT_EVERY, self._mark()
+
+    def _mark(self) -> tuple[int, int, int]:
+        return self._watch.seen, self._source.offset, self._source.line
+
+    def write(self) -> None:
+        """Write it."""
+        if self.path is not None:
+            self._watch.save(self.path, place=self._source.place(), shown=self.shown())
+
+    def write_if_due(self) -> None:
+        """Write it where that was long ago, and something came since."""
+        begin = time.monotonic()
+        if begin >= self._due and self._mark() != self._written:
+            self.write()
+            self._written, end = self._mark(), time.monotonic()
+            self._due = end + max(KEPT_EVERY, _KEPT_SHARE * (end - begin))
