@@ -61,7 +61,7 @@ PINNED = {
     "stories.generate": (1, "b5d4a0c027b3e3b0"),
     "data.sources.base": (1, "6c15c2f2a5ef4778"),
     "data.text.masks": (2, "7e672b0d6043a8dd"),
-    "data.sources.groups": (2, "7904f20dc1c08900"),
+    "data.sources.groups": (3, "e0d257376bd0df14"),
     "data.sources.records": (1, "0d644cd5b9bbaf49"),
     "data.sources.sessions": (1, "be6b7e5a62cd966c"),
     "data.sources.rotated": (2, "99fd9be38e7fde4d"),
@@ -199,6 +199,8 @@ def _of_groups(folder: Path) -> Iterator[Any]:
     (folder / "a.jsonl").write_text("\n".join(map(json.dumps, values)))
     for units in ("sentences", "lines", "turns"):
         yield list(_rows(folder / "a.jsonl", group_column="chat", units=units))
+    (folder / "b.jsonl").write_text((folder / "a.jsonl").read_text().replace('"author"', '"Author"'))
+    yield list(_rows(folder / "b.jsonl", group_column="chat", units="turns"))
 
 
 _LOG = """10:00:01 a
