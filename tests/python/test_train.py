@@ -15,7 +15,7 @@ import lang_jepa
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.python.texts import Given, name_of
-from lang_jepa.python.train import _chosen
+from lang_jepa.python.train import _chosen, _typed
 from lang_jepa.settings.load import load_settings
 from lang_jepa.stories import story
 from lang_jepa.training.train import train as train_run
@@ -135,6 +135,18 @@ def test_home_is_a_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert dict(_chosen({}, output="~/run")) == {"logging.log_dir": str(tmp_path / "run")}
 
 
+def test_a_setting_may_be_a_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (typed,) = _typed({"data.corpus_dir": Path("~/corpora")})
+    assert load_settings("documents", [typed]).data.corpus_dir == str(tmp_path / "corpora")
+
+
+def test_columns_of_one_name_that_are_not_read_are_no_fault() -> None:
+    given = Given.of(pd.DataFrame([["a", 1, 2]], columns=["text", "n", "n"]))
+    data = load_settings("documents").data
+    assert list(given.rows(data, given.column(data, chosen=False))) == [{"text": "a"}]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_table_with_a_message_a_row_is_grouped() -> None:
     table = pd.DataFrame(
@@ -184,7 +196,17 @@ WRONG = {
     "one text": (lambda: ("It rained.\nWe stayed.", "documents"), r"put it into a list, \[text\]"),
     "log lines": (lambda: (["a 1", "b 2"], "log"), r'one text, \["\\n".join\(lines\)\]'),
     "nothing": (lambda: ([], "documents"), "the data are empty"),
-    "bytes": (lambda: ([b"a"], "documents"), "item 0 is a bytes"),
+    "bytes": (lambda: ([b"a"], "documents"), r"item 0 is a bytes: give strings, a document each\. Bytes become one by"),
+    "bytes for dialogue": (lambda: ([b"a"], "dialogue"), r"no list of messages \(bytes\)\. Give each conversation"),
+    "numbers": (lambda: (pd.Series([3, 4]), "documents"), "item 0 is a int: give strings, a document each"),
+    "another table": (
+        lambda: (pytest.importorskip("polars").DataFrame({"text": STORIES}), "documents"),
+        "tables of pandas and of datasets.*to_pandas",
+    ),
+    "two columns": (
+        lambda: (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "documents"),
+        "the table has 2 columns 'text', and one is read: rename the others",
+    ),
     "a number": (lambda: (3, "documents"), "not int"),
     "an array that is one text": (lambda: (np.array("x"), "documents"), "not ndarray"),
     "no recipe": (lambda: (STORIES, None), "recipe is the name of a recipe or a path, not None"),

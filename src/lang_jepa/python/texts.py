@@ -64,6 +64,11 @@ class Given:
             raise LangJepaError(
                 f"train takes a list of texts or of conversations, a table or a path, not {type(data).__name__}{splits}"
             )
+        if hasattr(data, "columns"):
+            raise LangJepaError(
+                f"train reads tables of pandas and of datasets, and this is one of {type(data).__module__}: give "
+                'data.to_pandas(), or the column as a list, data["text"].to_list()'
+            )
         items = list(data) if not isinstance(data, Sequence) else data
         if not len(items):
             raise LangJepaError("there is nothing to train on: the data are empty")
@@ -79,14 +84,22 @@ class Given:
             chosen: whether the user named `data.text_column`.
 
         Raises:
-            LangJepaError: a table has no such column.
+            LangJepaError: a table has no such column, or two of one name that is read.
         """
         column = data.text_column
-        if self.columns is None or column in self.columns:
+        if self.columns is None:
             return column
         others = [name for name in MESSAGES if name in self.columns]
-        if not chosen and data.units == "turns" and others:
-            return others[0]
+        if column not in self.columns and not chosen and data.units == "turns" and others:
+            column = others[0]
+        for name in (column, *groups.beside(data)):
+            if self.columns.count(name) > 1:
+                raise LangJepaError(
+                    f"the table has {self.columns.count(name)} columns '{name}', and one is read: rename the others, "
+                    "or leave them out"
+                )
+        if column in self.columns:
+            return column
         fits = f"; a column '{others[0]}' is for recipe='{DIALOGUE}'" if others and data.units != "turns" else ""
         raise LangJepaError(
             f"the table has no column '{column}'; its columns are {', '.join(self.columns) or '(none)'}{fits}. Give "
@@ -123,7 +136,13 @@ class Given:
                 f"{faults[number]}. {_FORMS[0].upper()}{_FORMS[1:]}"
             )
         if data.units != "turns" and wrong is not None:
-            raise conversations(f"item {wrong} is a {type(some[wrong]).__name__}", data)
+            found = f"item {wrong} is a {type(some[wrong]).__name__}"
+            if isinstance(some[wrong], list | tuple | Mapping):
+                raise conversations(found, data)
+            raise LangJepaError(
+                f"this recipe learns from texts (data.units={data.units}), and {found}: give strings, a document each. "
+                "Bytes become one by .decode(), a number by str()"
+            )
         if data.units == "lines" and not any("\n" in (one or "").strip() for one in some):
             raise LangJepaError(
                 "this recipe learns which line follows which (data.units=lines), and every text has one line: give "

@@ -125,6 +125,7 @@ def _typed(chosen: Mapping[str, object]) -> list[str]:
     for name, value in chosen.items():
         section, _, key = name.partition(".")
         value = value.item() if hasattr(value, "item") else value
+        value = os.path.expanduser(value) if isinstance(value, PathLike) else value
         value = [value] if isinstance(value, str) and takes_list(Settings, section, key) else value
         try:
             found.append(f"{name}={json.dumps(value)}")
