@@ -163,6 +163,25 @@ def test_a_context_unlike_all_others_does_not_fit(model: ConceptModel, past: lis
     assert bank.reply(CONTEXT)[0].fits
 
 
+def test_whether_a_reply_of_one_conversation_fits_is_unknown(
+    folder: Path, model: ConceptModel, past: list[list[str]], tmp_path: Path, type_in: Type
+) -> None:
+    assert [one.fits for one in ReplyBank(model, past[:1]).reply(CONTEXT)] == [None] * 3
+    assert ReplyBank(model, past[:2]).reply(CONTEXT)[0].fits is not None
+    messages = [dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in past[0]]
+    (tmp_path / "bank.jsonl").write_text(json.dumps({"messages": messages}))
+    (tmp_path / "chat").write_text("\n".join(CONTEXT))
+    given = ("rank", folder / "run", "--context", tmp_path / "chat", "--bank", tmp_path / "bank.jsonl")
+    code, out, err = type_in(*given)
+    assert (code, "whether anything here fits is unknown: the bank has the replies of one" in out) == (0, True), err
+    assert json.loads(type_in(*given, "--json").out)[0]["fits"] is None
+
+
+def test_counts_may_be_those_of_numpy(model: ConceptModel, past: list[list[str]]) -> None:
+    bank = ReplyBank(model, past)
+    assert model.reply(CONTEXT, bank, k=np.int64(5), top=np.int64(2)) == bank.reply(CONTEXT, k=5, top=2)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("form", ["messages", "list", "text", "lines"])
 def test_the_verb_reads_every_form_of_a_conversation(
     form: str,

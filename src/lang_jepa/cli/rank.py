@@ -165,5 +165,8 @@ def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> No
         "bank that are most like this one; after: what was answered there [likeness of the places, at most 1]",
         style="dim",
     )
-    if found and not found[0].fits:
+    fits = found[0].fits if found else True
+    if fits is None:
+        plain("whether anything here fits is unknown: the bank has the replies of one conversation", style="dim")
+    elif not fits:
         plain("nothing here fits: no conversation of the bank has gone like this one", style="dim")

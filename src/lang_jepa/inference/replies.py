@@ -8,6 +8,7 @@ docs/dialogues.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -89,14 +90,15 @@ class Reply:
         score: its vote: mean cosine with what followed the nearest contexts, weighted by how near these are.
         likeness: cosine of the prediction after its context with the one after the given context.
         context: what it answered in the bank, oldest first.
-        fits: the nearest context of the bank is as near as contexts usually are.
+        fits: the nearest context of the bank is as near as contexts usually are (None: unknown, since the bank has the
+            replies of one conversation only).
     """
 
     text: str
     score: float
     likeness: float
     context: tuple[str, ...]
-    fits: bool
+    fits: bool | None
 
 
 class ReplyBank:
@@ -166,13 +168,15 @@ class ReplyBank:
         predicted = model.predict_next(contexts, role=self.role if model.knows_speakers else None)
         return prepare(predicted, model.statistics, model.similarity_kind, side="predictions")
 
-    def _least_usual(self) -> float:
-        """Likeness to the nearest context of another conversation that all but a few of the bank's contexts have."""
+    def _least_usual(self) -> float | None:
+        """Likeness to the nearest context of another conversation that all but a few of the bank's contexts have; None
+        where there is no other.
+        """
         some = np.unique(np.linspace(0, len(self.replies) - 1, min(500, len(self.replies))).astype(int))
         likeness = self._predictions[some] @ self._predictions.T
         likeness[self._owners[some][:, None] == self._owners[None, :]] = -np.inf
         best = likeness.max(1)
-        return float(np.quantile(best, STRANGE)) if np.isfinite(best).all() else -1.0
+        return float(np.quantile(best, STRANGE)) if np.isfinite(best).all() else None
 
     def reply(self, context: Sequence[str], *, k: int = VOTERS, top: int | None = None) -> list[Reply]:
         """What to say after a context, best first.
@@ -186,7 +190,7 @@ class ReplyBank:
             LangJepaError: `k` or `top` below 1, or more replies than contexts; a context that `predict_next` refuses.
         """
         top = min(3, k) if top is None else top
-        if not all(isinstance(one, int) and one >= 1 for one in (k, top)):
+        if not all(isinstance(one, Integral) and one >= 1 for one in (k, top)):
             raise LangJepaError(f"at least one context votes and one reply is given, not k={k}, top={top}")
         if top > k:
             raise LangJepaError(f"{top} replies cannot come from {k} contexts: let more of them vote, k={top}")
@@ -197,7 +201,7 @@ class ReplyBank:
         near = np.argsort(-likeness, kind="stable")[:k]
         turns = self._turns[near]
         score = votes(turns @ turns.T, likeness[near])
-        fits = bool(likeness[near[0]] >= self._strange)
+        fits = None if self._strange is None else bool(likeness[near[0]] >= self._strange)
         found: dict[str, Reply] = {}
         for place in np.argsort(-score, kind="stable"):
             row = int(near[place])
