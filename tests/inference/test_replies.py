@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lang_jepa.cli.rank import _show_replies
 from lang_jepa.data.sources.conversations import speaker_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.inference.model import ConceptModel
-from lang_jepa.inference.replies import USUAL, ReplyBank
+from lang_jepa.inference.replies import FAR, STRANGE, USUAL, ReplyBank
 from lang_jepa.training.train import train
 from tiny import tiny_settings
 from typed import Type
@@ -155,12 +156,27 @@ def test_a_model_that_knows_no_speakers_takes_replies_by_role_too(folder: Path, 
     assert ReplyBank(plain, said).replies == [turn for one in said for turn in one[1:]]
 
 
-def test_a_context_unlike_all_others_does_not_fit(model: ConceptModel, past: list[list[str]]) -> None:
+def test_a_context_unlike_all_others_does_not_fit(
+    model: ConceptModel, past: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is far where it is less like them than all but one in a hundred of theirs, which is said otherwise."""
     bank = ReplyBank(model, past)
-    bank._strange = 2.0  # more alike than anything is
-    assert not bank.reply(CONTEXT)[0].fits
-    bank._strange = -2.0
-    assert bank.reply(CONTEXT)[0].fits
+    likeness = bank._predictions @ bank._predictions.T
+    likeness[bank._owners[:, None] == bank._owners] = -np.inf
+    assert (bank._strange, bank._far) == pytest.approx(tuple(np.quantile(likeness.max(1), [STRANGE, FAR])), abs=1e-6)
+    near = bank.reply(CONTEXT)[0].likeness
+    care, nothing = "take these with care", "nothing here fits"
+    for strange, far, fits, is_far, said in (
+        (2.0, 2.0, False, True, nothing),
+        (2.0, near - 0.5, False, False, care),
+        (near - 0.1, near - 0.5, True, False, None),
+    ):
+        bank._strange, bank._far = strange, far
+        found = bank.reply(CONTEXT)
+        assert (found[0].fits, found[0].far) == (fits, is_far)
+        _show_replies(found, model, 10)
+        out = " ".join(capsys.readouterr().out.split())
+        assert [one for one in (care, nothing) if one in out] == ([said] if said else [])
 
 
 def test_whether_a_reply_of_one_conversation_fits_is_unknown(

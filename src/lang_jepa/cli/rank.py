@@ -168,5 +168,7 @@ def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> No
     fits = found[0].fits if found else True
     if fits is None:
         plain("whether anything here fits is unknown: the bank has the replies of one conversation", style="dim")
-    elif not fits:
+    elif found and found[0].far:
         plain("nothing here fits: no conversation of the bank has gone like this one", style="dim")
+    elif not fits:
+        plain("the bank holds no conversation much like this one: take these with care", style="dim")

@@ -22,7 +22,11 @@ from lang_jepa.inference.texts import role_of, texts_of
 USUAL = 0.95
 """A candidate fits where it is nearer to the prediction than this share of the training turns that the model keeps."""
 STRANGE = 0.05
-"""Share of the bank's own contexts that are farther from all other conversations than a context that nothing fits."""
+"""Share of the bank's own contexts that are farther from all other conversations than a context that replies fit."""
+FAR = 0.01
+"""The same of a context that is far from all of the bank. Where the bank was trained on, its own contexts are nearer to
+each other than new ones are, so that what does not fit may yet be of its kind; what is far is hardly ever.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Reply:
         context: what it answered in the bank, oldest first.
         fits: the nearest context of the bank is as near as contexts usually are (None: unknown, since the bank has the
             replies of one conversation only).
+        far: it is farther than nearly all contexts of the bank are, see `FAR` (None: unknown).
     """
 
     text: str
@@ -99,6 +104,7 @@ class Reply:
     likeness: float
     context: tuple[str, ...]
     fits: bool | None
+    far: bool | None
 
 
 class ReplyBank:
@@ -143,7 +149,7 @@ class ReplyBank:
         self._turns = prepare(
             model.encode(self.replies, turns=model.knows_speakers), model.statistics, model.similarity_kind
         )
-        self._strange = self._least_usual()
+        self._strange, self._far = self._least_usual() or (None, None)
 
     @classmethod
     def of(cls, model: EmbeddingModel, given: "ReplyBank | Sequence[Sequence[str]]", role: str | None) -> "ReplyBank":
@@ -168,15 +174,17 @@ class ReplyBank:
         predicted = model.predict_next(contexts, role=self.role if model.knows_speakers else None)
         return prepare(predicted, model.statistics, model.similarity_kind, side="predictions")
 
-    def _least_usual(self) -> float | None:
-        """Likeness to the nearest context of another conversation that all but a few of the bank's contexts have; None
-        where there is no other.
+    def _least_usual(self) -> tuple[float, float] | None:
+        """Likeness to the nearest context of another conversation that all but a few of the bank's contexts have, those
+        of `STRANGE` and of `FAR`; None where there is no other.
         """
         some = np.unique(np.linspace(0, len(self.replies) - 1, min(500, len(self.replies))).astype(int))
         likeness = self._predictions[some] @ self._predictions.T
         likeness[self._owners[some][:, None] == self._owners[None, :]] = -np.inf
         best = likeness.max(1)
-        return float(np.quantile(best, STRANGE)) if np.isfinite(best).all() else None
+        if not np.isfinite(best).all():
+            return None
+        return float(np.quantile(best, STRANGE)), float(np.quantile(best, FAR))
 
     def reply(self, context: Sequence[str], *, k: int = VOTERS, top: int | None = None) -> list[Reply]:
         """What to say after a context, best first.
@@ -202,11 +210,12 @@ class ReplyBank:
         turns = self._turns[near]
         score = votes(turns @ turns.T, likeness[near])
         fits = None if self._strange is None else bool(likeness[near[0]] >= self._strange)
+        far = None if self._far is None else bool(likeness[near[0]] < self._far)
         found: dict[str, Reply] = {}
         for place in np.argsort(-score, kind="stable"):
             row = int(near[place])
             text = speaker_of(self.replies[row])[1] if self.model.knows_speakers else self.replies[row]
-            one = Reply(text, float(score[place]), float(likeness[row]), tuple(self.contexts[row]), fits)
+            one = Reply(text, float(score[place]), float(likeness[row]), tuple(self.contexts[row]), fits, far)
             found.setdefault(text, one)
         return list(found.values())[:top]
 
