@@ -1,6 +1,7 @@
 """Conversations from the file to the tools: who speaks is shown, and what the task `turns` measured decides."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,27 @@ def test_messages_without_text_are_counted(knowing: Path, tmp_path: Path, type_i
         )  # fmt: skip
     (tmp_path / "chat.json").write_text(json.dumps(messages[2:4]))
     assert "without text" not in type_in(*rank).err
+
+
+def test_what_training_warned_of_is_said_where_the_model_is_used(knowing: Path, tmp_path: Path, type_in: Type) -> None:
+    run = shutil.copytree(knowing, tmp_path / "run")
+    (tmp_path / "answers.txt").write_text("About tea.\n")
+    (tmp_path / "chat.txt").write_text(TEXT)
+    summary = json.loads((run / "summary.json").read_text())
+    for alarms, said in (
+        ({"alarms": [], "task_alarms": []}, ""),
+        ({"alarms": [], "task_alarms": ["nothing is learnt, step 9. Train longer."]}, "nothing is learnt, step 9"),
+        ({"alarms": ["collapse at step 3"], "task_alarms": ["nothing is learnt"]}, "collapse at step 3"),
+    ):
+        (run / "summary.json").write_text(json.dumps(summary | alarms))
+        for given in (
+            ("document", run, tmp_path / "chat.txt"),
+            ("rank", run, "--context", tmp_path / "chat.txt", "--candidates", tmp_path / "answers.txt"),
+        ):
+            err = type_in(*given).err
+            assert [line for line in err.splitlines() if "its training warned" in line] == (
+                [f"its training warned: {said}"] if said else []
+            )
 
 
 def test_names_are_no_part_of_what_a_turn_says(knowing: Path) -> None:

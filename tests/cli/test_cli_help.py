@@ -99,7 +99,9 @@ def test_a_table_is_shortened_to_those_that_say_most() -> None:
 
 @pytest.mark.parametrize(("chosen", "left"), [("raw", ["model"]), ("centred", ["model", "model, raw"])])
 def test_a_plain_cosine_that_was_chosen_stands_once_in_a_table(chosen: str, left: list[str]) -> None:
-    rows = [Row("t", "s", "x", name, 0.5, None, None, 9, kind) for name, kind in [("model", chosen), ("model, raw", "raw")]]
+    rows = [
+        Row("t", "s", "x", name, 0.5, None, None, 9, kind) for name, kind in [("model", chosen), ("model, raw", "raw")]
+    ]
     assert [row.name for row in shortened(rows)[0]] == left
 
 

@@ -21,6 +21,7 @@ from lang_jepa.cli.options import (
     columns,
     in_language,
     messages_in,
+    repeat_alarm,
     standard_input,
 )
 from lang_jepa.data.sources.text_files import chunks, text_of
@@ -98,6 +99,7 @@ def document(
         read = _as_text(messages_of_table(file, kind, loaded.settings.data, named)[0], file)
     elif file is not None and file.suffix.lower() == ".json" and (units := loaded.settings.data.units) != "turns":
         raise LangJepaError(f"{file} is a conversation, and the model was trained on {units}: save its text as .txt")
+    repeat_alarm(loaded)
     with StageBar() as bar:
         found = study(
             loaded,

@@ -8,7 +8,7 @@ import typer
 
 from lang_jepa.cli.alarms import Shown, describe
 from lang_jepa.cli.lines import check_lines, piped
-from lang_jepa.cli.options import AnyModel, standard_input
+from lang_jepa.cli.options import AnyModel, repeat_alarm, standard_input
 from lang_jepa.cli.units import UnitReader, check_kind
 from lang_jepa.cli.watched import Kept, Source
 from lang_jepa.errors import LangJepaError
@@ -63,6 +63,7 @@ def monitor(
         check_kind(path, loaded.settings.data)
     if state is not None and state.is_file():
         read_state(state, loaded)  # before the monitor is prepared
+    repeat_alarm(loaded)
     come = Source(source, loaded.settings.data, lasting=state is not None)
     watch = _watch(loaded, corpus, per_thousand, usual)
     found = watch.restore(state) if state is not None and state.is_file() else {}

@@ -13,6 +13,7 @@ from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError
 
 if TYPE_CHECKING:
+    from lang_jepa.inference.embedding import EmbeddingModel
     from lang_jepa.inference.model import ConceptModel
     from lang_jepa.settings.encoder import Settings
 
@@ -109,6 +110,16 @@ def in_language(model: "ConceptModel", language: str | None) -> "ConceptModel":
         make_splitter(data)  # raises where there is no such language, before anything is read
         model.settings = model.settings.model_copy(update={"data": data})
     return model
+
+
+def repeat_alarm(model: "EmbeddingModel") -> None:
+    """Say on standard error what the training of a model warned of, since its answers are to be read with that."""
+    from lang_jepa.cli.console import aside
+    from lang_jepa.training.run_folder import first_alarm
+
+    alarm = "" if model.run_dir is None else first_alarm(model.run_dir, "alarms", "task_alarms")
+    if alarm:
+        aside(f"its training warned: {alarm}")
 
 
 def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:

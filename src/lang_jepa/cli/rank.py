@@ -16,6 +16,7 @@ from lang_jepa.cli.options import (
     TextColumn,
     columns,
     messages_in,
+    repeat_alarm,
     standard_input,
 )
 from lang_jepa.errors import LangJepaError, counted, one_line
@@ -66,6 +67,7 @@ def rank(
     if bank is not None and top_k is not None and top_k > votes:
         raise LangJepaError(f"--top-k {top_k} replies cannot come from --votes {votes} contexts: let more of them vote")
     loaded = load_any(model)
+    repeat_alarm(loaded)
     data = loaded.settings.data
     named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
     turns, used = _turns(context, data, named, alone=bank is None)

@@ -16,7 +16,7 @@ from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks import ENCODER_TASKS, OF_ENCODERS, check_data_dir, tasks_named
 from lang_jepa.evaluation.tasks.request import Need, Request, Task
 from lang_jepa.files.arrays import digest
-from lang_jepa.files.atomic import check_writable, fingerprint, locked, read_json
+from lang_jepa.files.atomic import check_writable, fingerprint, locked
 from lang_jepa.files.version import __version__
 from lang_jepa.inference.cache import SentenceCache, weights_hash
 from lang_jepa.inference.model import ConceptModel, missing, own_corpus
@@ -41,7 +41,7 @@ from lang_jepa.report.run import (
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.checkpoint import BEST
 from lang_jepa.training.load import load_any, training_statistics
-from lang_jepa.training.run_folder import SUMMARY
+from lang_jepa.training.run_folder import SUMMARY, first_alarm
 from lang_jepa.training.start import start_model, with_own_start
 
 WITHOUT_HEAD = "without head"
@@ -86,7 +86,7 @@ class ScoredEncoder(ScoredRun):
 
     def evaluate(self) -> tuple[Report, Path]:
         """Score it; what the document tools should use is saved with the model. Says what training warned of first."""
-        if (alarm := _first_alarm(self.folder)) and self.options.on_message:
+        if (alarm := first_alarm(self.folder)) and self.options.on_message:
             self.options.on_message(f"training warned of a {alarm}")
         report, destination = super().evaluate()
         chosen = {**choices_of_turns(report.rows), **self.model.choices, **choices_from(report.tools)}
@@ -199,13 +199,6 @@ class ScoredEncoder(ScoredRun):
         metric = best["metric"] if best else self.model.settings.logging.best_metric
         note = f"these documents also chose which weights are scored (best {metric}), which flatters a little"
         return dict.fromkeys(tasks, note)
-
-
-def _first_alarm(folder: Path) -> str:
-    """What the collapse monitor found first in a run, without its advice; empty where it found nothing."""
-    summary = folder / SUMMARY
-    alarms = read_json(summary, what="summary of the run").get("alarms", []) if summary.is_file() else []
-    return str(alarms[0]).partition(". ")[0] if alarms else ""
 
 
 def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], options: EvaluateOptions) -> None:

@@ -280,6 +280,19 @@ class RunFolder:
                     shards.remove(path)
 
 
+def first_alarm(folder: Path, *kinds: str) -> str:
+    """What was warned of first in a run, without the advice; empty where nothing was, or there is no run.
+
+    Args:
+        folder: of the run.
+        kinds: of the summary's lists, the more severe first: `alarms` of collapse, `task_alarms` (nothing is learnt).
+    """
+    summary = folder / SUMMARY
+    found = read_json(summary, what="summary of the run") if summary.is_file() else {}
+    alarms = [text for kind in kinds or ("alarms",) for text in found.get(kind, [])]
+    return str(alarms[0]).partition(". ")[0] if alarms else ""
+
+
 def _value(settings: Any, name: str) -> Any:
     for part in name.split("."):
         settings = getattr(settings, part)
