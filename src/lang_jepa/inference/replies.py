@@ -149,7 +149,7 @@ class ReplyBank:
         self._turns = prepare(
             model.encode(self.replies, turns=model.knows_speakers), model.statistics, model.similarity_kind
         )
-        self._strange, self._far = self._least_usual() or (None, None)
+        self._strange, self._far = self._least_usual()
 
     @classmethod
     def of(cls, model: EmbeddingModel, given: "ReplyBank | Sequence[Sequence[str]]", role: str | None) -> "ReplyBank":
@@ -174,7 +174,7 @@ class ReplyBank:
         predicted = model.predict_next(contexts, role=self.role if model.knows_speakers else None)
         return prepare(predicted, model.statistics, model.similarity_kind, side="predictions")
 
-    def _least_usual(self) -> tuple[float, float] | None:
+    def _least_usual(self) -> tuple[float, float] | tuple[None, None]:
         """Likeness to the nearest context of another conversation that all but a few of the bank's contexts have, those
         of `STRANGE` and of `FAR`; None where there is no other.
         """
@@ -183,7 +183,7 @@ class ReplyBank:
         likeness[self._owners[some][:, None] == self._owners[None, :]] = -np.inf
         best = likeness.max(1)
         if not np.isfinite(best).all():
-            return None
+            return None, None
         return float(np.quantile(best, STRANGE)), float(np.quantile(best, FAR))
 
     def reply(self, context: Sequence[str], *, k: int = VOTERS, top: int | None = None) -> list[Reply]:
