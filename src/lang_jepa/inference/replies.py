@@ -149,6 +149,8 @@ class ReplyBank:
         self._turns = prepare(
             model.encode(self.replies, turns=model.knows_speakers), model.statistics, model.similarity_kind
         )
+        self._strange: float | None
+        self._far: float | None
         self._strange, self._far = self._least_usual()
 
     @classmethod
