@@ -29,7 +29,7 @@ def score_tables(report: Report, *, title: str, everything: bool = False, asked:
         sizes = ", ".join(f"{count:,}" for count in sorted({row.n for row in found if row.n}))
         plain(f"n = {sizes}; ± half a 95 % interval, whose ends are in the JSON", style="dim italic")
         if any(row.name.endswith(RAW) for row in kept):
-            plain("[...] is the similarity, chosen on other documents; raw: plain cosine", style="dim italic")
+            plain("model, raw: the same predictions by plain cosine", style="dim italic")
         if hidden:
             left_out = f"{counted(hidden, 'weaker row')} left out here"
             plain(f"{left_out}: --everything shows all, the JSON has them", style="dim")
