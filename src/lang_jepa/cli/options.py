@@ -119,7 +119,7 @@ def repeat_alarm(model: "EmbeddingModel") -> None:
 
     alarm = "" if model.run_dir is None else first_alarm(model.run_dir, "alarms", "task_alarms")
     if alarm:
-        aside(f"its training warned: {alarm}")
+        aside(f"its training warned: {alarm.partition(': ')[0]} (more in its summary.json)")
 
 
 def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:
