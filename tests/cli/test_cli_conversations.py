@@ -108,7 +108,10 @@ def test_what_training_warned_of_is_said_where_the_model_is_used(knowing: Path, 
     summary = json.loads((run / "summary.json").read_text())
     for alarms, said in (
         ({"alarms": [], "task_alarms": []}, ""),
-        ({"alarms": [], "task_alarms": ["nothing is learnt, step 9: 2 is not below 1. Train longer."]}, "nothing is learnt, step 9"),
+        (
+            {"alarms": [], "task_alarms": ["nothing is learnt, step 9: 2 is not below 1. Train longer."]},
+            "nothing is learnt, step 9",
+        ),
         ({"alarms": ["collapse at step 3"], "task_alarms": ["nothing is learnt"]}, "collapse at step 3"),
     ):
         (run / "summary.json").write_text(json.dumps(summary | alarms))
