@@ -247,6 +247,8 @@ def _type(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         tiny = [part for setting in TINY_GPT for part in ("-o", setting)]
     if words[1] == "train" and ":" in system_of(words[2]):
         tiny = []
+    if "--from" in words:  # whose tokenizer is taken
+        tiny = [part for setting in TINY[1:] for part in ("-o", setting)]
     if words[1:3] == ["train", "concept_decoder"]:
         tiny = [part for setting in TINY_DECODER for part in ("-d", setting)]
     monkeypatch.setattr(sys, "argv", [*words, *tiny])

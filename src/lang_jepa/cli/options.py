@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Protocol
 
 import typer
@@ -114,12 +115,14 @@ def in_language(model: "ConceptModel", language: str | None) -> "ConceptModel":
 
 def repeat_alarm(model: "EmbeddingModel") -> None:
     """Say on standard error what the training of a model warned of, since its answers are to be read with that."""
-    from lang_jepa.cli.console import aside
+    from lang_jepa.cli.console import aside, console
     from lang_jepa.training.run_folder import first_alarm
 
     alarm = "" if model.run_dir is None else first_alarm(model.run_dir, "alarms", "task_alarms")
     if alarm:
-        aside(f"its training warned: {alarm.partition(': ')[0]} (more in its summary.json)")
+        text = f"its training warned: {alarm.partition(': ')[0]} (more in its summary.json)"
+        for line in wrap(text, console.width) if sys.stderr.isatty() else [text]:
+            aside(line)
 
 
 def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:
