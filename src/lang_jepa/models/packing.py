@@ -14,6 +14,7 @@ Legend: T tokens, N sequences, P slots, G sequences of one group, L slots of eac
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -280,34 +281,19 @@ def _attend(
     """softmax(query key^T scale + bias) value on [G, H, L, C], with cheap dropout of the probabilities."""
     if not _by_hand(query, dropout):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=causal, scale=scale)
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or query.shape[-2] > _LONGEST_IN_FP32:
-        return _written_down(query, key, value, bias, causal=causal, scale=scale, dropout=dropout)
-    with torch.autocast("cpu", enabled=False):
-        whole = _written_down(
-            query.float(), key.float(), value.float(), bias, causal=causal, scale=scale, dropout=dropout
-        )
-        return whole.to(query.dtype)
-
-
-def _written_down(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    bias: Tensor | None,
-    *,
-    causal: bool,
-    scale: float,
-    dropout: float,
-) -> Tensor:
-    """The same in single steps."""
-    scores = (query * scale) @ key.transpose(-1, -2)
-    if causal:
-        length = query.shape[-2]
-        later = torch.ones(length, length, dtype=torch.bool, device=query.device).triu_(1)
-        scores.masked_fill_(later, float("-inf"))
-    elif bias is not None:
-        scores.add_(bias)
-    return fast_dropout(scores.softmax(-1), dropout) @ value
+    given = query.dtype
+    if short := given == torch.bfloat16 and query.device.type == "cpu" and query.shape[-2] <= _LONGEST_IN_FP32:
+        query, key, value = query.float(), key.float(), value.float()
+    with torch.autocast("cpu", enabled=False) if short else nullcontext():
+        scores = (query * scale) @ key.transpose(-1, -2)
+        if causal:
+            length = query.shape[-2]
+            later = torch.ones(length, length, dtype=torch.bool, device=query.device).triu_(1)
+            scores.masked_fill_(later, float("-inf"))
+        elif bias is not None:
+            scores.add_(bias)
+        found = fast_dropout(scores.softmax(-1), dropout) @ value
+    return found.to(given) if short else found
 
 
 def packed_attention(  # noqa: PLR0913 - the signature of transformers' interface
