@@ -12,7 +12,7 @@ import pytest
 
 from lang_jepa.cli import app as cli
 from lang_jepa.comparison.compare import NoCallback
-from lang_jepa.comparison.jobs import Channel, Event, Interrupted, trial_job
+from lang_jepa.comparison.jobs import Channel, Event, Interrupted, Workers, trial_job
 from lang_jepa.comparison.space import parse_dimension
 from lang_jepa.comparison.sweep import IN_A_ROW, Sweep, make_sweep, sweep
 from lang_jepa.errors import LangJepaError
@@ -72,7 +72,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Judge], list[Settings]
     def install(judge: Judge) -> list[Settings]:
         trials: list[Settings] = []
 
-        def run(job: Mapping[str, Any], *, on_event: Callable[[Event], None], **rest: Any) -> None:
+        def run(workers: Workers, job: Mapping[str, Any], *, on_event: Callable[[Event], None], **rest: Any) -> None:
             settings = build(Settings, job["settings"], where="a job")
             trials.append(settings)
             on_event({"event": "begin", "total": 20, "start": 0})
@@ -81,7 +81,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[[Judge], list[Settings]
                 on_event({"event": "validation", "step": 10 * number, "metrics": metrics})
             on_event({"event": "step", "step": 20, "loss": 1.0})
 
-        monkeypatch.setattr("lang_jepa.comparison.sweep.run_job", run)
+        monkeypatch.setattr(Workers, "run", run)
         return trials
 
     return install

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from lang_jepa.comparison.budget import Measured
-from lang_jepa.comparison.jobs import EVALUATED, FACTS, TRAINED, Event, Interrupted, Stopper, run_job
+from lang_jepa.comparison.jobs import EVALUATED, FACTS, TRAINED, Event, Interrupted, Workers
 from lang_jepa.comparison.kind import StartInfo, check_environment, check_pair, setting_differences
 from lang_jepa.comparison.outcome import outcome
 from lang_jepa.comparison.page import write_page, write_pictures
@@ -82,8 +82,8 @@ def compare(plan: Plan, folder: Path, callback: Callback | None = None, *, jobs:
     folder = folder.absolute()  # jobs may start elsewhere
     check_writable(folder, folder=True)
     make_folder(folder)
-    with locked(folder / ".lock") as lock, Stopper() as stopper:
-        work = _Work(settle(plan, folder), folder, callback or NoCallback(), lock, stopper)
+    with locked(folder / ".lock") as lock, Workers() as workers:
+        work = _Work(settle(plan, folder), folder, callback or NoCallback(), lock, workers)
         work.measure()
         work.run_all(jobs)
         report = outcome(work.plan, folder)
@@ -101,11 +101,11 @@ class _Work:
         folder: of the comparison.
         callback: called for every job.
         lock: file descriptor that jobs keep open.
-        stopper: asks jobs to end.
+        workers: do the jobs.
     """
 
-    def __init__(self, plan: Plan, folder: Path, callback: Callback, lock: int, stopper: Stopper) -> None:
-        self.plan, self.folder, self.callback, self.lock, self.stopper = plan, folder, callback, lock, stopper
+    def __init__(self, plan: Plan, folder: Path, callback: Callback, lock: int, workers: Workers) -> None:
+        self.plan, self.folder, self.callback, self.lock, self.workers = plan, folder, callback, lock, workers
         self.count = len(plan.seeds) * len(plan.variants)
         self.window = plan.kind.window([one.settings for one in plan.variants])
         self.guard = threading.Lock()
@@ -129,12 +129,12 @@ class _Work:
         pairs = [(variant, seed) for seed in self.plan.seeds for variant in self.plan.variants]
 
         def do(number: int, variant: Variant, seed: int) -> None:
-            if self.stopper.asked:
-                raise Interrupted(self.stopper.number)
+            if self.workers.asked:
+                raise Interrupted(self.workers.number)
             try:
                 self.run(variant, seed, number)
             except BaseException:
-                self.stopper.ask()  # before this thread takes the next one
+                self.workers.ask()  # before this thread takes the next one
                 raise
 
         with ThreadPoolExecutor(jobs) as pool:
@@ -192,14 +192,13 @@ class _Work:
             self.callback.event(what, event)
 
         try:
-            run_job(
+            self.workers.run(
                 job,
                 log=log,
                 lock=self.lock,
                 on_event=on_event,
                 what=what,
                 on_death="The same command goes on from its last checkpoint. ",
-                stopper=self.stopper,
             )
         finally:
             self.callback.done(what)

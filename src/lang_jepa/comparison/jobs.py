@@ -1,7 +1,7 @@
-"""Jobs of a comparison, each in a process of its own: what the parent does (`run_job`), and what the job does.
+"""Jobs of a comparison, each in a process of its own: what the parent does (`Workers`), and what the job does.
 
-`python -m lang_jepa.comparison.jobs` reads a job as JSON on standard input; what happens goes as one JSON object per
-line to standard output; everything else that anybody prints goes to standard error.
+`python -m lang_jepa.comparison.jobs` reads jobs on standard input, one JSON object per line; what happens goes to
+standard output in the same form; everything else that a job prints goes to its log.
 """
 
 import contextlib
@@ -16,9 +16,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from lang_jepa.comparison.kind import Evaluation, RunKind, check_environment, start_info
 from lang_jepa.comparison.systems import kind_named
@@ -44,134 +45,173 @@ class Interrupted(Exception):
         self.number = number
 
 
-class Stopper:
-    """Asks all jobs at work to save and end, at Ctrl-C or SIGTERM; a second signal kills them.
+class Workers:
+    """The processes that jobs are done in, one for each job at a time; one that is free takes the next job.
 
+    They end with the block. At Ctrl-C or SIGTERM all jobs save and end, and none begins; a second signal kills them.
     Enter it in the main thread; elsewhere signals are left alone.
     """
 
     def __init__(self) -> None:
         self.asked = False
         self.number: int = signal.SIGTERM
-        self._at_work: set[subprocess.Popen[str]] = set()
+        self._at_work: set[_Worker] = set()
+        self._free: list[_Worker] = []
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> "Stopper":
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._signalled)
         return self
 
     def __exit__(self, *failure: object) -> None:
+        for worker in self._free:
+            worker.end()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def ask(self) -> None:
         """Let every job save and end; none begins after this."""
         self.asked = True
-        for process in tuple(self._at_work):
-            process.terminate()
+        for worker in tuple(self._at_work):
+            worker.signal(signal.SIGTERM)
+
+    def run(
+        self,
+        job: Mapping[str, Any],
+        *,
+        log: Path,
+        lock: int,
+        on_event: Callable[[Event], None],
+        what: str,
+        on_death: str,
+    ) -> None:
+        """Do one job to its end.
+
+        Args:
+            job: what to do, see `JOBS`.
+            log: file that its standard error is appended to.
+            lock: file descriptor of the comparison's lock, which the job keeps while it lives, even without us.
+            on_event: called with every event; what it raises ends the job.
+            what: names the job in errors.
+            on_death: what to do if it dies, a sentence for the error.
+
+        Raises:
+            Interrupted: we or the job were asked to stop.
+            LangJepaError: the job reported a mistake, or died.
+        """
+        if self.asked:
+            raise Interrupted(self.number)
+        make_folder(log.parent)
+        error, status = "", None
+        with self._worker(log, lock) as worker:
+            for event in worker.events({"log": str(log), **job}):
+                if event["event"] == "error":
+                    error = event["text"]
+                elif event["event"] == "ended":
+                    status = event["status"]
+                else:
+                    on_event(event)
+            if status is None:
+                status = worker.end()
+        if self.asked or status == INTERRUPTED:
+            raise Interrupted(self.number)
+        if error:
+            raise LangJepaError(f"{what}: {error}")
+        if status:
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+            said = "\n  ".join(lines)
+            raise LangJepaError(f"{what} died with status {status}. {on_death}The end of {log}:\n  {said}")
 
     @contextlib.contextmanager
-    def at_work(self, process: "subprocess.Popen[str]") -> Iterator[None]:
-        """A block in which a job is at work, so that it is ended where the comparison is asked to stop."""
-        self._at_work.add(process)
+    def _worker(self, log: Path, lock: int) -> "Iterator[_Worker]":
+        """One that is free, or a new one; it is ended where its job is not done to the end."""
+        worker = self._free.pop() if self._free else _Worker(log, lock)
+        self._at_work.add(worker)
         try:
             if self.asked:  # asked while it was started
-                process.terminate()
-            yield
+                worker.signal(signal.SIGTERM)
+            yield worker
+        except BaseException:
+            worker.signal(signal.SIGTERM)
+            worker.end()
+            raise
+        else:
+            if worker.lives:
+                self._free.append(worker)
         finally:
-            self._at_work.discard(process)
+            self._at_work.discard(worker)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if not self.asked:
             self.number = number
             self.ask()
             return
-        for process in tuple(self._at_work):
-            process.kill()
+        for worker in tuple(self._at_work):
+            worker.signal(signal.SIGKILL)
 
 
-def run_job(
-    job: Mapping[str, Any],
-    *,
-    log: Path,
-    lock: int,
-    on_event: Callable[[Event], None],
-    what: str,
-    on_death: str,
-    stopper: Stopper,
-) -> None:
-    """Run one job to its end.
+class _Worker:
+    """A process that has imported what jobs need, and forks for each of them.
 
-    Args:
-        job: what to do, see `JOBS`.
-        log: file that its standard error is appended to.
-        lock: file descriptor of the comparison's lock, which the job keeps while it lives, even without us.
-        on_event: called with every event; what it raises ends the job.
-        what: names the job in errors.
-        on_death: what to do if it dies, a sentence for the error.
-        stopper: may ask it to end.
-
-    Raises:
-        Interrupted: we or the job were asked to stop.
-        LangJepaError: the job reported a mistake, or died.
+    It has a session of its own, so that Ctrl-C reaches it once, through us, and its job can save.
     """
-    if stopper.asked:
-        raise Interrupted(stopper.number)
-    make_folder(log.parent)
-    error = ""
-    with log.open("ab") as errors, _started(job, errors, lock) as process, stopper.at_work(process):
-        assert process.stdout is not None
-        for line in process.stdout:
+
+    def __init__(self, log: Path, lock: int) -> None:
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "lang_jepa.comparison.jobs"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                pass_fds=(lock,),
+                start_new_session=True,
+                encoding="utf-8",
+            )
+
+    def events(self, job: Mapping[str, Any]) -> Iterator[Event]:
+        """Give it a job; what happens, to `ended` with its status. Without that the worker itself has died."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # one that died is told by its status
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+        for line in self._process.stdout:
             event = json.loads(line)
-            if event["event"] == "error":
-                error = event["text"]
-            else:
-                on_event(event)
-        status = process.wait()
-    if stopper.asked or status == INTERRUPTED:
-        raise Interrupted(stopper.number)
-    if error:
-        raise LangJepaError(f"{what}: {error}")
-    if status:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-        raise LangJepaError(f"{what} died with status {status}. {on_death}The end of {log}:\n  " + "\n  ".join(lines))
+            yield event
+            if event["event"] == "ended":
+                return
 
+    def signal(self, number: int) -> None:
+        """Send a signal to it and to its job."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
-@contextlib.contextmanager
-def _started(job: Mapping[str, Any], errors: Any, lock: int) -> Iterator["subprocess.Popen[str]"]:
-    """A child process that is ended with the block.
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
 
-    It has a session of its own, so that Ctrl-C reaches it once, through us, and it can save.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lang_jepa.comparison.jobs"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        pass_fds=(lock,),
-        start_new_session=True,
-        encoding="utf-8",
-    )
-    try:
-        assert process.stdin is not None
-        # A job that died at once is reported by its status.
-        with contextlib.suppress(BrokenPipeError), process.stdin as stream:
-            json.dump(job, stream)
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    def end(self) -> int:
+        """Let it end; its exit status."""
+        self._process.communicate()  # it ends with its input
+        return self._process.returncode
 
 
 FACTS, TRAINED, EVALUATED = "facts.json", "trained.json", "evaluated.json"
 SCORES, VALUES = "compared.json", "values.npz"
 INTERRUPTED = 3
 """Exit status of a job that was asked to stop and can be taken up."""
+_IMPORTED = (
+    "lang_jepa.report",
+    "lang_jepa.training.train",
+    "lightning.fabric",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "sklearn.feature_extraction.text",
+    "transformers.modeling_utils",
+)
+"""What jobs import, or nearly: the rest takes less time than a step."""
 _PAUSE = 0.2
 _BEGUN = (
     ".lock",
@@ -318,16 +358,35 @@ def _settings(job: Mapping[str, Any]) -> Any:
 
 
 def main() -> int:
-    """Do the job on standard input.
+    """Do the jobs on standard input, one line each, in a child process each; every end is told as `ended`.
+
+    Imports take longer than a small job: 6 CPU-seconds. They ask nothing of a GPU, which a child could not use then.
 
     Returns:
-        The exit status: 0 done, 2 a mistake that the user can mend (sent as an `error` event), 3 interrupted.
+        The exit status of a child: 0 done, 2 a mistake that the user can mend (sent as an `error` event), 3
+        interrupted. 0 for the parent.
     """
     warnings.filterwarnings("ignore", message=".*(index_reduce|This DataLoader will create)")
     channel = Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print too; the pipe carries events only
-    job = json.load(sys.stdin)
     go_offline_if_unreachable()
+    for name in _IMPORTED:
+        import_module(name)
+    asked = list[int]()
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    for line in sys.stdin:
+        if not (child := os.fork()):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            return INTERRUPTED if asked else _do(json.loads(line), channel)
+        channel.send("ended", status=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return 0
+
+
+def _do(job: Mapping[str, Any], channel: Channel) -> int:
+    """One job in this process, which has its own standard error and nothing to read."""
+    with open(job["log"], "ab") as errors, open(os.devnull) as nothing:
+        for stream, own in ((sys.stdout, errors), (sys.stderr, errors), (sys.stdin, nothing)):
+            os.dup2(own.fileno(), stream.fileno())
     try:
         return JOBS[job["job"]](job, channel)
     except LangJepaError as error:

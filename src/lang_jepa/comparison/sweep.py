@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lang_jepa.comparison.compare import Callback, NoCallback, locked
-from lang_jepa.comparison.jobs import Event, Stopper, run_job
+from lang_jepa.comparison.jobs import Event, Workers
 from lang_jepa.comparison.kind import setting_differences
 from lang_jepa.comparison.space import OURS, Dimension, check_aim, direction_of, own_name
 from lang_jepa.comparison.systems import ENCODERS
@@ -143,9 +143,9 @@ def sweep(plan: Sweep, folder: Path, callback: Callback | None = None) -> Found:
     folder = folder.absolute()
     check_writable(folder, folder=True)
     make_folder(folder)
-    with locked(folder / ".lock") as lock, Stopper() as stopper:
+    with locked(folder / ".lock") as lock, Workers() as workers:
         _settle(plan, folder)
-        search = _Search(plan, folder, callback or NoCallback(), lock, stopper)
+        search = _Search(plan, folder, callback or NoCallback(), lock, workers)
         search.take_up()
         search.to_the_end()
         return _found(search.study)
@@ -159,7 +159,7 @@ class _Search:
         folder: of the sweep.
         callback: called for every trial.
         lock: file descriptor that jobs keep open.
-        stopper: asks jobs to end.
+        workers: do the jobs.
 
     Attributes:
         study: Optuna's. Trials that failed are PRUNED there and have the attribute `_FAILED`; FAIL are those that were
@@ -168,8 +168,8 @@ class _Search:
             before its first report it takes for the worst there is.
     """
 
-    def __init__(self, plan: Sweep, folder: Path, callback: Callback, lock: int, stopper: Stopper) -> None:
-        self.plan, self.folder, self.callback, self.lock, self.stopper = plan, folder, callback, lock, stopper
+    def __init__(self, plan: Sweep, folder: Path, callback: Callback, lock: int, workers: Workers) -> None:
+        self.plan, self.folder, self.callback, self.lock, self.workers = plan, folder, callback, lock, workers
         self.study = _study(plan, folder)
 
     def take_up(self) -> None:
@@ -252,7 +252,7 @@ class _Search:
                 raise _Hopeless
 
         log, what = folder.with_name(f"{folder.name}.log"), f"trial {trial.number}"
-        run_job(job, log=log, lock=self.lock, on_event=on_event, what=what, on_death="", stopper=self.stopper)
+        self.workers.run(job, log=log, lock=self.lock, on_event=on_event, what=what, on_death="")
         best = min if self.plan.direction == "minimize" else max
         return best(value for step, value in validations.items() if step > 0)
 
