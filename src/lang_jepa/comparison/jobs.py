@@ -203,7 +203,7 @@ SCORES, VALUES = "compared.json", "values.npz"
 INTERRUPTED = 3
 """Exit status of a job that was asked to stop and can be taken up."""
 _IMPORTED = (
-    "lang_jepa.report",
+    "lang_jepa.report.encoder_run",
     "lang_jepa.training.train",
     "lightning.fabric",
     "matplotlib.backends.backend_agg",
