@@ -190,6 +190,13 @@ def test_the_context_of_rank_may_be_a_table_and_numbers_are_explained(
         for name in ("chat.csv", "chat.txt")
     ]
     assert asked[0].out == asked[1].out
+    cues = "\n\n".join(f"00:0{n}.000 --> 00:0{n}.900\n<v {name}>{text}" for n, (name, text) in enumerate(CHAT))
+    (tmp_path / "chat.vtt").write_text(f"WEBVTT\n\n{cues}\n")
+    (tmp_path / "next.json").write_text('["About dogs.", "", "About tea."]')
+    again = type_in("rank", knowing, "--context", tmp_path / "chat.vtt", "--candidates", tmp_path / "next.json")
+    assert again.out == asked[0].out
+    refused = type_in("rank", knowing, "--context", tmp_path / "chat.vtt", "--candidates", tmp_path / "chat.csv")
+    assert (refused.status, "write one candidate a line" in refused.err) == (2, True)
     assert "cosine with the turn that is expected" in " ".join(asked[0].out.split())
     both = f"speaker,text,chat_id\n{''.join(f'{n},x,{k}{chr(10)}' for k in (1, 2) for n in ('a', 'b'))}"
     (tmp_path / "both.csv").write_text(both)
@@ -197,6 +204,43 @@ def test_the_context_of_rank_may_be_a_table_and_numbers_are_explained(
     assert (refused.status, "holds the messages of 2 conversations (column 'chat_id')" in refused.err) == (2, True)
     found = type_in("rank", knowing, "--context", tmp_path / "chat.csv", "--bank", tmp_path / "chat.txt")
     assert "votes, mean" in " ".join(found.out.split())
+
+
+def test_a_model_that_was_trained_on_no_names_reads_none(make: Make, tmp_path: Path, type_in: Type) -> None:
+    run, said = make("data.speakers=none"), ["About tea, point 0.", "Note: about rain."]
+    asked = []
+    for names in (("user: ", "assistant: "), ("", "")):
+        turns = [f"{name}{text}" for name, text in zip(names, said, strict=True)]
+        (tmp_path / "chat.json").write_text(json.dumps(turns))
+        (tmp_path / "next.txt").write_text(f"{names[0]}About dogs.\n{names[1]}About tea.\n")
+        asked.append(
+            type_in("rank", run, "--context", tmp_path / "chat.json", "--candidates", tmp_path / "next.txt").out
+        )
+    assert asked[0] == asked[1]
+    assert "About dogs" in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "a conversation without text"),
+        ('[""]', "a conversation without text"),
+        ('[{"role": "user", "content": null}]', "a conversation without text"),
+    ],
+)
+def test_a_context_without_text_is_refused(
+    content: str, said: str, knowing: Path, tmp_path: Path, type_in: Type
+) -> None:
+    for name in ("chat.json", "chat.txt") if content else ("chat.txt",):
+        (tmp_path / name).write_text(content)
+        (tmp_path / "next.txt").write_text("About dogs.\n")
+        refused = type_in("rank", knowing, "--context", tmp_path / name, "--candidates", tmp_path / "next.txt")
+        assert (refused.status, refused.out) == (2, "")
+        assert said in " ".join(refused.err.split())
+        assert name in refused.err
+    if content:
+        refused = type_in("document", knowing, tmp_path / "chat.txt")
+        assert (refused.status, said in " ".join(refused.err.split())) == (2, True)
 
 
 @pytest.fixture

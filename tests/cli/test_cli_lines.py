@@ -44,6 +44,9 @@ def test_lines_are_whole_however_they_arrive() -> None:
 def test_a_pipe_of_utf_16_is_refused() -> None:
     with pytest.raises(LangJepaError, match=r"what comes is not UTF-8 text: not UTF-8 \(UTF-16 with a byte order mark"):
         list(whole_lines(iter(["one\ntwo\n".encode("utf-16")])))
+    for name in ("utf-16-le", "utf-16-be"):  # which have no mark
+        with pytest.raises(LangJepaError, match="iconv -f UTF-16"):
+            list(whole_lines(iter(["one\ntwo\n".encode(name)])))
 
 
 def test_lines_of_another_file_are_counted_anew() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from pydantic import ValidationError
 from lang_jepa.cli.watched import Source
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
-from lang_jepa.data.sources.conversations import NoConversation, Turn, conversation_text, said_in, text_in_units, turns
+from lang_jepa.data.sources.conversations import (
+    NoConversation,
+    Turn,
+    conversation_text,
+    joined_lines,
+    said_in,
+    text_in_units,
+    turns,
+)
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import LangJepaError
@@ -82,10 +91,14 @@ def test_what_is_no_conversation_is_named(value: object, reason: str) -> None:
      "**Bot**", "_Bot_", "[Bot]", "<ben>", "🤖 Helper", "🤖"],
 )  # fmt: skip
 def test_a_speaker_who_begins_with_no_letter_is_one_from_two_lines_on(name: str) -> None:
+    written, name = name, name.strip("\u202a\u202c")  # marks of direction are no part of a name
     said = [("Chloé", "Hello."), (name, "Yes?"), ("Chloé", "It is me."), (name, "I see: good.")]
-    text = "\n".join(f"{who}: {what}" for who, what in said)
+    text = "\n".join(f"{written if who == name else who}: {what}" for who, what in said)
     assert turns(text) == [Turn(*one) for one in said]
-    assert turns("\n".join(text.split("\n")[:3])) == [Turn("Chloé", f"Hello. {name}: Yes?"), Turn("Chloé", "It is me.")]
+    assert turns("\n".join(text.split("\n")[:3])) == [
+        Turn("Chloé", f"Hello. {written}: Yes?"),
+        Turn("Chloé", "It is me."),
+    ]
     assert turns("\n".join(reversed(text.split("\n"))))[0] == Turn(name, "I see: good.")
     assert [line.partition(": ")[2] for line in conversation_text(text)[0].split("\n")] == [what for _, what in said]
 
@@ -107,6 +120,31 @@ def test_times_lists_and_prose_name_no_speaker_however_often_they_come(line: str
             [Turn(one.speaker, one.text.replace(": b", ":b")) for one in expected],
         )
     assert turns(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Anna: Hi.\nBen:\u00a0Ho.\n\u200eAnna\uff1aYes.\n\ufeffBen: No.", ["Anna: Hi.", "Ben: Ho.", "Anna: Yes.", "Ben: No."]),
+        ("Anna:\nHi.\nBen:\nHo.\nhm\nAnna:\nBen: No.", ["Anna: Hi.", "Ben: Ho. hm", "Ben: No."]),
+        ("Anna: Bring:\ntea\nBen: Well\nThen:\nNo.", ["Anna: Bring: tea", "Ben: Well Then: No."]),
+        ("user: Hi.\n-: Ho.\nuser: Yes.", ["user: Hi.", "-: Ho.", "user: Yes."]),
+        (
+            "31/12/2023, 22:15 - Messages are private.\n31/12/2023, 22:15 - Anna: Hi.\nHo.\n"
+            "12/31/23, 10:16\u202fPM - +49 170 5551234: At 12:30: no.\n[31.12.23, 22:17:09] Ben: See [1]: it\n[22:18] Anna: No.",
+            ["-: Messages are private.", "Anna: Hi. Ho.", "+49 170 5551234: At 12:30: no.", "Ben: See [1]: it", "Anna: No."],
+        ),
+        ('{"messages": [{"author": "Anna", "text": "Hi."}]}', ["Anna: Hi."]),
+    ],
+)  # fmt: skip
+def test_names_are_found_as_people_and_messengers_write_them(text: str, found: list[str]) -> None:
+    assert conversation_text(text)[0].split("\n") == found
+
+
+@given(st.text(alphabet="a b\n\r\t\u2028", max_size=20))
+def test_lines_are_joined_as_a_pattern_would_that_takes_the_square_of_their_length(text: str) -> None:
+    assert joined_lines(text.strip()) == re.sub(r"\s*[\r\n]\s*", " ", text.strip())
+    assert joined_lines(text.strip("\r\n")) == re.sub(r"\s*[\r\n]\s*", " ", text.strip("\r\n"))
 
 
 @given(st.text(max_size=200))

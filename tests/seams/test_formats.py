@@ -65,8 +65,8 @@ PINNED = {
     "data.sources.records": (1, "0d644cd5b9bbaf49"),
     "data.sources.sessions": (1, "be6b7e5a62cd966c"),
     "data.sources.rotated": (2, "99fd9be38e7fde4d"),
-    "data.sources.read_subtitles": (2, "a8012b297b5c29fa"),
-    "data.sources.conversations": (4, "61ba307097537997"),
+    "data.sources.read_subtitles": (3, "f9a7bd456a91392a"),
+    "data.sources.conversations": (5, "7b6c4098f3715614"),
     "data.sources.read_json": (1, "a6e52a87a894b994"),
     "data.sources.read_parquet": (1, "59f84cc982ea59f5"),
     "data.sources.read_tables": (1, "bff3ebf6ecd1a954"),
@@ -252,7 +252,13 @@ def _of_rotated(folder: Path) -> Iterator[Any]:
 def _of_subtitles(folder: Path) -> Iterator[Any]:
     cue = "00:00:01,000 --> 00:00:02,500\n"
     two = f"{cue}a <v A: B>b</v> <v C>c"
-    for text in (two, f"1\n{cue}<i>One</i>\ntwo\n\n2\n{cue}<v Ann>3 &lt; 4", f"WEBVTT\n\nNOTE x\n\n{cue}a\n\n{cue}a"):
+    spoken = f"{cue}A: b\nC: d\n\n{cue}<v 2>e"
+    for text in (
+        two,
+        spoken,
+        f"1\n{cue}<i>One</i>\ntwo\n\n2\n{cue}<v Ann>3 &lt; 4",
+        f"WEBVTT\n\nNOTE x\n\n{cue}a\n\n{cue}a",
+    ):
         yield subtitles_prose(text)
 
 
@@ -262,7 +268,8 @@ def _of_conversations(folder: Path) -> Iterator[Any]:
         {"role": "a", "content": [{"text": "Yes."}, {"url": "x"}]},
     ]
     shared, spoken = [{"from": "b", "value": "Hi."}], "Anna: Hi.\n\nAgain.\nBo: x: y\n@bo: z\n@bo: z"
-    for form in (messages, json.dumps(messages), shared, ["One.", " "], spoken):
+    stamped = "[12:31] Bo: x\n1/2/24, 9:05 - y\nCy:\nz\nCy:\nz\nBo\uff1aw"
+    for form in (messages, json.dumps({"messages": messages}), shared, ["One.", " "], spoken, stamped):
         lines = conversation_text(form)[0]
         yield [lines, said_in(lines.split("\n"), "none"), said_in(lines.split("\n"), "prefix")]
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from lang_jepa.cli.places import Identity
-from lang_jepa.data.sources.conversations import TurnReader
 from lang_jepa.data.sources.records import LOOKED_AT, RecordReader, habits_of
-from lang_jepa.data.sources.speakers import names_speaker, other_speakers
-from lang_jepa.data.sources.text_files import PACKED, UTF16, chunks, text_of
+from lang_jepa.data.sources.speakers import TurnReader, begins_turn, other_speakers
+from lang_jepa.data.sources.text_files import NOT_UTF8, PACKED, UTF16, chunks, text_of
 from lang_jepa.errors import LangJepaError
 
 _CHUNK = 1 << 16
@@ -175,7 +174,7 @@ def whole_lines(
         unfinished: hand out a line at the end of the pieces that has no end of its own.
 
     Raises:
-        LangJepaError: the first line begins with a byte order mark of UTF-16.
+        LangJepaError: the first line is of UTF-16.
     """
     rest: list[bytes] = []  # a list, since a line may be very long
     at = start
@@ -246,7 +245,7 @@ def whole_turns(
         if known:
             break
     others = other_speakers(known)
-    if not known or not names_speaker(known[0], others):
+    if not known or not begins_turn(known[0], others):
         yield from chain(begun, lines)
         return
     turns = _Turns(TurnReader(others))
@@ -321,7 +320,10 @@ class _Habits:
 
 
 def _text(line: bytes, number: int) -> str:
+    whole = line.lstrip(b"\0")
     if number == 1:
         _refuse_utf16(line, "what comes")
-    text = line.lstrip(b"\0").decode("utf-8", "replace").rstrip("\r")
+        if 3 * whole.count(b"\0") > len(whole):
+            raise LangJepaError(f"what comes is {NOT_UTF8}: pipe it through `iconv -f UTF-16 -t UTF-8`")
+    text = whole.decode("utf-8", "replace").rstrip("\r")
     return text.removeprefix("\ufeff") if number == 1 else text

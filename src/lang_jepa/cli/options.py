@@ -150,6 +150,8 @@ def messages_in(text: str, source: str) -> object | None:
     Raises:
         LangJepaError: it begins like JSON, or its name ends like JSON, and it is none; or it has no messages.
     """
+    from lang_jepa.data.sources.conversations import CONVERSATIONS
+
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -165,7 +167,7 @@ def messages_in(text: str, source: str) -> object | None:
             ) from error
         return None
     if isinstance(value, dict):
-        value = next((value[key] for key in ("messages", "conversations") if key in value), None)
+        value = next((value[key] for key in CONVERSATIONS if key in value), None)
         if value is None:
             raise LangJepaError(f"{source} is JSON without a list `messages`")
     elif value is None:

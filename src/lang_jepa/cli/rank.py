@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lang_jepa.settings.data import DataSettings
 
 
+_JSON = (".json", ".jsonl")
 _SHOWN = 5
 
 
@@ -58,7 +59,6 @@ def rank(
     as_json: AsJson = False,
 ) -> None:
     """Rank what may come next in a conversation, or find replies in earlier ones."""
-    from lang_jepa.data.sources.text_files import chunks, filled_lines
     from lang_jepa.inference.replies import ReplyBank
     from lang_jepa.training.load import load_any
 
@@ -72,8 +72,7 @@ def rank(
     named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
     turns, used = _turns(context, data, named, alone=bank is None)
     if candidates is not None:
-        given = list(filled_lines(chunks(candidates), str(candidates)))
-        ranked = loaded.rank(turns, given, role=role)[: top_k or _SHOWN]
+        ranked = loaded.rank(turns, _candidates(candidates, data), role=role)[: top_k or _SHOWN]
         _print_json(ranked) if as_json else _show_ranked(ranked, loaded)
         return
     if "speaker_column" in used and not _has_groups(str(bank), data, named):
@@ -92,6 +91,7 @@ def _turns(
     `named`: columns of a table; `alone`: of this one.
     """
     from lang_jepa.data.sources.conversations import context_of
+    from lang_jepa.data.sources.formats import read_document
     from lang_jepa.data.sources.text_files import chunks, text_of
 
     if source != "-" and (kind := table_kind(Path(source))) is not None:
@@ -100,11 +100,40 @@ def _turns(
         return context_of(found, settings, source), used
     if alone:
         refuse_columns(named, source)
-    pieces = standard_input("no conversation", "--context FILE") if source == "-" else chunks(Path(source))
-    text = text_of(pieces, source)
+    if source == "-":
+        text = text_of(standard_input("no conversation", "--context FILE"), "standard input")
+    elif Path(source).suffix.lower() in _JSON:
+        text = text_of(chunks(Path(source)), source)
+    else:
+        text = read_document(Path(source))  # of subtitles what is said
     messages = messages_in(text, source)
     say_without_text(messages, source)
-    return context_of(text if messages is None else messages, settings, source), set()
+    turns = context_of(text if messages is None else messages, settings, source)
+    if not turns:
+        raise LangJepaError(f"{source} is empty: give the conversation so far")
+    return turns, set()
+
+
+def _candidates(path: Path, settings: "DataSettings") -> list[str]:
+    """The texts of a file that may come next: lines, or a list in JSON.
+
+    Raises:
+        LangJepaError: there are none, or it is a table or other JSON.
+    """
+    from lang_jepa.data.sources.conversations import given_candidates
+    from lang_jepa.data.sources.formats import read_document
+    from lang_jepa.data.sources.text_files import chunks, text_of
+
+    found: object = None
+    if table_kind(path) is None:
+        is_json = path.suffix.lower() in _JSON
+        found = messages_in(text_of(chunks(path), str(path)), str(path)) if is_json else read_document(path).split("\n")
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise LangJepaError(f"{path} is a table or JSON: write one candidate a line, or a JSON list of strings")
+    given = list(filter(None, map(str.strip, found)))
+    if not given:
+        raise LangJepaError(f"{path} holds no text")
+    return given_candidates(given, settings)
 
 
 def _has_groups(bank: str, settings: "DataSettings", named: "dict[str, str]") -> bool:

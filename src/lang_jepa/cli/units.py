@@ -10,6 +10,7 @@ from lang_jepa.cli.conversation import no_text
 from lang_jepa.cli.lines import Line, Spoken, file_pieces, whole_lines
 from lang_jepa.data.sources.base import VISIBLE, Row
 from lang_jepa.data.sources.conversations import (
+    CONVERSATIONS,
     NoConversation,
     NoText,
     as_read,
@@ -22,7 +23,7 @@ from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.inference.courses import Name
 from lang_jepa.settings.data import DataSettings
 
-_CONVERSATIONS = ("messages", "conversations")
+_OPEN = ("{", "[", "[{")
 
 
 class Unit(NamedTuple):
@@ -70,10 +71,19 @@ class UnitReader:
     def _units(self, line: Line) -> Iterator[tuple[str, Name]]:
         text = line.text.strip() if VISIBLE.search(line.text) else ""
         if isinstance(line, Spoken):
-            yield from ((one, None) for one in as_read([spoken_line(text)], self.settings))
+            spoken = spoken_line(text)
+            if spoken.endswith(": "):  # a name alone
+                self.silent += 1
+                return
+            yield from ((one, None) for one in as_read([spoken], self.settings))
             return
         value = _json(text) if self.settings.units == "turns" else None
         if value is None:
+            if text in _OPEN and line.number == 1 and self.settings.units == "turns":
+                raise LangJepaError(
+                    "line 1 begins JSON of several lines, and a message or a conversation a line is read here: pipe it "
+                    "through `jq -c .`"
+                )
             yield from [(text, None)] if text else []
             return
         try:
@@ -93,7 +103,7 @@ class UnitReader:
         if isinstance(value, list):
             return value, number
         column = data.text_column if data.group_column is None else ""  # of a group it holds one message
-        for key in filter(None, (column, *_CONVERSATIONS)):
+        for key in filter(None, (column, *CONVERSATIONS)):
             if isinstance(value.get(key), list):
                 return value[key], number
         if data.group_column is None:
@@ -124,22 +134,30 @@ def check_kind(path: Path, settings: DataSettings) -> None:
 
     kind, turns = kind_of(path), settings.units == "turns"
     name = kind.name if kind is not None else ""
-    if name in ("parquet", "table", "PDF", "Word") or (name == "JSON" and not turns):
+    if name in _A or (name == "JSON" and not turns):
         cure = "write a message or a conversation in JSON a line" if turns else "write its text as a file of lines"
         if name == "JSON":
-            cure = f"pipe the text in, `jq -r .{settings.text_column} {path} | lang-jepa monitor RUN -`"
+            cure = f"pipe the text in, `jq -r .{settings.text_column} {path} | lang-jepa monitor RUN -` (or its key)"
         raise LangJepaError(f"{path} is {_A.get(name, name)}, and lines are read here: {cure}")
     if not turns or not path.is_file():  # what is read of a named pipe is gone
         return
     lines = (line for some in whole_lines(file_pieces(path, follow=False)) for line in some or () if line.text.strip())
     reader = UnitReader(settings)
     for line in islice(lines, 1):
-        reader.read([line])
-        if reader.unread or (name == "JSON" and _json(line.text.strip()) is None):
+        whole = name != "JSON" or _json(line.text.strip()) is not None
+        if whole:
+            reader.read([line])
+        if reader.unread or not whole:
             raise LangJepaError(
                 f"{path}, line {line.number}, is no message (role and content) and no conversation (`messages`) in "
                 f"JSON, {line.text.strip()[:60]!r}: write one a line, for example by `jq -c '.[]'`"
             )
 
 
-_A = {"table": "a table", "parquet": "a table (parquet)", "PDF": "a PDF", "Word": "a Word document"}
+_A = {
+    "table": "a table",
+    "parquet": "a table (parquet)",
+    "PDF": "a PDF",
+    "Word": "a Word document",
+    "subtitles": "a file of subtitles",
+}

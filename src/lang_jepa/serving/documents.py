@@ -9,7 +9,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources.conversations import as_turns, names_of_turns, text_in_units, without_speaker
+from lang_jepa.data.sources.conversations import as_read, as_turns, names_of_turns, text_in_units, without_speaker
 from lang_jepa.data.sources.speakers import names_speaker, other_speakers
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import counted, one_line
@@ -150,8 +150,10 @@ def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
     if settings.units != own and model.has_predictor:
         notes.append(f"the model was trained on {own}, and this text was split into {settings.units}")
     if asked.units is not None:
-        texts = texts_of(asked.units, "unit")
-        speakers: list[str] = []
+        texts, speakers = texts_of(asked.units, "unit"), list[str]()
+        if settings.units == "turns" and settings.speakers == "none":
+            spoken = as_turns(texts)
+            texts, speakers = as_read(spoken, settings), names_of_turns("\n".join(spoken), settings)
         lines: list[int | None] = list(range(1, len(texts) + 1))
     else:
         text = str(asked.text)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources.conversations import context_of, names_in, without_speaker
+from lang_jepa.data.sources.conversations import context_of, given_candidates, names_in, without_speaker
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import recency_mean
@@ -191,7 +191,8 @@ class Served:
         context = self.context(asked.context, asked.roles)
         kind, statistics, named = model.similarity_kind, model.statistics, model.knows_speakers
         predicted = prepare(model.predict_next(context, role=asked.role)[None], statistics, kind, side="predictions")
-        alone = without_speaker(asked.candidates, names_in(context)) if named else asked.candidates
+        given = given_candidates(asked.candidates, model.settings.data)
+        alone = without_speaker(given, names_in(context)) if named else given
         vectors = prepare(model.encode(alone), statistics, kind)
         before = prepare(model.encode(context, turns=named), statistics, kind)
         scores, copying = vectors @ predicted[0], vectors @ recency_mean([np.arange(len(before))], before)[0]

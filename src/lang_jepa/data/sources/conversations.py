@@ -7,22 +7,24 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lang_jepa.data.sources.records import LONGEST, records_text
-from lang_jepa.data.sources.speakers import beginning, candidate, names_speaker, other_speakers
+from lang_jepa.data.sources.records import records_text
+from lang_jepa.data.sources.speakers import beginning, other_speakers
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
-FORMAT = 4
+FORMAT = 5
 """Goes up whenever a conversation is read differently than before."""
 
 NO_SPEAKER = "a text that does not begin with a speaker and a colon"
 """Why a plain text is no conversation."""
 _NOBODY = "-"
 """Stands for the name of a speaker whom a file does not name, where every turn has a prefix."""
-_BREAKS = re.compile(r"\s*[\r\n]\s*")
+_BREAKS = re.compile(r"[\r\n]+")
 _NUMBERED = re.compile(r"#(\d{1,3})")
 _PREFIX = re.compile(r"([^:\n]{1,40}): (?=\S)")
-_KEYS = (("role", "content"), ("from", "value"), ("speaker", "text"))
+CONVERSATIONS = ("messages", "conversations")
+"""Keys of the list of messages in an object."""
+_KEYS = (("role", "content"), ("from", "value"), ("speaker", "text"), ("author", "text"), ("sender", "text"))
 """Names of speaker and text in the messages of OpenAI's, of ShareGPT's and of other files."""
 _SPEAKERS, _CONTENTS = (frozenset(keys) for keys in zip(*_KEYS, strict=True))
 _CALLS = frozenset(("tool_calls", "function_call"))
@@ -61,9 +63,10 @@ def turns(value: object) -> list[Turn]:
 
     Args:
         value: a list of strings; a list of messages, which are `{role, content}` (the content a string, or a list of
-            parts with a `text`), `{from, value}` or `{speaker, text}`; the JSON of such a list; or a text whose turns
-            begin with a name and a colon (`Anna: ...`), where a line that begins with none belongs to the turn before.
-            What does not begin with a letter (`+49 170 555 12: ...`) is a name where `other_speakers` finds it twice.
+            parts with a `text`), `{from, value}` or `{speaker, text}`; the JSON of such a list, or of an object with
+            `messages`; or a text whose turns begin with a name and a colon (`Anna: ...`), see `beginning`, where a line
+            that begins with none belongs to the turn before. What does not begin with a letter (`+49 170 555 12: ...`),
+            or stands alone in its line, is a name where `other_speakers` finds it twice.
 
     Returns:
         Turns in order; messages without text (calls of tools, with `content: null` or without the key) have an empty
@@ -93,14 +96,15 @@ def _read(value: object) -> Iterator[Turn]:
 
 
 def _parsed(text: str) -> object:
-    """A list that is written as JSON, or the text itself."""
-    if not text.lstrip().startswith("["):
+    """A list that is written as JSON, alone or as `CONVERSATIONS` of an object; or the text itself."""
+    if not text.lstrip().startswith(("[", "{")):
         return text
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return value if isinstance(value, list) else text
+    lists = [value, *map(value.get, CONVERSATIONS)] if isinstance(value, dict) else [value]
+    return next((one for one in lists if isinstance(one, list)), text)
 
 
 def _message(message: object) -> Turn:
@@ -144,66 +148,28 @@ def _spoken(text: str) -> Iterator[Turn]:
     for line in filled:
         begins = beginning(line, others)
         if begins is None:
-            if not speaker:
+            if not lines:
                 raise NoConversation(NO_SPEAKER)
             lines.append(line)
             continue
-        if speaker:
-            yield Turn(speaker, " ".join(lines))
-        speaker, lines = begins[1], [line[begins.end() :]]
-    if speaker:
-        yield Turn(speaker, " ".join(lines))
+        if lines:
+            yield Turn(speaker, " ".join(filter(None, lines)))
+        speaker, lines = begins.name, [line[begins.end :]]
+    if lines:
+        yield Turn(speaker, " ".join(filter(None, lines)))
 
 
-class TurnReader:
-    """Makes turns of the lines of a text that names its speakers, as they come; a line without a name continues one,
-    which has `LONGEST` lines at most.
-
-    Args:
-        others: speakers that do not begin with a letter, as of `other_speakers`. One that is not known begins a turn
-            from its second line on; so many are remembered.
-
-    Attributes:
-        waiting: lines of the turn that is not complete.
-    """
-
-    REMEMBERED = 10_000
-
-    def __init__(self, others: Collection[str] = ()) -> None:
-        self._turn: list[str] = []
-        self._others, self._once = set(others), set[str]()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._turn)
-
-    def feed(self, line: str) -> list[str]:
-        """Take the next line; returns the turn that it shows to be complete, if any, in a line."""
-        if not line.strip():
-            return []
-        self._learn(candidate(line))
-        found = self.flush() if self.begins(line) or len(self._turn) == LONGEST else []
-        self._turn.append(line.strip())
-        return found
-
-    def begins(self, line: str) -> bool:
-        """Whether a line begins a turn, as far as it is known by now."""
-        return names_speaker(line, self._others)
-
-    def _learn(self, name: str) -> None:
-        if name in self._once:
-            self._others.add(name)
-        elif name and len(self._once) < self.REMEMBERED:
-            self._once.add(name)
-
-    def flush(self) -> list[str]:
-        """The turn that waits for a line that might continue it, if any."""
-        found, self._turn = [" ".join(self._turn)] if self._turn else [], []
-        return found
+def joined_lines(text: str) -> str:
+    """A text in one line: line ends, with the white space around them, become a space. Linear in its length."""
+    first, *rest = _BREAKS.split(text)
+    if not rest:
+        return text
+    *middle, last = rest
+    return " ".join([first.rstrip(), *filter(None, map(str.strip, middle)), last.lstrip()])
 
 
 def _one_line(text: str) -> str:
-    return _BREAKS.sub(" ", text.strip())
+    return joined_lines(text.strip())
 
 
 def speaker_number(name: str) -> int:
@@ -287,9 +253,7 @@ def conversation_text(value: object) -> tuple[str, int]:
 
 
 def without_text(value: object) -> int:
-    """How many messages of a conversation have no text; 0 of a list of strings, and of what is no conversation."""
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return 0
+    """How many messages of a conversation have no text; 0 of what is no conversation."""
     try:
         return sum(not turn.text for turn in _read(value))
     except NoConversation:
@@ -303,8 +267,9 @@ def _line(turn: Turn) -> str:
 
 def spoken_line(turn: str) -> str:
     """A turn that is known to begin with a speaker, in the form of `conversation_text`."""
-    name, _, text = turn.partition(":")
-    return _line(Turn(name.strip(), _one_line(text)))
+    begins = beginning(turn)
+    name, end = begins or (turn.partition(":")[0].strip(), turn.find(":") + 1)
+    return _line(Turn(name, _one_line(turn[end:])))
 
 
 def said_in(units: Sequence[str], speakers: Literal["none", "prefix", "embedding"]) -> list[str]:
@@ -338,17 +303,32 @@ def context_of(given: object, settings: DataSettings, source: str = "the context
     strings = list(map(str, given)) if isinstance(given, list) and all(isinstance(one, str) for one in given) else []
     if settings.units != "turns" and (strings or isinstance(given, str)):
         return _filled_lines(text_in_units("\n".join(strings) if strings else str(given), settings))
-    if strings:
-        return as_read(as_turns(list(map(_one_line, strings))), settings)
+    if any(map(str.strip, strings)):
+        return given_turns(strings, settings)
     try:
         lines = conversation_text(given)[0].split("\n")
     except NoConversation as error:
-        if not isinstance(given, str):
+        if not isinstance(given, str) or isinstance(error, NoText):
             raise LangJepaError(f"{source} is no conversation: {error}") from error
         if settings.speakers != "none":
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and {source} is {error}') from error
         return _filled_lines(given)
     return as_read(lines, settings)
+
+
+def given_turns(strings: Iterable[str], settings: DataSettings) -> list[str]:
+    """Turns that a user hands over one by one, as a model of turns is given them; empty ones are left out. Names stand
+    in front by the rule of `as_turns`.
+    """
+    return as_read(as_turns(list(filter(None, map(_one_line, strings)))), settings)
+
+
+def given_candidates(texts: Sequence[str], settings: DataSettings) -> list[str]:
+    """What may be said next, as a model is given it: without a role in front where it was trained on none.
+
+    Where it knows speakers, ranking takes them off, which also knows the names in the context.
+    """
+    return without_speaker(texts) if settings.units == "turns" and settings.speakers == "none" else list(texts)
 
 
 def _filled_lines(text: str) -> list[str]:
@@ -361,12 +341,14 @@ def text_in_units(text: str, settings: DataSettings) -> str:
     One that names no speakers is taken as lines, each a turn, where the model was not trained on names.
 
     Raises:
-        LangJepaError: it was, and the text has none.
+        LangJepaError: it was, and the text has none; or it is the JSON of messages without text.
     """
     if settings.units != "turns":
         return records_text(text) if settings.records else text
     try:
         lines = conversation_text(text)[0]
+    except NoText as error:
+        raise LangJepaError(f"this is {error}") from error
     except NoConversation as error:
         if settings.speakers != "none":
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and this is {error}') from error

@@ -1,12 +1,11 @@
 """Rows of a table that belong together, a message or a line each, as rows of one document (`data.group_column`)."""
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lang_jepa.data.sources.base import BLANK, Row, fault
-from lang_jepa.data.sources.conversations import NoConversation, NoText, turns
+from lang_jepa.data.sources.conversations import NoConversation, NoText, joined_lines, turns
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.settings.data import DataSettings
 
@@ -24,7 +23,6 @@ SPEAKERS = spelled("role", "from", "speaker", "author", "sender")
 MOST = 1 << 28
 """Characters of groups that wait for further rows, at most."""
 _NO_TEXT = "rows without text"
-_BREAKS = re.compile(r"\s*[\r\n]\s*")
 
 
 def rules(settings: DataSettings) -> list[object]:
@@ -141,7 +139,7 @@ def message_in(row: Row, settings: DataSettings) -> object:
     if settings.units == "turns":
         names = map(group_of, (row.beside.get(column) for column in beside(settings)[1:]))
         return {"role": next(filter(None, names), ""), "content": row.text}
-    return _BREAKS.sub(" ", str(row.text).strip("\r\n")) if settings.units == "lines" else row.text
+    return joined_lines(str(row.text).strip("\r\n")) if settings.units == "lines" else row.text
 
 
 def adjacent(rows: Iterable[Row], column: str) -> Iterator[tuple[Row, bool]]:

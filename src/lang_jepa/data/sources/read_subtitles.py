@@ -3,18 +3,24 @@
 import html
 import re
 from collections import Counter
+from collections.abc import Sequence
 
-FORMAT = 2
+from lang_jepa.data.sources.speakers import names_speaker
+
+FORMAT = 3
 """Goes up whenever such a file is read differently than before."""
 
 _TIMING = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s+-->\s+(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}(?:\s.*)?")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 _TAG = re.compile(r"</?[A-Za-z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
+_LONGEST = 30
+"""Characters of a name."""
 _BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
 
 
 def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
-    """The cues in order, a line each; of a cue with voices a line for each voice, "Anna: ...", as turns begin.
+    """The cues in order, a line each; of a cue with voices a line for each voice, "Anna: ...", as turns begin, and of
+    one in which several lines begin with a speaker a line for each.
 
     A cue that repeats the one before it (as captions that scroll do) is left out and counted, and so are notes and
     styles.
@@ -30,7 +36,7 @@ def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
         if timing is None:
             left_out["notes and styles"] += bool(_BLOCK.match(block.lstrip()))
             continue
-        said = _said(" ".join(lines[timing + 1 :]))
+        said = [one for part in _parts(lines[timing + 1 :]) for one in _said(part)]
         if not said:
             left_out["cues without text"] += 1
         elif found[-len(said) :] == said:
@@ -40,12 +46,27 @@ def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
     return "\n".join(found), +left_out
 
 
+def _parts(lines: Sequence[str]) -> list[str]:
+    """The lines of a cue in one, or where the first one names a speaker, in as many as do."""
+    parts = [""]
+    for line in lines:
+        begins = parts[0] and all(map(names_speaker, (lines[0], line)))
+        parts = [*parts, line] if begins else [*parts[:-1], f"{parts[-1]} {line}".strip()]
+    return parts
+
+
 def _said(text: str) -> list[str]:
     """The text of a cue without its marks: what stands before a voice, and what each voice says."""
     before, *voices = _VOICE.split(text)
     parts = [("", before), *zip(voices[::2], voices[1::2], strict=True)]
-    plain = [(_plain(name).replace(":", " "), _plain(_TAG.sub("", part))) for name, part in parts]
-    return [f"{' '.join(name.split())}: {said}" if name else said for name, said in plain if said]
+    plain = [(_name(name), _plain(_TAG.sub("", part))) for name, part in parts]
+    return [f"{name}: {said}" if name else said for name, said in plain if said]
+
+
+def _name(voice: str) -> str:
+    """The name of a voice in a form that turns begin with: `2` is "speaker 2"."""
+    name = " ".join(_plain(voice).replace(":", " ").split())[:_LONGEST].rstrip()
+    return name if not name or names_speaker(f"{name}: said") else f"speaker {name}"
 
 
 def _plain(text: str) -> str:

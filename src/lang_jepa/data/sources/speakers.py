@@ -3,11 +3,27 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
-_NAME = re.compile(r"[ \t]*([^\W\d_][^:\n]{0,39}?)[ \t]*:[ \t]+(?=\S)")
-_ANY = re.compile(r"[ \t]*([^\s:][^:\n]{0,39}?)[ \t]*:[ \t]+(?=\S)")
+from lang_jepa.data.sources.records import LONGEST
+
 _DIRECTIONS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Marks that messengers write around phone numbers."""
+_SPACES = r"[ \t\u00a0\u202f\u3000]"
+_ANY = re.compile(
+    rf"[ \t\ufeff{_DIRECTIONS}]*([^\s:\uff1a][^:\uff1a\n]{{0,39}}?)[ \t]*"
+    rf"(?::(?:{_SPACES}+(?=\S)|[ \t]*$)|\uff1a{_SPACES}*)"
+)
+_LETTER = re.compile(r"[^\W\d_]|-$")
+"""A name begins with a letter; "-" is nobody's."""
+_DAY = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
+_TIME = rf"\d{{1,2}}[:.]\d\d(?:[:.]\d\d)?(?:{_SPACES}?[ap]\.?{_SPACES}?m\.?)?"
+_STAMP = re.compile(
+    rf"[ \t\ufeff{_DIRECTIONS}]*(?:\[(?:{_DAY},?{_SPACES})?{_TIME}\]|{_DAY},?{_SPACES}{_TIME}{_SPACES}-)"
+    rf"(?:{_SPACES}+|$)",
+    re.IGNORECASE,
+)
+"""When a message was sent, as messengers write it in front of the name."""
 _MONTHS = (
     "january|february|march|april|may|june|july|august|september|october|november|december|"
     "jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
@@ -28,40 +44,118 @@ _DIGITS = range(7, 16)
 """Digits of a phone number."""
 
 
-def beginning(line: str, others: Collection[str] = ()) -> re.Match[str] | None:
-    """The speaker at the beginning of a line with the colon after it; the name alone is group 1. None without one.
+class Beginning(NamedTuple):
+    """Where a turn begins: the name of who speaks (empty: nobody is named), and where in the line the text does."""
+
+    name: str
+    end: int
+
+
+def beginning(line: str, others: Collection[str] = ()) -> Beginning | None:
+    """The beginning of a turn in a line; None in a line that begins none.
+
+    It is a name that begins with a letter, or is "-", with a colon and a text after it; or one of the others. What
+    follows the date and the time that a messenger writes begins a turn in any case, "[12:31] Anna: Good morning".
 
     Args:
         line: of a text.
-        others: speakers that do not begin with a letter, as of `other_speakers`.
+        others: further speakers, as of `other_speakers`.
     """
-    found = _ANY.match(line) if others else None
-    return found if found and found[1] in others else _NAME.match(line)
+    stamp = _STAMP.match(line)
+    found = _ANY.match(line, stamp.end() if stamp else 0)
+    name = _name(found)
+    if found and (stamp or name in others or (_LETTER.match(name) and found.end() < len(line))):
+        return Beginning(name, found.end())
+    return Beginning("", stamp.end()) if stamp else None
 
 
 def names_speaker(line: str, others: Collection[str] = ()) -> bool:
-    """Whether a line of a text begins a turn: "Anna: Good morning". Args of `beginning`."""
+    """Whether a line of a text begins a turn with a name: "Anna: Good morning". Args of `beginning`.
+
+    One that begins with a date or a time does not say so: it may be of a log.
+    """
+    return not _STAMP.match(line) and begins_turn(line, others)
+
+
+def begins_turn(line: str, others: Collection[str] = ()) -> bool:
+    """Whether a line of a conversation begins a turn. Args of `beginning`."""
     return beginning(line.strip(), others) is not None
 
 
 def other_speakers(lines: Iterable[str]) -> frozenset[str]:
-    """Speakers of a text that do not begin with a letter: `candidate` says so of two of its lines or more."""
-    counts = Counter(filter(None, map(candidate, lines)))
-    return frozenset(name for name, count in counts.items() if count > 1)
-
-
-def candidate(line: str) -> str:
-    """What stands before the colon of a line and may be a speaker that does not begin with a letter; else nothing.
-
-    It may be a phone number, a handle (`@ben`), a name in emphasis or brackets (`*Bot*`), one that begins with an emoji
-    or with a number and letters (`2nd Support`). Times, dates, amounts, bullets, numbers of a list and what is quoted
-    are none.
+    """Speakers of a text that do not begin with a letter, or whose name is alone in a line: `candidate` says so of two
+    of its lines or more, or is sure of it.
     """
-    found = _ANY.match(line.strip())
-    name = found[1].strip(_DIRECTIONS) if found else ""
-    if not name or not (_OTHER.fullmatch(name) or _is_phone(name)):
-        return ""
-    return found[1] if found else ""
+    counts = Counter[str]()
+    for name, sure in map(candidate, lines):
+        counts[name] += 2 if sure else 1
+    return frozenset(name for name, count in counts.items() if name and count > 1)
+
+
+def candidate(line: str) -> tuple[str, bool]:
+    """What stands before the colon of a line and may be a speaker, else nothing; and whether it is one for sure.
+
+    It may begin with a letter, be a phone number, a handle (`@ben`), a name in emphasis or brackets (`*Bot*`), one that
+    begins with an emoji or with a number and letters (`2nd Support`). Times, dates, amounts, bullets, numbers of a list
+    and what is quoted are none. What follows the date and the time of a messenger is one for sure.
+    """
+    line = line.strip()
+    stamp = _STAMP.match(line)
+    name = _name(_ANY.match(line, stamp.end() if stamp else 0))
+    if stamp:
+        return name, True
+    return (name, False) if name and (_LETTER.match(name) or _OTHER.fullmatch(name) or _is_phone(name)) else ("", False)
+
+
+class TurnReader:
+    """Makes turns of the lines of a text that names its speakers, as they come; a line without a name continues one,
+    which has `LONGEST` lines at most.
+
+    Args:
+        others: speakers that do not begin with a letter, as of `other_speakers`. One that is not known begins a turn
+            from its second line on; so many are remembered.
+
+    Attributes:
+        waiting: lines of the turn that is not complete.
+    """
+
+    REMEMBERED = 10_000
+
+    def __init__(self, others: Collection[str] = ()) -> None:
+        self._turn: list[str] = []
+        self._others, self._once = set(others), set[str]()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._turn)
+
+    def feed(self, line: str) -> list[str]:
+        """Take the next line; returns the turn that it shows to be complete, if any, in a line."""
+        if not line.strip():
+            return []
+        self._learn(*candidate(line))
+        found = self.flush() if self.begins(line) or len(self._turn) == LONGEST else []
+        self._turn.append(line.strip())
+        return found
+
+    def begins(self, line: str) -> bool:
+        """Whether a line begins a turn, as far as it is known by now."""
+        return begins_turn(line, self._others)
+
+    def _learn(self, name: str, sure: bool) -> None:
+        if sure or name in self._once:
+            self._others.add(name)
+        elif len(self._once) < self.REMEMBERED:
+            self._once.add(name)
+
+    def flush(self) -> list[str]:
+        """The turn that waits for a line that might continue it, if any."""
+        found, self._turn = [" ".join(self._turn)] if self._turn else [], []
+        return found
+
+
+def _name(found: re.Match[str] | None) -> str:
+    return found[1].strip(_DIRECTIONS) if found else ""
 
 
 def _is_phone(name: str) -> bool:
