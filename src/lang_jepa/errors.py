@@ -37,6 +37,12 @@ def one_line(text: str) -> str:
     return visible(_SPACE.sub(" ", text).strip(" "))
 
 
+def shorten(text: str, width: int) -> str:
+    """A text of so many letters at most, 20 at least; the end of a longer one is left out."""
+    width = max(width, 20)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A number and its noun.
 

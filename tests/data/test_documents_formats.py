@@ -355,10 +355,15 @@ def test_memory_does_not_grow_with_the_file(kind: str, tmp_path: Path) -> None:
 
 
 def test_losses_are_one_line_and_loud_above_a_tenth() -> None:
-    few = Losses(100, {"too short": 3, "sentences without tokens": 900}, {"near duplicate": 7}, {"tables": 2})
+    few = Losses(
+        100,
+        {"too short": 3, "sentences without tokens": 900},
+        {"near duplicate": 7},
+        {"tables": 2, "messages without text": 1},
+    )
     assert few.line() == (
         "of 100 documents: rejected 3 (3.0%): 3 too short; dropped 7 (7.0%) as near duplicates; left out 900 "
-        "sentences without tokens; no prose, left out of the texts: 2 tables"
+        "sentences without tokens; no prose, left out of the texts: 2 tables, 1 message without text"
     )
     assert not few.loud
     cut = Losses(10, {}, {}, {}, sentences=50, cut=6, max_length=64)

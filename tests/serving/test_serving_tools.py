@@ -1,5 +1,6 @@
 """What a served model says of contexts and documents is what the same model says in Python."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,30 @@ def test_turns_of_a_model_that_knows_who_speaks(tmp_path: Path) -> None:
         fits = {one.text: one.fits for one in model.rank(named, [*said, "Done."])}
         ranked = live.post("/rank", {"context": chat, "candidates": [*said, "Done."]}).body["ranked"]
         assert {one["text"]: one["fits"] for one in ranked} == fits
+        silent = json.dumps([*chat, {"role": "assistant", "content": None, "tool_calls": []}])
+        found = live.post("/document", {"text": silent}).body
+        assert (len(found["units"]), "left out: 1 message without text" in found["notes"]) == (3, True)
+        for odd in ("/predict", {"context": ["", " "]}), ("/surprise", {"text": '[{"role": "user", "content": null}]'}):
+            refused = live.post(*odd)
+            assert (refused.status, "a conversation without text" in str(refused.body)) == (400, True)
+
+
+def test_turns_of_a_model_that_knows_no_names(tmp_path: Path) -> None:
+    """Wherever they are given, names are not read."""
+    chats = Path(__file__).parents[2] / "examples" / "chats.jsonl"
+    turns = ("data.units=turns", "data.min_length=1", f"data.train_file={chats}", "data.text_column=messages")
+    train(tiny_settings(tmp_path / "run", *turns, "optimization.max_steps=2", "data.limit=null"))
+    said = ["I want a table.", "For how many?", "For four."]
+    named = [f"{role}: {text}" for role, text in zip(("user", "assistant", "user"), said, strict=True)]
+    with serving(Served.open(tmp_path / "run")) as live:
+        whole = live.post("/document", {"text": "\n".join(named)}).body["units"]
+        for units in (named, said):
+            found = live.post("/document", {"units": units}).body["units"]
+            assert [one["text"] for one in found] == said
+            assert [one["surprise"] for one in found] == [one["surprise"] for one in whole]
+            assert (found[0]["speaker"] == whole[0]["speaker"] == "user") is (units is named)
+            ranked = live.post("/rank", {"context": units, "candidates": ["assistant: Done.", "Done."]}).body["ranked"]
+            assert ranked[0]["score"] == pytest.approx(ranked[1]["score"])
 
 
 def test_the_map_keeps_what_two_axes_can_keep() -> None:

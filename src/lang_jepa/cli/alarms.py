@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lang_jepa.cli.lines import Batch, Line
 from lang_jepa.cli.units import Unit, UnitReader
-from lang_jepa.errors import counted, one_line
+from lang_jepa.errors import counted, one_line, shorten
 from lang_jepa.training.signals import finished_first
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lang_jepa.inference.events import Over
     from lang_jepa.inference.monitor import Monitor
     from lang_jepa.inference.monitor_units import Scored
+
+
+_LONGEST = 2_000
+"""Characters of a text that are shown to people."""
 
 
 class _Alarm(NamedTuple):
@@ -85,7 +89,7 @@ class Shown:
             fields["threshold"] = one.threshold if isfinite(one.threshold) else None  # JSON has no infinity
             console.out(json.dumps(fields | {"line": line, "file": file}, ensure_ascii=False), highlight=False)
             return
-        plain(f"{_where(file, line)}  {one_line(one.text)}")
+        plain(f"{_where(file, line)}  {shorten(one_line(one.text), _LONGEST)}")
         decides = f"{named(FIRST)}, first of its session" if one.first else named(self.watch.decides)
         plain(f"    score {one.score:.3f} by {decides}; an alarm above {one.threshold:.3f}", style="dim")
         if one.severe:
@@ -96,7 +100,7 @@ class Shown:
         said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         plain(f"    more than usual units: {said}", style="dim")
         for what, text in zip(("expected", "      or"), one.expected, strict=False):
-            plain(f"    {what}: {one_line(text)}", style="dim")
+            plain(f"    {what}: {shorten(one_line(text), _LONGEST)}", style="dim")
 
     def _show_end(self, over: "Over", goes_on: str = "") -> None:
         """Say how often the unit of an alarm came in a row, where it came again after the alarm."""

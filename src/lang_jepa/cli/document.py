@@ -25,7 +25,7 @@ from lang_jepa.cli.options import (
     standard_input,
 )
 from lang_jepa.data.sources.text_files import chunks, text_of
-from lang_jepa.errors import LangJepaError, one_line
+from lang_jepa.errors import LangJepaError, one_line, shorten
 from lang_jepa.files.atomic import check_writable
 
 _METRICS = 40
@@ -181,12 +181,6 @@ def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
         plain(f"  {candidate.fit:7.4f} ({candidate.lead:+.1f})  {one_line(candidate.sentence)}")
     if plot is not None:
         plain(f"drawn into {plot}")
-
-
-def shorten(text: str, width: int) -> str:
-    """A text of so many letters at most, 20 at least; the end of a longer one is left out."""
-    width = max(width, 20)
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def _said(speakers: Sequence[str], one: "SentenceFit") -> str:

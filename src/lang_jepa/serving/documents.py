@@ -9,7 +9,14 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources.conversations import as_read, as_turns, names_of_turns, text_in_units, without_speaker
+from lang_jepa.data.sources.conversations import (
+    as_read,
+    as_turns,
+    names_of_turns,
+    text_in_units,
+    without_speaker,
+    without_text,
+)
 from lang_jepa.data.sources.speakers import names_speaker, other_speakers
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import counted, one_line
@@ -157,6 +164,8 @@ def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
         lines: list[int | None] = list(range(1, len(texts) + 1))
     else:
         text = str(asked.text)
+        if settings.units == "turns" and (silent := without_text(text)):
+            notes.append(f"left out: {counted(silent, 'message without text', 'messages without text')}")
         texts = split_text(text_in_units(text, settings), make_splitter(settings))
         speakers, lines = names_of_turns(text, settings), _lines(text, texts)
     if not texts:

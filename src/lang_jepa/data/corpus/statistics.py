@@ -107,6 +107,12 @@ LOUD = 0.1
 """Share of the documents or of the sentences above which a loss is a warning."""
 
 
+def _one(kind: str) -> str:
+    """The singular of what was left out: "table" of "tables", "message without text" of "messages without text"."""
+    noun, without, what = kind.partition(" without ")
+    return noun.removesuffix("s") + without + what
+
+
 @dataclass(frozen=True)
 class Losses:
     """Counts of what was lost.
@@ -183,7 +189,7 @@ class Losses:
             parts.append(f"{cut} at {self.max_length:,} tokens")
         if self.left_out:
             counts = Counter(self.left_out).most_common()
-            kinds = ", ".join(counted(n, kind.removesuffix("s"), kind) for kind, n in counts)
+            kinds = ", ".join(counted(n, _one(kind), kind) for kind, n in counts)
             parts.append(f"no prose, left out of the texts: {kinds}")
         if not parts:
             return None
