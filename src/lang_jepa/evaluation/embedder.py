@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, checked
 from lang_jepa.files.atomic import atomic_file, fingerprint
-from lang_jepa.models.decoder import Scores
+
+if TYPE_CHECKING:
+    from lang_jepa.models.decoder import Scores
 
 
 @runtime_checkable
@@ -49,7 +51,7 @@ class Decoding(Embedder, Protocol):
     def decode(self, z: NDArray[np.float32]) -> list[str]:
         """The sentence of each concept [n, D]."""
 
-    def score_texts(self, z: NDArray[np.float32], texts: Sequence[str]) -> Scores:
+    def score_texts(self, z: NDArray[np.float32], texts: Sequence[str]) -> "Scores":
         """How well the texts follow from the concepts [n, D]."""
 
 
