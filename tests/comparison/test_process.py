@@ -46,5 +46,8 @@ def test_a_job_that_dies_leaves_its_last_words_in_the_error_and_the_next_alone(t
         with pytest.raises(LangJepaError, match="killed died with status -9"):
             run(trial, "killed", kill_job)
         assert not (tmp_path / "run" / TRAINED).exists()
+        (worker,) = _children(os.getpid())
+        os.kill(worker, signal.SIGKILL)  # while it waits
+        os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
         run(trial, "again", print)
     assert (tmp_path / "run" / TRAINED).is_file()

@@ -57,8 +57,17 @@ def test_a_cue_with_several_voices_is_a_line_for_each() -> None:
     text, left_out = subtitles_prose(again)
     assert text.split("\n")[2:] == ["[music]", "Anna: Good."]
     assert left_out == {"repeated cues": 1, "cues without text": 1}
-    names = f"{cue}Anna: Is it\nopen?\nBen: Yes:\nuntil six\n\n{cue}It said\nBen: no\n\n{cue}<v 2>So.\n\n{cue}<v {'Ann ' * 12}>No."
-    spoken = ["Anna: Is it open?", "Ben: Yes: until six", "It said Ben: no", "speaker 2: So.", f"{'Ann ' * 7}An: No."]
+    names = f"{cue}Anna: Is it\nopen?\nBen: Yes:\nuntil six\n\n{cue}It said\nBen: no\n\n{cue}<i>- ANNA: Hi</i>\n- BEN: Ho\n\n{cue}Anna: Hi\nand I said: no\n\n{cue}<v 2>So.\n\n{cue}<v {'Ann ' * 12}>No."
+    spoken = [
+        "Anna: Is it open?",
+        "Ben: Yes: until six",
+        "It said Ben: no",
+        "ANNA: Hi",
+        "BEN: Ho",
+        "Anna: Hi and I said: no",
+        "speaker 2: So.",
+        f"{'Ann ' * 7}An: No.",
+    ]
     assert subtitles_prose(names)[0].split("\n") == spoken
 
 

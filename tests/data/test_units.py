@@ -22,6 +22,7 @@ from lang_jepa.data.sources.conversations import (
     conversation_text,
     joined_lines,
     said_in,
+    spoken_line,
     text_in_units,
     turns,
 )
@@ -130,15 +131,37 @@ def test_times_lists_and_prose_name_no_speaker_however_often_they_come(line: str
         ("Anna: Bring:\ntea\nBen: Well\nThen:\nNo.", ["Anna: Bring: tea", "Ben: Well Then: No."]),
         ("user: Hi.\n-: Ho.\nuser: Yes.", ["user: Hi.", "-: Ho.", "user: Yes."]),
         (
-            "31/12/2023, 22:15 - Messages are private.\n31/12/2023, 22:15 - Anna: Hi.\nHo.\n"
-            "12/31/23, 10:16\u202fPM - +49 170 5551234: At 12:30: no.\n[31.12.23, 22:17:09] Ben: See [1]: it\n[22:18] Anna: No.",
-            ["-: Messages are private.", "Anna: Hi. Ho.", "+49 170 5551234: At 12:30: no.", "Ben: See [1]: it", "Anna: No."],
+            "31/12/2023, 22:15 - Messages are private.\n31/12/2023 à 22:15 – Anna: Hi.\nHo.\n"
+            "12/31/23, 10:16\u202fPM - +49 170 5551234: \u200eAt 12:30: no.\n[31.12.23, 22:17:09] Ben: See [1]: it\n[22:18] Anna: No.\n"
+            '[22:19] Anna named the group "Trip: 2024"\n[22:19] Look here:\n[22:20] <@cy> Anna: oh',
+            [
+                "-: Messages are private.", "Anna: Hi. Ho.", "+49 170 5551234: At 12:30: no.", "Ben: See [1]: it", "Anna: No.",
+                '-: Anna named the group "Trip: 2024"', "-: Look here:", "cy: Anna: oh",
+            ],
+        ),
+        (
+            "Anna: Agenda\n[10:00] Coffee\n[11:00] Talk: mine\n2/3/24, 10:00 - maybe\nBen: fine\ntry:\n1\ntry:\n2",
+            ["Anna: Agenda [10:00] Coffee [11:00] Talk: mine 2/3/24, 10:00 - maybe", "Ben: fine try: 1 try: 2"],
         ),
         ('{"messages": [{"author": "Anna", "text": "Hi."}]}', ["Anna: Hi."]),
     ],
 )  # fmt: skip
 def test_names_are_found_as_people_and_messengers_write_them(text: str, found: list[str]) -> None:
     assert conversation_text(text)[0].split("\n") == found
+
+
+@pytest.mark.parametrize(
+    ("turn", "line"),
+    [
+        ("*Bot*\uff1aHi: you.", "*Bot*: Hi: you."),
+        ("+49 170 5551234: Hi.", "+49 170 5551234: Hi."),
+        ("[22:15] Ben: Hi.", "Ben: Hi."),
+        ("[22:15] Hi.", "-: Hi."),
+        ("Anna\uff1a", "Anna: "),
+    ],
+)
+def test_a_turn_that_begins_with_a_speaker_is_written_as_others_are(turn: str, line: str) -> None:
+    assert spoken_line(turn) == line
 
 
 @given(st.text(alphabet="a b\n\r\t\u2028", max_size=20))

@@ -182,6 +182,8 @@ def test_turns_of_a_model_that_knows_no_names(tmp_path: Path) -> None:
             assert (found[0]["speaker"] == whole[0]["speaker"] == "user") is (units is named)
             ranked = live.post("/rank", {"context": units, "candidates": ["assistant: Done.", "Done."]}).body["ranked"]
             assert ranked[0]["score"] == pytest.approx(ranked[1]["score"])
+        found = live.post("/document", {"units": ["Anna: Hi.", "@ben: Ho.", "Anna: Good."]}).body["units"]
+        assert [(one["text"], one["speaker"]) for one in found] == [("Hi.", "Anna"), ("Ho.", "@ben"), ("Good.", "Anna")]
 
 
 def test_the_map_keeps_what_two_axes_can_keep() -> None:

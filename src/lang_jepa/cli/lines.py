@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from lang_jepa.cli.places import Identity
 from lang_jepa.data.sources.records import LOOKED_AT, RecordReader, habits_of
-from lang_jepa.data.sources.speakers import TurnReader, begins_turn, other_speakers
+from lang_jepa.data.sources.speakers import Speakers, TurnReader
 from lang_jepa.data.sources.text_files import NOT_UTF8, PACKED, UTF16, chunks, text_of
 from lang_jepa.errors import LangJepaError
 
@@ -234,7 +234,7 @@ def whole_turns(
 
     Args:
         batches: of `whole_lines`.
-        first: `first_lines` of the file, which also show speakers that do not begin with a letter (`other_speakers`);
+        first: `first_lines` of the file, which also show who speaks (`Speakers`);
             of a pipe none: those that come first count, and such a speaker is known by its second line.
         start, number, unfinished: as of `whole_records`.
     """
@@ -244,11 +244,11 @@ def whole_turns(
         known = [line.text for line in some or () if line.text.strip()]
         if known:
             break
-    others = other_speakers(known)
-    if not known or not begins_turn(known[0], others):
+    speakers = Speakers(known)
+    if not known or not speakers.begins(known[0]):
         yield from chain(begun, lines)
         return
-    turns = _Turns(TurnReader(others))
+    turns = _Turns(TurnReader(speakers))
     for some in _joined(chain(begun, lines), turns, start, number, unfinished=unfinished):
         yield some and [Spoken(*line) if turns.reader.begins(line.text) else line for line in some]
 

@@ -104,6 +104,7 @@ class Workers:
         if self.asked:
             raise Interrupted(self.number)
         make_folder(log.parent)
+        log.touch()
         error, status = "", None
         with self._worker(log, lock) as worker:
             for event in worker.events({"log": str(log), **job}):
@@ -121,12 +122,14 @@ class Workers:
             raise LangJepaError(f"{what}: {error}")
         if status:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-            said = "\n  ".join(lines)
-            raise LangJepaError(f"{what} died with status {status}. {on_death}The end of {log}:\n  {said}")
+            said = "\n  ".join([f"{what} died with status {status}. {on_death}The end of {log}:", *lines])
+            raise LangJepaError(said)
 
     @contextlib.contextmanager
     def _worker(self, log: Path, lock: int) -> "Iterator[_Worker]":
         """One that is free, or a new one; it is ended where its job is not done to the end."""
+        while self._free and not self._free[-1].lives:  # it was killed
+            self._free.pop()
         worker = self._free.pop() if self._free else _Worker(log, lock)
         self._at_work.add(worker)
         try:
@@ -138,8 +141,7 @@ class Workers:
             worker.end()
             raise
         else:
-            if worker.lives:
-                self._free.append(worker)
+            self._free.append(worker)
         finally:
             self._at_work.discard(worker)
 

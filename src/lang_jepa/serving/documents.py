@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from lang_jepa.data.sources.conversations import (
     as_read,
     as_turns,
+    names_before,
     names_of_turns,
+    speaker_of,
     text_in_units,
-    without_speaker,
     without_text,
 )
-from lang_jepa.data.sources.speakers import names_speaker, other_speakers
+from lang_jepa.data.sources.speakers import Speakers
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import counted, one_line
 from lang_jepa.evaluation.baselines.document_rules import Rule, learned
@@ -160,7 +161,7 @@ def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
         texts, speakers = texts_of(asked.units, "unit"), list[str]()
         if settings.units == "turns" and settings.speakers == "none":
             spoken = as_turns(texts)
-            texts, speakers = as_read(spoken, settings), names_of_turns("\n".join(spoken), settings)
+            texts, speakers = as_read(spoken, settings), names_before(spoken)
         lines: list[int | None] = list(range(1, len(texts) + 1))
     else:
         text = str(asked.text)
@@ -185,8 +186,7 @@ def _settings(model: ConceptModel, asked: shapes.Document) -> DataSettings:
     units = _UNITS.get(asked.format, data.units)
     if asked.format == "auto" and asked.text is not None and not model.has_predictor:
         lines = [line for line in asked.text.split("\n") if line.strip()]
-        others = other_speakers(lines)
-        named = sum(names_speaker(line, others) for line in lines)
+        named = sum(map(Speakers(lines).names_one, lines))
         units = "turns" if len(lines) > 1 and 3 * named >= 2 * len(lines) else data.units
     return data if units == data.units else data.model_copy(update={"units": units})
 
@@ -196,7 +196,7 @@ def _lines(text: str, units: Sequence[str]) -> list[int | None]:
     found: list[int | None] = []
     position, line = 0, 1
     for unit in units:
-        said = without_speaker([unit])[0].partition("\n")[0]
+        said = speaker_of(unit)[1].partition("\n")[0]
         begin = next((at for part in (unit, said) if part and (at := text.find(part, position)) >= 0), None)
         if begin is None:
             found.append(None)

@@ -15,7 +15,7 @@ from lang_jepa.data.sources.conversations import NoConversation, conversation_te
 from lang_jepa.data.sources.listing import Folder, check_file
 from lang_jepa.data.sources.records import habits_of
 from lang_jepa.data.sources.rotated import is_log
-from lang_jepa.data.sources.speakers import names_speaker, other_speakers
+from lang_jepa.data.sources.speakers import Speakers
 from lang_jepa.data.sources.text_files import PACKED, NotText, chunks, decode, lines
 from lang_jepa.data.text.levels import has_level
 from lang_jepa.errors import LangJepaError, counted
@@ -190,8 +190,7 @@ def _plain(text: str, *, plain: bool) -> _Look | None:
         leveled = sum(map(has_level, filled))
         if leveled >= _MOST * len(filled):
             return _Look("logs", f"{leveled:,} of the first {len(filled):,} lines have a level such as INFO")
-    others = other_speakers(filled)
-    spoken = sum(names_speaker(line, others) for line in filled)
+    spoken = sum(map(Speakers(filled).names_one, filled))
     if spoken >= max(2, _MOST * len(filled)):
         try:
             conversation_text(text)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lang_jepa.data.sources.records import records_text
-from lang_jepa.data.sources.speakers import beginning, other_speakers
+from lang_jepa.data.sources.speakers import Speakers, spoken
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -64,9 +64,8 @@ def turns(value: object) -> list[Turn]:
     Args:
         value: a list of strings; a list of messages, which are `{role, content}` (the content a string, or a list of
             parts with a `text`), `{from, value}` or `{speaker, text}`; the JSON of such a list, or of an object with
-            `messages`; or a text whose turns begin with a name and a colon (`Anna: ...`), see `beginning`, where a line
-            that begins with none belongs to the turn before. What does not begin with a letter (`+49 170 555 12: ...`),
-            or stands alone in its line, is a name where `other_speakers` finds it twice.
+            `messages`; or a text whose turns begin with a name and a colon (`Anna: ...`, see `Speakers`), where a line
+            that begins with none belongs to the turn before.
 
     Returns:
         Turns in order; messages without text (calls of tools, with `content: null` or without the key) have an empty
@@ -143,10 +142,10 @@ def _content(content: object) -> str:
 def _spoken(text: str) -> Iterator[Turn]:
     """Turns of a text that names its speakers."""
     filled = list(filter(None, map(str.strip, text.split("\n"))))
-    others = other_speakers(filled)
+    speakers = Speakers(filled)
     speaker, lines = "", list[str]()
     for line in filled:
-        begins = beginning(line, others)
+        begins = speakers.beginning(line)
         if begins is None:
             if not lines:
                 raise NoConversation(NO_SPEAKER)
@@ -267,8 +266,7 @@ def _line(turn: Turn) -> str:
 
 def spoken_line(turn: str) -> str:
     """A turn that is known to begin with a speaker, in the form of `conversation_text`."""
-    begins = beginning(turn)
-    name, end = begins or (turn.partition(":")[0].strip(), turn.find(":") + 1)
+    name, end = spoken(turn)
     return _line(Turn(name, _one_line(turn[end:])))
 
 
@@ -364,4 +362,9 @@ def names_of_turns(text: str, settings: DataSettings) -> list[str]:
         lines = conversation_text(text)[0].split("\n")
     except NoConversation:
         return []
-    return [name if name != _NOBODY else "" for name in (line.partition(": ")[0] for line in lines)]
+    return names_before(lines)
+
+
+def names_before(turns: Iterable[str]) -> list[str]:
+    """Who says each turn in the form of `conversation_text`; nothing for nobody."""
+    return [name if name != _NOBODY else "" for name in (turn.partition(": ")[0] for turn in turns)]

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from lang_jepa.data.sources.speakers import names_speaker
+from lang_jepa.data.sources.speakers import Speakers
 
 FORMAT = 3
 """Goes up whenever such a file is read differently than before."""
@@ -15,6 +15,7 @@ _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 _TAG = re.compile(r"</?[A-Za-z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
 _LONGEST = 30
 """Characters of a name."""
+_DASH = re.compile(r"^((?:<[^>]*>)*)[-\u2013\u2014]\s*")
 _BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
 
 
@@ -47,12 +48,21 @@ def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
 
 
 def _parts(lines: Sequence[str]) -> list[str]:
-    """The lines of a cue in one, or where the first one names a speaker, in as many as do."""
+    """The lines of a cue in one, or where several begin with a speaker (`- ANNA: ` too), in as many as do."""
+    names = [_speaker(line) for line in lines]
     parts = [""]
-    for line in lines:
-        begins = parts[0] and all(map(names_speaker, (lines[0], line)))
+    for line, name in zip(lines, names, strict=True):
+        begins = parts[0] and names[0] and name
+        line = _DASH.sub(r"\1", line) if names[0] and name else line
         parts = [*parts, line] if begins else [*parts[:-1], f"{parts[-1]} {line}".strip()]
     return parts
+
+
+def _speaker(line: str) -> str:
+    """The name that a line begins with, if it looks like one: of three words, and not in small letters."""
+    begins = Speakers().beginning(_DASH.sub(r"\1", _plain(_TAG.sub("", line))))
+    name = begins.name if begins else ""
+    return "" if name[:1].islower() or len(name.split()) > 3 else name
 
 
 def _said(text: str) -> list[str]:
@@ -66,7 +76,7 @@ def _said(text: str) -> list[str]:
 def _name(voice: str) -> str:
     """The name of a voice in a form that turns begin with: `2` is "speaker 2"."""
     name = " ".join(_plain(voice).replace(":", " ").split())[:_LONGEST].rstrip()
-    return name if not name or names_speaker(f"{name}: said") else f"speaker {name}"
+    return name if not name or Speakers().begins(f"{name}: said") else f"speaker {name}"
 
 
 def _plain(text: str) -> str:

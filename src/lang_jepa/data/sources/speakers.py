@@ -1,8 +1,7 @@
 """Who speaks in a text: what stands before the colon at the beginning of a line, "Anna: Good morning"."""
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from lang_jepa.data.sources.records import LONGEST
@@ -12,14 +11,18 @@ _DIRECTIONS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u206
 _SPACES = r"[ \t\u00a0\u202f\u3000]"
 _ANY = re.compile(
     rf"[ \t\ufeff{_DIRECTIONS}]*([^\s:\uff1a][^:\uff1a\n]{{0,39}}?)[ \t]*"
-    rf"(?::(?:{_SPACES}+(?=\S)|[ \t]*$)|\uff1a{_SPACES}*)"
+    rf"(?::(?:{_SPACES}+[{_DIRECTIONS}]*(?=\S)|[ \t]*$)|\uff1a{_SPACES}*)"
 )
 _LETTER = re.compile(r"[^\W\d_]|-$")
 """A name begins with a letter; "-" is nobody's."""
+_NICK = re.compile(rf"<[ @+%&~]?([^<>\s]{{1,40}})>{_SPACES}+(?=\S)")
+"""A name as chats of IRC have it, with no colon behind it."""
+_QUOTES = frozenset('"\u201c\u201d\u201e\u00ab\u00bb')
 _DAY = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 _TIME = rf"\d{{1,2}}[:.]\d\d(?:[:.]\d\d)?(?:{_SPACES}?[ap]\.?{_SPACES}?m\.?)?"
 _STAMP = re.compile(
-    rf"[ \t\ufeff{_DIRECTIONS}]*(?:\[(?:{_DAY},?{_SPACES})?{_TIME}\]|{_DAY},?{_SPACES}{_TIME}{_SPACES}-)"
+    rf"[ \t\ufeff{_DIRECTIONS}]*"
+    rf"(?:\[(?:{_DAY},?{_SPACES})?{_TIME}\]|{_DAY},?{_SPACES}(?:\w{{1,3}}{_SPACES})?{_TIME}{_SPACES}[-\u2013])"
     rf"(?:{_SPACES}+|$)",
     re.IGNORECASE,
 )
@@ -51,60 +54,93 @@ class Beginning(NamedTuple):
     end: int
 
 
-def beginning(line: str, others: Collection[str] = ()) -> Beginning | None:
-    """The beginning of a turn in a line; None in a line that begins none.
+class Speakers:
+    """Who speaks in a text, as far as its lines are known: what begins a turn.
 
-    It is a name that begins with a letter, or is "-", with a colon and a text after it; or one of the others. What
-    follows the date and the time that a messenger writes begins a turn in any case, "[12:31] Anna: Good morning".
+    It is a name that begins with a letter, or is "-", with a colon and a text after it. What else stands before a colon
+    is one where two lines of the text begin with it: a phone number, a handle (`@ben`), a name in emphasis or brackets
+    (`*Bot*`), one that begins with an emoji or with a number and letters (`2nd Support`); or a name alone in its line.
+    Times, dates, amounts, bullets, numbers of a list and what is quoted are none.
+
+    Where a text begins with the date and the time of a message, `[12:31] Anna: Good morning`, each line with these
+    begins a turn: of who is named between them and a colon, or in `<>`; or of nobody.
 
     Args:
-        line: of a text.
-        others: further speakers, as of `other_speakers`.
+        lines: of the text, in order; more of them may be learnt.
     """
-    stamp = _STAMP.match(line)
-    found = _ANY.match(line, stamp.end() if stamp else 0)
-    name = _name(found)
-    if found and (stamp or name in others or (_LETTER.match(name) and found.end() < len(line))):
-        return Beginning(name, found.end())
-    return Beginning("", stamp.end()) if stamp else None
+
+    REMEMBERED = 10_000
+    """Names of one line each."""
+
+    def __init__(self, lines: Iterable[str] = ()) -> None:
+        self._stamped: bool | None = None  # not known before the first line
+        self._names, self._once = set[str](), set[str]()
+        for line in lines:
+            self.learn(line)
+
+    def known(self) -> "Speakers":
+        """The same speakers, and none that were seen once."""
+        found = Speakers()
+        found._stamped, found._names = self._stamped, set(self._names)
+        return found
+
+    def learn(self, line: str) -> None:
+        """Take a line of the text into account."""
+        line = line.strip()
+        if not line:
+            return
+        if self._stamped is None:
+            self._stamped = bool(_STAMP.match(line))
+        name = self._name(_ANY.match(line, self._start(line)))
+        if not (_LETTER.match(name) or _OTHER.fullmatch(name) or _is_phone(name)):
+            return
+        if name in self._once:
+            self._names.add(name)
+        elif len(self._once) < self.REMEMBERED:
+            self._once.add(name)
+
+    def beginning(self, line: str) -> Beginning | None:
+        """The beginning of a turn in a line without white space around it; None in a line that begins none."""
+        start = self._start(line)
+        nick = _NICK.match(line, start) if start else None
+        if nick:
+            return Beginning(nick[1], nick.end())
+        found = _ANY.match(line, start)
+        name = self._name(found)
+        alone = found is not None and found.end() == len(line)
+        sure = bool(start or _LETTER.match(name)) and not alone
+        if found and name and (sure or (name in self._names and not (alone and name[0].islower()))):
+            return Beginning(name, found.end())
+        return Beginning("", start) if start else None
+
+    def begins(self, line: str) -> bool:
+        """Whether a line begins a turn."""
+        return self.beginning(line.strip()) is not None
+
+    def names_one(self, line: str) -> bool:
+        """Whether a line begins with a name: one that begins with a date or a time may be of a log."""
+        return not _STAMP.match(line) and self.begins(line)
+
+    def _start(self, line: str) -> int:
+        """Where a line begins, behind date and time."""
+        stamp = _STAMP.match(line) if self._stamped else None
+        return stamp.end() if stamp else 0
+
+    @staticmethod
+    def _name(found: re.Match[str] | None) -> str:
+        """Who is named; nobody in what is quoted."""
+        name = found[1].strip(_DIRECTIONS) if found else ""
+        return "" if _QUOTES.intersection(name[1:]) else name
 
 
-def names_speaker(line: str, others: Collection[str] = ()) -> bool:
-    """Whether a line of a text begins a turn with a name: "Anna: Good morning". Args of `beginning`.
-
-    One that begins with a date or a time does not say so: it may be of a log.
-    """
-    return not _STAMP.match(line) and begins_turn(line, others)
-
-
-def begins_turn(line: str, others: Collection[str] = ()) -> bool:
-    """Whether a line of a conversation begins a turn. Args of `beginning`."""
-    return beginning(line.strip(), others) is not None
-
-
-def other_speakers(lines: Iterable[str]) -> frozenset[str]:
-    """Speakers of a text that do not begin with a letter, or whose name is alone in a line: `candidate` says so of two
-    of its lines or more, or is sure of it.
-    """
-    counts = Counter[str]()
-    for name, sure in map(candidate, lines):
-        counts[name] += 2 if sure else 1
-    return frozenset(name for name, count in counts.items() if name and count > 1)
-
-
-def candidate(line: str) -> tuple[str, bool]:
-    """What stands before the colon of a line and may be a speaker, else nothing; and whether it is one for sure.
-
-    It may begin with a letter, be a phone number, a handle (`@ben`), a name in emphasis or brackets (`*Bot*`), one that
-    begins with an emoji or with a number and letters (`2nd Support`). Times, dates, amounts, bullets, numbers of a list
-    and what is quoted are none. What follows the date and the time of a messenger is one for sure.
-    """
-    line = line.strip()
-    stamp = _STAMP.match(line)
-    name = _name(_ANY.match(line, stamp.end() if stamp else 0))
-    if stamp:
-        return name, True
-    return (name, False) if name and (_LETTER.match(name) or _OTHER.fullmatch(name) or _is_phone(name)) else ("", False)
+def spoken(turn: str) -> Beginning:
+    """The beginning of a turn that is known to begin with a speaker, whoever it is."""
+    stamp = _STAMP.match(turn)
+    start = stamp.end() if stamp else 0
+    if stamp and (found := _NICK.match(turn, start) or _ANY.match(turn, start)):
+        return Beginning(found[1].strip(_DIRECTIONS), found.end())
+    found = _ANY.match(turn)
+    return Beginning(found[1].strip(_DIRECTIONS), found.end()) if found else Beginning("", start)
 
 
 class TurnReader:
@@ -112,18 +148,15 @@ class TurnReader:
     which has `LONGEST` lines at most.
 
     Args:
-        others: speakers that do not begin with a letter, as of `other_speakers`. One that is not known begins a turn
-            from its second line on; so many are remembered.
+        speakers: that are known by now; of `Speakers`, what takes two lines is known by its second one.
 
     Attributes:
         waiting: lines of the turn that is not complete.
     """
 
-    REMEMBERED = 10_000
-
-    def __init__(self, others: Collection[str] = ()) -> None:
+    def __init__(self, speakers: Speakers) -> None:
         self._turn: list[str] = []
-        self._others, self._once = set(others), set[str]()
+        self._speakers = speakers.known()
 
     @property
     def waiting(self) -> int:
@@ -133,29 +166,19 @@ class TurnReader:
         """Take the next line; returns the turn that it shows to be complete, if any, in a line."""
         if not line.strip():
             return []
-        self._learn(*candidate(line))
+        self._speakers.learn(line)
         found = self.flush() if self.begins(line) or len(self._turn) == LONGEST else []
         self._turn.append(line.strip())
         return found
 
     def begins(self, line: str) -> bool:
         """Whether a line begins a turn, as far as it is known by now."""
-        return begins_turn(line, self._others)
-
-    def _learn(self, name: str, sure: bool) -> None:
-        if sure or name in self._once:
-            self._others.add(name)
-        elif len(self._once) < self.REMEMBERED:
-            self._once.add(name)
+        return self._speakers.begins(line)
 
     def flush(self) -> list[str]:
         """The turn that waits for a line that might continue it, if any."""
         found, self._turn = [" ".join(self._turn)] if self._turn else [], []
         return found
-
-
-def _name(found: re.Match[str] | None) -> str:
-    return found[1].strip(_DIRECTIONS) if found else ""
 
 
 def _is_phone(name: str) -> bool:
