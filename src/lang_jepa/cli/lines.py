@@ -234,8 +234,8 @@ def whole_turns(
 
     Args:
         batches: of `whole_lines`.
-        first: `first_lines` of the file, which also show who speaks (`Speakers`);
-            of a pipe none: those that come first count, and such a speaker is known by its second line.
+        first: `first_lines` of the file, which also show who speaks (`Speakers`); of a pipe none, so that a speaker
+            that takes two lines is known by the second.
         start, number, unfinished: as of `whole_records`.
     """
     lines, begun, known = iter(batches), list[Batch](), [line for line in first if line.strip()]
