@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Python compiles what it imports; pip would compile everything, half of the time that an installation takes.
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable .
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 
 .PHONY: quickstart install install-dev test lint types pytest all-checks format docs benchmarks pictures reliability clean
 
