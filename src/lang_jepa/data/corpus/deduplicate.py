@@ -124,7 +124,8 @@ class Deduplicator:
     speaks neither for nor against a copy, whether the documents that have it are kept or not: so a first pass counts
     (`find_common`). Without this rule every document of a large corpus of simple sentences becomes a near-duplicate in
     the end, and of many contracts with the same clauses one is left. A document that shares NEARLY_ALL of its sentences
-    with one other is a copy all the same: of many copies every sentence is common.
+    with one other is a copy all the same: of many copies every sentence is common. The other is looked for among those
+    that were the first to bring most of them (_CANDIDATES at most), so that a copy of one that brought none stays.
 
     Most documents repeat so little that they are kept whatever becomes of those just before them: these are remembered
     many at once, the others are judged one by one.
