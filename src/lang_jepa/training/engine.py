@@ -1,4 +1,4 @@
-"""One engine for every system: the loop, accumulation, clipping, cadence, checkpoints, exact resumption, the end."""
+"""The training engine of every system: loop, accumulation, clipping, intervals, checkpoints, exact resumption, end."""
 
 import os
 import time
@@ -24,20 +24,20 @@ from lang_jepa.training.signals import StopRequest
 
 
 class Engine:
-    """A run of some system.
+    """A training run of one system.
 
     Args:
-        method: the system, built.
+        method: the system, already built.
         folder: the run directory.
 
     Attributes:
         step: optimizer steps done.
-        first_step: the step this process began at.
-        seconds: spent in training steps, waiting for data included, validation and checkpoints not.
-        resumed: it took up a checkpoint.
-        interrupted: it was asked to stop before the end, by the signal `stopped_by`.
+        first_step: the step at which this process began.
+        seconds: time spent in training steps, including waiting for data but not validation or checkpoints.
+        resumed: whether the run resumed from a checkpoint.
+        interrupted: whether it was asked to stop before the end, by the signal `stopped_by`.
         best: the best validation.
-        changes: settings that were changed on the way, as a checkpoint keeps them.
+        changes: settings that were changed during the run, in the form stored in checkpoints.
     """
 
     def __init__(self, method: Method[Any], folder: RunFolder) -> None:
@@ -56,14 +56,14 @@ class Engine:
         self._epoch_loss, self._epoch_began = [0.0, 0.0], time.perf_counter()
 
     def begin(self) -> None:
-        """Take up a checkpoint where the settings say so, begin to read, and open the files."""
+        """Resume from a checkpoint if the settings ask for it, start the data loader, and open the run's files."""
         meta, state = self.settings.meta, None
         if meta.load_checkpoint:
             path = self.folder.to_resume(meta.checkpoint_path, self.reporter.message)
             state = None if path is None else self._restore(path)
         self.first_step, self.resumed = self.step, state is not None
         self.method.before_batches()
-        meet("concepts")  # which may be computed on some machine for hours
+        meet("concepts")  # computing them may take one machine hours
         own = self._own(state) if state else None
         self.batches = self.method.batches(own["batches"] if own else None)
         if own and own["generators"]:  # last, because starting loader processes draws a number
@@ -88,11 +88,11 @@ class Engine:
         self.reporter.begin(total=self.method.total, start=self.step, every=logging.log_freq, info=info)
 
     def fit(self) -> None:
-        """Train to the end, or until asked to stop; leaves a checkpoint either way.
+        """Train to the end, or until asked to stop; either way, save a checkpoint.
 
         Raises:
-            LangJepaError: the loss or its gradient is not finite (the update is not made), or a validation says that
-                the run must end.
+            LangJepaError: the loss or its gradient is not finite (the update is not made), or a validation ends the
+                run.
         """
         with StopRequest() as stop:
             if not self.resumed:
@@ -104,7 +104,7 @@ class Engine:
                 batches = [] if stop.requested else self._next_batches()
                 count, stopping = ranks.agree(self.fabric, sum(batch.predictions for batch in batches), stop.requested)
                 if stopping:
-                    self.batches.state = position  # no step was made of the batches just read
+                    self.batches.state = position  # the batches just read were not used
                     self.interrupted, self.stopped_by = True, stop.number
                     break
                 metrics = self.train_step(batches, count)
@@ -113,28 +113,28 @@ class Engine:
         self.save()
 
     def _next_batches(self) -> list[Batch]:
-        """This rank's micro-batches of a step, on its device."""
+        """Return this rank's micro-batches for one step, on its device."""
         batches = [next(self.batches) for _ in range(self.method.micro_batches)]
         for batch in batches:
             contract.check_batch(self.method, batch)
         return [batch.to(self.fabric.device) for batch in batches]
 
     def next_step(self) -> None:
-        """Read and make one step, and write nothing of it."""
+        """Read the data of one step and make it, without writing anything."""
         batches = self._next_batches()
         count, _ = ranks.agree(self.fabric, sum(batch.predictions for batch in batches), False)
         self.train_step(batches, count)
 
     def _agreed(self, seconds: float) -> float:
-        """Rank 0's clock decides, where the schedule depends on it."""
+        """Return rank 0's time if the schedule depends on the clock, else this rank's own."""
         return ranks.of_rank_zero(self.fabric, seconds) if self.method.clocked else seconds
 
     def train_step(self, batches: list[Batch], count: int) -> dict[str, float]:
-        """One optimizer step; returns its metrics.
+        """Make one optimizer step and return its metrics.
 
         Args:
-            batches: micro-batches of this rank.
-            count: predictions in all of them, on all ranks.
+            batches: this rank's micro-batches.
+            count: number of predictions in all micro-batches of all ranks.
 
         Raises:
             LangJepaError: the loss or its gradient is not finite; the update is not made.
@@ -144,7 +144,7 @@ class Engine:
         losses = []
         for number, batch in enumerate(batches):
             part = Part(self.step, self.seconds, count, number, parts)
-            # Sharded gradients are summed after each micro-batch: until the last one they would stay whole.
+            # Sharded gradients are reduced after each micro-batch; waiting for the last would keep them unsharded.
             waits = number + 1 < parts and not method.sharded
             with self.fabric.no_backward_sync(method.model, enabled=waits):
                 loss = method.loss(batch, part)
@@ -167,7 +167,7 @@ class Engine:
         return {**metrics, **rates, "train/grad_norm": norm, "train/targets_per_second": speed}
 
     def _summed(self, losses: list[Loss]) -> dict[str, torch.Tensor]:
-        """The sums of all micro-batches and ranks, float64."""
+        """Add up the sums of all micro-batches and ranks, in float64."""
         contract.check_alike(self.method, losses)
         own = {name: torch.stack([loss.sums[name] for loss in losses]).sum(0) for name in losses[0].sums}
         flat = torch.cat([one.double().flatten() for one in own.values()])
@@ -175,7 +175,7 @@ class Engine:
         return {name: part.view(one.shape) for (name, one), part in zip(own.items(), parts, strict=True)}
 
     def _after_step(self, metrics: dict[str, float], count: int) -> None:
-        """What is due after the step just made: a row of metrics, an epoch's end, validation, checkpoints."""
+        """Do what is due after a step: write metrics, end the epoch, validate, save checkpoints."""
         logging, total = self.settings.logging, self.method.total
         last = self.method.ended(self.step, self.seconds)
         self._epoch_loss = [self._epoch_loss[0] + metrics["train/loss"] * count, self._epoch_loss[1] + count]
@@ -192,7 +192,7 @@ class Engine:
         self._save_what_is_due(ended, last=last)
 
     def _save_what_is_due(self, ended: Any, *, last: bool) -> None:
-        """Checkpoints of epochs, each with a last one; else the last one from time to time. `fit` saves at the end."""
+        """Save an epoch's checkpoint and the last one, or else the last one at intervals. `fit` saves at the end."""
         logging = self.settings.logging
         if logging.checkpoint_freq and ended:
             if kept := [number for number in ended if number % logging.checkpoint_freq == 0]:
@@ -203,7 +203,7 @@ class Engine:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the last batch handed out."""
+        """The epoch of the last batch read."""
         return int(self.batches.state.get("epoch", 0))
 
     def _end_epoch(self) -> None:
@@ -214,10 +214,10 @@ class Engine:
             self._write(row)
 
     def validate(self, *, last: bool = False) -> None:
-        """Measure on held-out data: write it, keep the best, warn of what is wrong.
+        """Validate on held-out data: write the metrics, keep the best checkpoint, pass on warnings.
 
         Raises:
-            LangJepaError: the run must end; its last checkpoint is written.
+            LangJepaError: the validation ends the run; a last checkpoint has been saved.
         """
         found = self.method.validate(self.step, self.seconds, last=last)
         if found is None:
@@ -247,8 +247,8 @@ class Engine:
         self._files.write(self.step, {STEP: float(self.step), **metrics})
 
     def save(self, name: str | None = None) -> None:
-        """Write a checkpoint (None: the last); every rank must call it. Rank 0 writes, and each its part of weights
-        that are shared out.
+        """Save a checkpoint (None: the last one). Every rank must call this: rank 0 writes the file, and each rank
+        its part of sharded weights.
         """
         name, own = name or self.method.layout.last, self.batches.state
         everyone = ranks.gather(self.fabric, {"batches": own, "generators": ranks.generators(self.fabric)})
@@ -284,7 +284,7 @@ class Engine:
         return contract.checked_state(self.method, engine)
 
     def _restore(self, path: Path) -> checkpoints.Checkpoint:
-        """Take up a checkpoint exactly, or refuse."""
+        """Restore the exact state of a checkpoint, or raise."""
         fabric = self.fabric if self.method.sharded else None
         state = self.folder.read(path, system=self.settings.system, contents=self.method.contents, fabric=fabric)
         elsewhere = self._on_other_ranks(state, path)
@@ -313,7 +313,7 @@ class Engine:
         return state
 
     def _on_other_ranks(self, state: checkpoints.Checkpoint, path: Path) -> bool:
-        """Whether shared-out weights go on with another number of processes than wrote them."""
+        """Whether sharded weights are resumed with a different number of processes than wrote them."""
         then, now = int(state["world"]), self.fabric.world_size
         if then == now or shards.ENTRY not in state:
             return False
@@ -321,28 +321,24 @@ class Engine:
         return self.method.same_steps(before, then=then, now=now)
 
     def _own(self, state: checkpoints.Checkpoint) -> dict[str, Any]:
-        """This rank's position in the data and its generators; of other processes the position, the same on all."""
+        """This rank's data position and generators; with another number of processes, only the common position."""
         if int(state["world"]) == self.fabric.world_size:
             return {name: state[name][self.fabric.global_rank] for name in ("batches", "generators")}
         return {"batches": state["batches"][0], "generators": None}
 
     def _same_best(self, then: Mapping[str, Any]) -> bool:
-        """Whether the best checkpoint is there, and was chosen as one would be chosen now."""
+        """Whether the best checkpoint is there and was chosen by the criteria that apply now."""
         now = self.settings.logging.model_dump()
         names = ("best_metric", "best_mode", "val_sentences")
         there = (self.folder.path / self.method.layout.best).is_file()
         return there and all(then.get(name) == now.get(name) for name in names)
 
     def progress(self) -> dict[str, Any]:
-        """How far it came, as summary.json says it."""
+        """The run's progress, as written to summary.json."""
         return {"steps": self.step, "total": self.method.total, "interrupted": self.interrupted}
 
     def finish(self, seconds: float) -> dict[str, Any]:
-        """Make what the run is for unless it was interrupted, and sum it up. Rank 0 alone.
-
-        Returns:
-            The summary.
-        """
+        """Export the model unless the run was interrupted; write and return its summary. Only rank 0 calls this."""
         path, layout = self.folder.path, self.method.layout
         end, best = End(self.step, self.seconds, self.metrics, path / layout.last), None
         if self.best.step is not None:
@@ -365,7 +361,7 @@ class Engine:
         own = self.method.summary(path, rows)
         contract.check_summary(self.method, own, summary)
         summary |= own
-        write_json(path / SUMMARY, summary)  # last, since a run that has one is over
+        write_json(path / SUMMARY, summary)  # last, because a run with a summary counts as finished
         return summary
 
     def close(self) -> None:
@@ -375,5 +371,5 @@ class Engine:
 
 
 def _from(folder: Path, model: Path) -> str:
-    """A model directory as seen from the run directory, which may be moved with it."""
+    """The path of a model directory relative to the run directory, since both may be moved together."""
     return os.path.relpath(model.resolve(), folder.resolve())

@@ -1,4 +1,4 @@
-"""What the engine asks of a system: one class for each. The engine knows nothing of encoders, decoders or GPTs."""
+"""The interface between the engine and a system. The engine knows nothing of encoders, decoders or GPTs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -33,14 +33,14 @@ FREE = (
     "meta.strategy",
     "recipe",
 )
-"""Beginnings of the settings of every system that may differ when a run goes on: they do not touch the numbers."""
+"""Prefixes of the settings that may differ in a resumed run of any system, because they do not affect the results."""
 
 
 class Batch(Protocol):
     """A micro-batch.
 
     Attributes:
-        predictions: what its loss is a sum over, so that ragged micro-batches and ranks weigh by it.
+        predictions: number of terms its loss sums over; ragged micro-batches and ranks are weighted by it.
     """
 
     @property
@@ -51,29 +51,29 @@ class Batch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch that is one tensor.
+    """A batch that is a single tensor.
 
     Attributes:
-        rows: [N, ...], an example each.
+        rows: [N, ...], one example per row.
     """
 
     rows: Tensor
 
     @property
     def predictions(self) -> int:
-        """Its examples."""
+        """The number of examples."""
         return len(self.rows)
 
     def to(self, device: Any) -> "Rows":
-        """The same on a device."""
+        """Return the batch on a device."""
         return Rows(self.rows.to(device))
 
 
 class Batches(Protocol):
-    """Endless micro-batches of one rank, with a position.
+    """An endless stream of one rank's micro-batches, with a position that can be restored.
 
     Attributes:
-        state: the position after the last one handed out, plain data; set, it is gone back to.
+        state: the position after the last batch read, as plain data; assigning it moves back to that position.
     """
 
     state: Any
@@ -82,11 +82,11 @@ class Batches(Protocol):
 
 
 class DrawnBatches:
-    """Batches that are a function of their number.
+    """Batches that are a function of their index.
 
     Args:
-        draw: the batch of a number, counted from 0, for this rank.
-        state: where to begin, as `state` gave it.
+        draw: returns this rank's batch at an index, counted from 0.
+        state: where to begin, as saved from `state`.
     """
 
     def __init__(self, draw: Callable[[int], Batch], state: Any | None = None) -> None:
@@ -94,7 +94,7 @@ class DrawnBatches:
         self.state: dict[str, int] = dict(state or {"number": 0})
 
     def __next__(self) -> Batch:
-        """The next batch."""
+        """Return the next batch."""
         number = self.state["number"]
         self.state = {"number": number + 1}
         return self._draw(number)
@@ -102,13 +102,13 @@ class DrawnBatches:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One micro-batch's place in an optimizer step.
+    """The position of a micro-batch within an optimizer step.
 
     Attributes:
-        step: optimizer steps done before.
-        seconds: of training before.
-        count: predictions of the whole step, over all micro-batches and ranks.
-        number, parts: which micro-batch of how many.
+        step: optimizer steps done before this one.
+        seconds: training time before this step.
+        count: predictions in the whole step, over all micro-batches and ranks.
+        number, parts: index of the micro-batch, and how many there are.
     """
 
     step: int
@@ -120,11 +120,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A micro-batch's loss.
+    """The loss of a micro-batch.
 
     Attributes:
         total: scalar to call backward on. Its sum over the micro-batches of a step, averaged over ranks, is minimised.
-        sums: detached, added up over micro-batches and ranks before `Method.metrics` sees them.
+        sums: detached tensors, added up over micro-batches and ranks before they are passed to `Method.metrics`.
     """
 
     total: Tensor
@@ -133,13 +133,13 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What was measured on held-out data.
+    """The result of a validation on held-out data.
 
     Attributes:
-        metrics: names (val/...) to values, equal on all ranks.
-        examples: as text, for examples.txt; rank 0 has them.
-        warnings: to be shown.
-        stop: why the run must end here, if it must.
+        metrics: values by name (val/...), equal on all ranks.
+        examples: text for examples.txt; only rank 0 has them.
+        warnings: messages to show.
+        stop: the reason why the run must end here; empty if it need not.
     """
 
     metrics: Mapping[str, float]
@@ -150,13 +150,13 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Where a run ended.
+    """The state in which a run ended.
 
     Attributes:
-        step, seconds: done and spent in training.
-        metrics: of the last validation.
-        checkpoint: of the best validation; the last one, where none was best.
-        metric, best_step, value: of the best validation (None where none was).
+        step, seconds: optimizer steps done and training time spent.
+        metrics: metrics of the last validation.
+        checkpoint: the checkpoint of the best validation, or the last checkpoint if there is no best.
+        metric, best_step, value: of the best validation (None if there is none).
     """
 
     step: int
@@ -169,29 +169,29 @@ class End:
 
 
 class Method(ABC, Generic[S]):
-    """A system: its data, its loss, its validation, what it saves and what it makes.
+    """A system: its data, loss and validation, the contents of its checkpoints, and the model it exports.
 
     `open_data` and then `build` are called once, on every rank, before anything else that needs them.
 
     Args:
-        settings: of the run.
+        settings: the run's settings.
 
     Attributes:
-        settings_class: of its settings.
-        layout: names of the files in its run directory.
-        columns: of metrics.csv.
-        free: beginnings of the settings that may differ when a run goes on, beside `FREE`.
-        of_ranks: settings that may differ where `same_steps` lets another number of processes go on.
-        contents: parts of its checkpoints (what `state` gives) and their types.
-        shards: `build` shares out the weights where `sharded` says so (see `lang_jepa.training.sharding.shard`), and
-            every process makes as many passes through the modules, in training and in validation.
-        fabric, reporter: of the run, from `open_data` on.
-        identity: of the data, compared when a run goes on.
+        settings_class: class of the system's settings.
+        layout: names of the files in the run directory.
+        columns: columns of metrics.csv.
+        free: prefixes of the settings that may differ when a run is resumed, in addition to `FREE`.
+        of_ranks: settings that may also differ if `same_steps` allows resuming with another number of processes.
+        contents: parts of its checkpoints (what `state` returns) and their types.
+        shards: whether `build` shards the weights when `sharded` is true (see `lang_jepa.training.sharding.shard`), and
+            every process makes the same number of passes through the modules, in training and in validation.
+        fabric, reporter: of the run, available from `open_data` on.
+        identity: identifies the data; compared when a run is resumed.
         total: optimizer steps planned; epoch_ends: the steps at which epochs end.
-        network: what is trained, as a plain module; optimizers: over all of it.
-        model: the module that is called, which `Fabric.setup_module` made of the network.
-        micro_batches: of an optimizer step on each rank.
-        clocked: the schedule depends on the seconds trained, on which ranks must agree.
+        network: the trained network, as a plain module; optimizers: together they cover all of it.
+        model: the callable module that `Fabric.setup_module` made from the network.
+        micro_batches: micro-batches in an optimizer step, on each rank.
+        clocked: the schedule depends on the seconds trained, so the ranks must agree on them.
     """
 
     settings_class: ClassVar[type[RunSettings]]
@@ -228,136 +228,136 @@ class Method(ABC, Generic[S]):
 
     @property
     def all_free(self) -> tuple[str, ...]:
-        """Beginnings of the settings that may differ when a run goes on."""
+        """Prefixes of all settings that may differ when a run is resumed."""
         return FREE + self.free
 
     @classmethod
     def can_shard(cls) -> bool:
-        """Whether the class itself says `shards`: one that derives from it may use the weights in ways of its own."""
+        """Whether the class itself declares `shards`; not inherited, as a subclass may use the weights differently."""
         return bool(vars(cls).get("shards", False))
 
     @property
     def sharded(self) -> bool:
-        """Whether the processes share out the weights."""
+        """Whether the weights are sharded over the processes."""
         return self.settings.meta.strategy == FSDP
 
     def same_steps(self, before: S, *, then: int, now: int) -> bool:
-        """Whether the steps hold the same examples with another number of processes, so that a position means the same
-        and shared-out weights can go on.
+        """Whether steps contain the same examples with another number of processes, so that a data position keeps its
+        meaning and training of sharded weights can be resumed.
 
         Args:
             before: settings of the checkpoint.
-            then, now: processes.
+            then, now: number of processes in the checkpoint, and now.
         """
         return False
 
     def complaints(self) -> Iterator[str]:
-        """What cannot work, before anything is prepared, moved or trained."""
+        """Yield reasons why the run cannot work, before anything is prepared, moved or trained."""
         yield from ()
 
     @abstractmethod
     def open_data(self) -> None:
-        """Prepare the data if needed, and open it; sets `identity`, `total` and `epoch_ends`. A network may follow in
-        `build`: preparing may take hours, for which other ranks wait.
+        """Prepare the data if needed, and open it; set `identity`, `total` and `epoch_ends`. Leave the network to
+        `build`: preparing may take hours, during which other ranks wait.
         """
 
     @abstractmethod
     def build(self) -> None:
-        """Network, model and optimizers, with equal weights on every rank whatever the ranks' generators did before."""
+        """Build network, model and optimizers, with equal weights on every rank whatever its generators did before."""
 
     def info(self) -> list[tuple[str, str]]:
-        """What is worth knowing before the first step, for people."""
+        """Return (label, text) pairs to show before the first step."""
         return []
 
     def set_up(self, model: nn.Module, *optimizers: Optimizer) -> None:
-        """Hand the module that is called, and the optimizers, to Fabric; for `build`."""
+        """Hand the callable module and the optimizers to Fabric; to be called in `build`."""
         if self.sharded:
             check_all_sharded(model)
         self.model = self.fabric.setup_module(model)
         self.optimizers = [cast(Optimizer, self.fabric.setup_optimizers(one)) for one in optimizers]
 
     def warnings(self) -> Iterator[str]:
-        """What to act on before the first step."""
+        """Yield warnings to act on before the first step."""
         yield from ()
 
     def before_batches(self) -> None:
-        """Called with the weights that training begins or goes on with, before the first batch is read."""
+        """Called once the initial or resumed weights are in place, before the first batch is read."""
 
     @abstractmethod
     def batches(self, state: Any | None) -> Batches:
-        """Micro-batches of this rank from the beginning, or from a saved position."""
+        """Return this rank's micro-batches, from the beginning or from a saved position."""
 
     def set_rates(self, step: int, seconds: float) -> dict[str, float]:
-        """Put learning rates and the like of the coming update into the optimizers; returns them as metrics."""
+        """Set learning rates and the like for the coming update in the optimizers; return them as metrics."""
         return {}
 
     @abstractmethod
     def loss(self, batch: Any, part: Part) -> Loss:
-        """Loss of one micro-batch, in training mode."""
+        """Return the loss of one micro-batch, in training mode."""
 
     def metrics(self, sums: Mapping[str, Tensor], part: Part) -> dict[str, float]:
-        """Metrics of a step from the sums of its losses; `train/loss` is what is minimised. As it stands, `loss` over
-        the predictions.
+        """Return a step's metrics from the sums of its losses; `train/loss` is what is minimised. By default that is
+        the sum `loss` divided by the number of predictions.
         """
         return {"train/loss": float(sums["loss"]) / part.count}
 
     def after_update(self, step: int) -> None:
-        """What follows the weights (EMA target, average); `step`: steps done before the update."""
+        """Update what follows the weights (EMA target, average); `step`: steps done before the update."""
 
     def ended(self, step: int, seconds: float) -> bool:
         """Whether training is over."""
         return step >= self.total
 
     def epochs_ended(self, step: int) -> Sequence[int]:
-        """The epochs, counted from 1, that ended with the step just made."""
+        """Return the epochs, counted from 1, that ended with the step just made."""
         return epochs_ended(self.epoch_ends, step)
 
     def validate(self, step: int, seconds: float, *, last: bool) -> Validation | None:
-        """Measure on held-out data, with every rank; None where nothing is held out. Must not disturb the generator
-        that training draws from.
+        """Validate on held-out data, on every rank; return None if nothing is held out. Must not change the state of
+        the generator that training draws from.
 
         Args:
-            step, seconds: done and spent so far.
-            last: it is the run's last validation.
+            step, seconds: optimizer steps done and training time spent so far.
+            last: whether this is the run's last validation.
         """
         return None
 
     def best(self) -> tuple[str | None, str]:
-        """The metric by which a validation is the best (None: the last one is), and whether `min` or `max` of it."""
+        """Return the metric that selects the best validation (None: use the last one), and `min` or `max`."""
         return "val/loss", "min"
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of this system: tensors, numbers, texts, lists and dictionaries."""
+        """Return the system's part of a checkpoint: tensors, numbers, strings, lists and dictionaries."""
         return {"model": self.network.state_dict(), "optimizers": optimizer_states(self.optimizers)}
 
     def restore(self, state: Mapping[str, Any], path: Path) -> None:
-        """Take back what `state` gave; `path` names the checkpoint in messages.
+        """Restore what `state` returned; `path` names the checkpoint in messages.
 
         Raises:
-            LangJepaError: it does not fit these settings.
+            LangJepaError: the state does not fit these settings.
         """
         load_weights(self.network, state["model"], what=f"the model in {path}")
         load_optimizers(self.optimizers, state["optimizers"], path)
 
     def is_made(self, summary: Mapping[str, Any]) -> bool:
-        """Whether what a finished run with this summary makes is there, and whole."""
+        """Whether everything that a finished run with this summary produces is there and complete."""
         return True
 
     def export(self, folder: Path, end: End) -> Path | None:
-        """Write what the run is for; returns the model directory. Rank 0 alone calls it, unless training was
-        interrupted.
+        """Write the run's final product and return the model directory. Only rank 0 calls this, and only if training
+        was not interrupted.
         """
         return None
 
     def summary(self, folder: Path, rows: Sequence[Metrics]) -> dict[str, Any]:
-        """What summary.json says beside steps, seconds and the best validation. Pictures may be drawn here.
+        """Return further entries for summary.json, beside steps, seconds and the best validation; may also draw plots.
 
         Args:
             folder: the run directory.
-            rows: of metrics.csv.
+            rows: rows of metrics.csv.
         """
         return {}
 
     def work(self, step: int, seconds: float) -> Hashable:
-        """What the cost of a step depends on, where steps cost differently."""
+        """Return what the cost of a step depends on, if steps differ in cost."""
         return ()
