@@ -1,1 +1,1 @@
-"""The loop, schedules, optimizer, health and checkpoints."""
+"""Training: the engine, the systems, schedules, optimizers, the collapse monitor and checkpoints."""

@@ -1,11 +1,11 @@
 """Checkpoints to resume from: written atomically, hashed, read without running code, compared with the settings.
 
-A file carries the SHA-256 of all of itself, so that no flipped bit is ever loaded. The hash is the comment at the end
-of the zip, which every reader of zip files passes over: it stays one file that is written atomically, and `torch.load`
-of any program reads it. Hashed is everything before the comment, the two bytes of its length included.
+A file carries its own SHA-256, so that no flipped bit is ever loaded. The hash is stored as the comment at the end of
+the zip archive, which zip readers ignore: the checkpoint remains a single file that is written atomically and that any
+program can read with `torch.load`. The hash covers everything before the comment, including its two length bytes.
 
-One that is whole may still be of another system, of a version that lacked a part, or made by a run whose weights were
-spoilt: so every part, its type, and that numbers are numbers is checked before any of it is used.
+An intact checkpoint may still be of another system, of a version that lacked a part, or of a run whose weights were
+spoilt. So all parts and their types are checked, and numbers must be finite, before any of it is used.
 """
 
 import hashlib
@@ -34,18 +34,18 @@ from lang_jepa.training import shards
 _MARK = b"lang-jepa sha256 "
 _COMMENT = len(_MARK) + 64
 _FORMAT = re.compile(rb"X\x06\x00\x00\x00format(?:q.|r.{4})?K(.)", re.DOTALL)
-"""How the pickle of a checkpoint begins, whose first entry is its format."""
+"""Start of a checkpoint's pickle, whose first entry is the format."""
 
 
 def seal(file: BinaryIO) -> None:
-    """Put the hash behind the archive that was just written to a file, which is open for reading and writing."""
-    file.seek(-2, os.SEEK_END)  # the length of the comment, which there is none of
+    """Append the hash to the archive just written to a file, which must be open for reading and writing."""
+    file.seek(-2, os.SEEK_END)  # the length of the comment, still 0
     file.write(_COMMENT.to_bytes(2, "little"))
     file.write(_MARK + _digest(file, file.tell()))
 
 
 def broken_seal(file: BinaryIO) -> str:
-    """What is wrong with a file that should have been sealed; nothing if it is whole."""
+    """Return what is wrong with a file that should be sealed; empty if it is intact."""
     size = file.seek(0, os.SEEK_END)
     if size < _COMMENT:
         return "it is truncated or not a checkpoint"
@@ -59,7 +59,7 @@ def broken_seal(file: BinaryIO) -> str:
 
 
 def format_of(file: BinaryIO) -> int | None:
-    """The format that an archive begins with, without loading it; None if it is no checkpoint."""
+    """Read the format from the start of an archive without loading it; None if it is not a checkpoint."""
     try:
         with zipfile.ZipFile(file) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -79,7 +79,7 @@ def format_of(file: BinaryIO) -> int | None:
 
 
 def _digest(file: BinaryIO, size: int) -> bytes:
-    """Hex digits of the SHA-256 of the first bytes of a file; leaves it at their end."""
+    """Return the SHA-256 of a file's first `size` bytes in hex; leave the file positioned after them."""
     total = hashlib.sha256()
     file.seek(0)
     while size:
@@ -104,31 +104,31 @@ COMMON: dict[str, Any] = {
     "batches": list,
     "generators": list,
 }
-"""The parts of every checkpoint, with the types that they may have."""
+"""The parts of every checkpoint and their allowed types."""
 LEARNT = ("model", "target", "optimizers", "average", "centre")
-"""Parts in which every number is finite."""
+"""Parts in which every number must be finite."""
 
 
 _INSTEAD = {
     "gpt": ": give the GPT's run directory, which has a model at the end of the run",
     "decoder": ": give the encoder's run directory, and the decoder beside it (infer: with --decoder)",
 }
-"""What is usable in the place of a checkpoint of another system than was asked for."""
+"""What to use instead of a checkpoint that is not of the requested system."""
 
 
 def check_contents(
     checkpoint: Mapping[str, Any], contents: Mapping[str, Any], *, system: str | None, where: str
 ) -> None:
-    """Refuse a checkpoint that cannot be resumed from, or used.
+    """Refuse a checkpoint that cannot be used or resumed from.
 
     Args:
-        checkpoint: as it was read.
-        contents: parts of the system itself, with the types that they may have.
-        system: that it must be of (None: whichever it says).
+        checkpoint: the checkpoint as read.
+        contents: the system's own parts and their allowed types.
+        system: the system it must belong to (None: any).
         where: names it in the message.
 
     Raises:
-        LangJepaError: another system's, or a part is missing, of another type, out of range, or not finite.
+        LangJepaError: it is of another system, or a part is missing, of the wrong type, out of range, or not finite.
     """
     found = checkpoint.get("system")
     if not isinstance(found, str) or (system is not None and found != system):
@@ -142,8 +142,8 @@ def check_contents(
 
 
 def what_is_wrong(checkpoint: Mapping[str, Any], contents: Mapping[str, Any]) -> str:
-    """Why a checkpoint cannot be resumed from, as a predicate: a part is missing, of another type or out of range;
-    nothing if it can. `contents`: as of `check_contents`.
+    """Return why a checkpoint cannot be resumed from, as a grammatical predicate (a part is missing, of the wrong type
+    or out of range); empty if it can. `contents` is as in `check_contents`.
     """
     parts = {**COMMON, **contents}
     if missing := [name for name in parts if name not in checkpoint]:
@@ -156,7 +156,7 @@ def what_is_wrong(checkpoint: Mapping[str, Any], contents: Mapping[str, Any]) ->
 
 
 def _odd_counts(checkpoint: Mapping[str, Any]) -> str:
-    """What is wrong with the numbers: steps lie within the run, and there is one entry for each process."""
+    """Return what is wrong with the numbers, e.g. a step beyond the run, or not one entry for each process."""
     step, total, world = (checkpoint[name] for name in ("step", "total", "world"))
     if not 0 <= step <= total:
         return f"it says step {step} of {total}"
@@ -179,7 +179,7 @@ FORMAT = 3
 """3: one form for all systems; 2: a hash over all of the file."""
 LAST, BEST = "checkpoint-last.pth", "checkpoint-best.pth"
 
-# What torch's reader was seen to raise for files that are cut off or something else.
+# What torch's reader has been seen to raise for truncated and foreign files.
 _UNREADABLE = (
     RuntimeError,
     pickle.UnpicklingError,
@@ -200,11 +200,11 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint (tensors, numbers, strings, lists, dictionaries) atomically.
 
     Raises:
-        LangJepaError: the disk is full; something learnt is not finite. The one there before stays.
+        LangJepaError: the disk is full, or something learnt is not finite; the previous checkpoint stays in place.
     """
     learnt = {name: checkpoint[name] for name in LEARNT if name in checkpoint}
     check_finite(learnt, where=f"what would be written to {path}")
-    # Given a path instead of a file, torch does not say why it failed.
+    # If torch is given a path instead of a file, it does not report why it failed.
     with atomic_file(path) as temporary, temporary.open("w+b") as file:
         torch.save({"format": FORMAT, "rounding": _rounding(), **checkpoint}, file)
         seal(file)
@@ -218,17 +218,17 @@ def load_checkpoint(
     fabric: Any = None,
     parts: Collection[str] | None = None,
 ) -> Checkpoint:
-    """Read a checkpoint; nothing in the file is executed (weights_only), and nothing loaded before its hash is right.
+    """Read a checkpoint. Nothing in the file is executed (weights_only), and nothing is loaded before its hash matches.
 
     Args:
-        path: of the file.
-        system: of the settings, if it must be of that one.
-        contents: parts that it must have beside those of every system, with the types that they may have.
-        fabric, parts: of shards, see `shards.fill`.
+        path: the checkpoint file.
+        system: the system it must belong to (None: any).
+        contents: parts it must have beside those of every system, and their allowed types.
+        fabric, parts: for shards, see `shards.fill`.
 
     Raises:
-        LangJepaError: missing, truncated, damaged, foreign, of another format or system, without one of its parts, or
-            with numbers that are none.
+        LangJepaError: it is missing, truncated, damaged, not a checkpoint, of another format or system, lacks a part,
+            or holds numbers that are not finite.
     """
     if not path.is_file():
         raise LangJepaError(f"no checkpoint at {path}")
@@ -265,27 +265,27 @@ def check_matches(
     free: tuple[str, ...],
     allowed: tuple[str, ...] = (),
 ) -> list[Any]:
-    """Refuse to resume where the numbers would not go on as they were.
+    """Refuse to resume if the run would not continue as before.
 
     Args:
-        checkpoint: as `load_checkpoint` gave it.
-        settings: of this run, of the same kind as the checkpoint's.
-        data: its identity.
-        world: number of processes (None: it may be another).
+        checkpoint: as returned by `load_checkpoint`.
+        settings: this run's settings, of the same class as the checkpoint's.
+        data: identity of this run's data.
+        world: number of processes (None: it may differ).
         total: optimizer steps planned.
         path: of the checkpoint, for the message.
-        free: beginnings of the settings that may differ.
-        allowed: settings that may differ although they touch the numbers, because the run stopped and named them.
+        free: prefixes of the settings that may differ.
+        allowed: settings that may differ although they affect the results, because the run stopped and named them.
 
     Returns:
-        What was changed on the way, now and earlier: [step, {setting: [before, after]}] each.
+        The changes made now and earlier, each as [step, {setting: [before, after]}].
 
     Raises:
-        LangJepaError: names every setting, and the data or world size, that differs; a step beyond the last.
+        LangJepaError: settings, data or world size differ (all are named), or the step is beyond the last.
     """
     if checkpoint["step"] > total:
         raise LangJepaError(f"cannot resume from {path}: it is at step {checkpoint['step']}, and the run has {total}")
-    # Through the settings, so that one that did not exist yet then counts as its default.
+    # Built as settings, so that one added since then counts as its default.
     before = as_it_was(build_saved(type(settings), checkpoint["settings"], where=str(path)))
     different = differing(before, settings, free)
     differences = in_words(different, allowed)
@@ -300,12 +300,12 @@ def check_matches(
 
 
 def in_words(different: Mapping[str, list[Any]], allowed: tuple[str, ...]) -> list[str]:
-    """What `differing` found, but for what may differ."""
+    """Describe what `differing` found, except for the settings that are allowed to differ."""
     return [f"{key}: checkpoint {a!r}, now {b!r}" for key, (a, b) in different.items() if key not in allowed]
 
 
 def cannot_go_on(path: Path, differences: list[str]) -> LangJepaError:
-    """What to raise where a run would go on otherwise."""
+    """Return the error for a run that would not continue as before."""
     return LangJepaError(
         f"cannot resume from {path}, because the run would not go on as it was:\n  "
         + "\n  ".join(differences)
@@ -315,7 +315,7 @@ def cannot_go_on(path: Path, differences: list[str]) -> LangJepaError:
 
 
 def differing(before: BaseModel, settings: BaseModel, free: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Settings that touch the numbers and differ: {setting: [before, now]}; `free`: beginnings of those that may."""
+    """Return settings that differ and affect the results, {setting: [before, now]}; `free`: prefixes to ignore."""
     then, now = _flat(before.model_dump()), _flat(settings.model_dump())
     return {
         key: [then.get(key), now.get(key)]
@@ -325,19 +325,19 @@ def differing(before: BaseModel, settings: BaseModel, free: tuple[str, ...]) -> 
 
 
 def _rounding() -> dict[str, str]:
-    """What decides, on a CPU, in which order sums are added."""
+    """Return what determines the order of summation on a CPU."""
     return {"torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
 
 
 def rounds_otherwise(checkpoint: Checkpoint, device: torch.device) -> str:
-    """A warning where a run goes on exactly but for rounding, which training makes visible; else nothing.
+    """Return a warning if a resumed run differs by rounding, which training makes visible; else an empty string.
 
     Args:
-        checkpoint: as `load_checkpoint` gave it.
-        device: where the run goes on; a GPU's sums do not depend on the threads.
+        checkpoint: as returned by `load_checkpoint`.
+        device: device of the resumed run; sums on a GPU do not depend on the number of threads.
     """
     now = _rounding() if device.type == "cpu" else {"torch": str(torch.__version__)}
-    then = checkpoint.get("rounding", now)  # of earlier versions
+    then = checkpoint.get("rounding", now)  # earlier versions did not save it
     changes = [f"{name} {then[name]} there, {now[name]} now" for name in now if then[name] != now[name]]
     if not changes:
         return ""
@@ -348,12 +348,12 @@ def rounds_otherwise(checkpoint: Checkpoint, device: torch.device) -> str:
 
 
 def other_processes(checkpoint: Checkpoint, *, world: int, sharded: bool) -> str:
-    """As `rounds_otherwise`, where other processes go on, or share out the weights otherwise.
+    """Like `rounds_otherwise`, for a changed number of processes, or weights that are now sharded or no longer are.
 
     Args:
-        checkpoint: as `load_checkpoint` gave it.
-        world: processes that go on.
-        sharded: the weights are shared out among them.
+        checkpoint: as returned by `load_checkpoint`.
+        world: number of processes that resume.
+        sharded: whether the weights are sharded over them.
     """
     then, now = (checkpoint["world"], shards.ENTRY in checkpoint), (world, sharded)
     if then == now:
@@ -369,7 +369,7 @@ def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, 
     """Load a state dict strictly.
 
     Raises:
-        LangJepaError: names missing, unexpected and misshapen tensors.
+        LangJepaError: tensors are missing, unexpected or of the wrong shape; they are named.
     """
     mine = module.state_dict()
     wrong = [f"missing {name}" for name in mine.keys() - state.keys()]
@@ -385,7 +385,7 @@ def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, 
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
+    """Flatten nested settings to dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):

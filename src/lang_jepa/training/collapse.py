@@ -1,9 +1,9 @@
-"""The collapse monitor: reads the held-out metrics of each validation and warns when embeddings are dying.
+"""The collapse monitor: reads the held-out metrics of each validation and warns when embeddings collapse.
 
-A falling loss proves nothing, since a constant encoder predicts itself perfectly. What shows a collapse is the
-targets' spread. A healthy run, too, may lose some of it for a while (its mean cosine was seen to rise to .56 and
-fall again), so the monitor warns at once only for what no healthy run has shown, and otherwise asks for several
-signs at two validations in a row.
+A falling loss proves nothing, since a constant encoder predicts itself perfectly. A collapse shows in the spread of
+the targets. A healthy run may also lose some of it for a while (a mean cosine was seen to rise to .56 and fall
+again), so the monitor warns at once only of what no healthy run has shown, and otherwise requires several signs at two
+validations in a row.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,17 +26,17 @@ _SHARE = "val/embeddings/first_component_share"
 _RAW = "val/embeddings/raw_std"
 _RANK = "val/embeddings/target_eff_rank"
 _RETRIEVAL = "val/retrieval/mrr"
-_NOTHING_FOUND = 0.05  # twice the MRR of chance among 256 candidates
+_NOTHING_FOUND = 0.05  # twice the chance level of MRR among 256 candidates
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What the monitor found.
+    """A collapse warning.
 
     Attributes:
         step: optimizer step of the validation.
-        signs: the signs that were seen, in words with their numbers.
-        advice: cause and cure.
+        signs: the signs observed, in words with their values.
+        advice: cause and remedy.
     """
 
     step: int
@@ -48,11 +48,11 @@ class Alarm:
 
 
 class CollapseMonitor:
-    """Compares each validation with the validation at step 0.
+    """Compares each validation with the one at step 0.
 
     Args:
-        advice: cause and cure for these settings (see `monitor_for`).
-        units: what is embedded, in words.
+        advice: cause and remedy for these settings (see `monitor_for`).
+        units: name of the units that are embedded.
     """
 
     def __init__(self, advice: str, units: str = "sentences") -> None:
@@ -62,17 +62,17 @@ class CollapseMonitor:
         self.in_a_row = 0
 
     def check(self, step: int, metrics: Metrics) -> Alarm | None:
-        """Take in one validation's metrics; an alarm where they show a collapse."""
+        """Process the metrics of one validation; return a warning if they show a collapse."""
         if not self.first:
             self.first = {name: metrics[name] for name in (_STD, _COSINE, _SHARE, _RAW, _RANK)}
             self.best_retrieval = metrics[_RETRIEVAL]
             return None
         certain, signs = self._certain(metrics), self._signs(metrics)
-        # Below what chance nearly finds, a crawl upwards is no learning: a run that lost nine tenths of its
-        # directions was seen to go from .026 to .050 in 1,100 steps.
+        # Near chance level, a slow rise does not count as learning: a run that lost nine tenths of its directions
+        # was seen to go from .026 to .050 in 1,100 steps.
         learning = metrics[_RETRIEVAL] > max(self.best_retrieval, _NOTHING_FOUND)
         self.best_retrieval = max(self.best_retrieval, metrics[_RETRIEVAL])
-        # A start that is collapsed already leaves nothing to change; a narrow pretrained one retrieves something.
+        # A start that is already collapsed can change no further; a narrow pretrained one still retrieves something.
         stuck = metrics[_COSINE] > 0.9 and metrics[_RETRIEVAL] < _NOTHING_FOUND
         if stuck and not certain:
             signs.append(f"any two {self.units} still have cosine {metrics[_COSINE]:.2f}")
@@ -83,7 +83,7 @@ class CollapseMonitor:
         return None
 
     def _certain(self, metrics: Metrics) -> list[str]:
-        """Signs that no healthy run has shown."""
+        """Return the signs that no healthy run has shown."""
         certain = []
         if metrics[_COSINE] > max(0.9, self.first[_COSINE] + 0.05):
             certain.append(f"any two {self.units} have cosine {metrics[_COSINE]:.2f}")
@@ -92,7 +92,7 @@ class CollapseMonitor:
         return certain
 
     def _signs(self, metrics: Metrics) -> list[str]:
-        """Signs that mean a collapse only together and when they stay."""
+        """Return the signs that mean a collapse only in combination and if they persist."""
         first = self.first
         share_limit = max(0.2, min(3 * first[_SHARE], first[_SHARE] + 0.3))
         rules = (
@@ -105,11 +105,11 @@ class CollapseMonitor:
         return [f"{words} {first[name]:.2f} -> {metrics[name]:.2f}" for seen, words, name in rules if seen]
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint keeps."""
+        """Return the state to store in a checkpoint."""
         return {"first": self.first, "best": self.best_retrieval, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Take back what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
             LangJepaError: it is something else.
@@ -124,10 +124,10 @@ class CollapseMonitor:
 
 
 def cures_for(settings: Settings) -> dict[str, dict[str, Any]]:
-    """What may keep a run with these settings from collapsing, in words, each with the settings that do it.
+    """Return what may keep a run with these settings from collapsing: descriptions, each with the settings to change.
 
-    Each one fits the other settings. Where the distance tells targets apart by itself, shorter steps come first: a
-    collapse is then one of little and repetitive text, on which a target that moves slowly cured one time of two.
+    Each remedy is compatible with the other settings. If the distance itself tells targets apart, smaller steps come
+    first: collapse is then due to little, repetitive text, on which a slowly moving target helped in one of two cases.
     """
     optimization = settings.optimization
     slow = {
@@ -174,7 +174,7 @@ def _shown(value: Any) -> str:
 
 
 def monitor_for(settings: Settings) -> CollapseMonitor:
-    """A fresh monitor whose advice fits these settings."""
+    """Return a new monitor whose advice fits these settings."""
     cures = [
         f"{words} ({' '.join(f'-o {key}={_shown(value)}' for key, value in changes.items())})"
         for words, changes in cures_for(settings).items()
@@ -187,19 +187,19 @@ def monitor_for(settings: Settings) -> CollapseMonitor:
 
 
 EARLY = 100
-"""Optimizer steps within which no honest prediction task is solved."""
+"""Optimizer steps within which no genuine prediction task is solved."""
 SOLVED = 0.05
-"""Share of the shuffled distance below which a task counts as solved."""
+"""Fraction of the shuffled distance below which a task counts as solved."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskAlarm:
-    """What is wrong with the task.
+    """A warning about the prediction task.
 
     Attributes:
         step: optimizer step of the validation.
         kind: `too easy` or `nothing is learnt`.
-        reason: in words, with the numbers.
+        reason: explanation with the values.
     """
 
     step: int
@@ -211,16 +211,16 @@ class TaskAlarm:
 
 
 def task_alarm(step: int, total: int, metrics: Metrics, unit: str = "sentence") -> TaskAlarm | None:
-    """The alarm of one validation, if there is one.
+    """Return the warning that one validation gives rise to, if any.
 
-    `too easy`: up to step 100 the distance is under 5 % of the shuffled one. A run that is first validated later cannot
-    be judged by this rule. `nothing is learnt`: at the last step the distance is not below both the shuffled and
-    the mean-target one.
+    `too easy`: up to step 100, the distance is below 5 % of the shuffled one; a run that is first validated later
+    cannot be judged by this rule. `nothing is learnt`: at the last step the distance is not below both the shuffled
+    and the mean-target one.
 
     Args:
         step: of the validation; total: the run's last.
-        metrics: `val/distance` and its three companions.
-        unit: what is predicted, in words.
+        metrics: `val/distance` and its three baselines.
+        unit: name of the unit that is predicted.
     """
     distance, shuffled = metrics["val/distance"], metrics["val/distance_shuffled"]
     mean, copy = metrics["val/distance_mean_target"], metrics["val/distance_copy_forward"]
@@ -245,7 +245,7 @@ def task_alarm(step: int, total: int, metrics: Metrics, unit: str = "sentence") 
 
 
 def task_alarms(rows: Iterable[Metrics], *, total: int, unit: str = "sentence") -> list[TaskAlarm]:
-    """The alarms of a run, from the rows of its metrics; one of each kind at most, the first."""
+    """Return a run's task warnings, from the rows of its metrics: the first of each kind."""
     validations = (row for row in rows if "val/distance_shuffled" in row)
     found: dict[str, TaskAlarm] = {}
     for row in validations:

@@ -1,5 +1,5 @@
-"""What the engine needs of a `Method`, checked where the method gives it: the message to the author of a
-system names what is wrong with it, before training where that can be known.
+"""Checks of what a `Method` provides to the engine, made where it provides it: the author of a system is told what is
+wrong with it, before training if that can be known.
 """
 
 import inspect
@@ -29,7 +29,7 @@ def _broken(method: Method[Any], what: str) -> LangJepaError:
 
 
 def check_class(system: str, found: Any) -> None:
-    """Raise LangJepaError unless a class is a `Method` whose functions can be called as the engine calls them."""
+    """Raise LangJepaError unless a class is a `Method` whose functions accept the engine's calls."""
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise LangJepaError(f"system: {system} is no Method: derive it from lang_jepa.training.method.Method")
     if lacking := sorted(getattr(found, "__abstractmethods__", ())):
@@ -48,7 +48,7 @@ def check_class(system: str, found: Any) -> None:
 
 
 def texts(method: Method[Any], of: str, given: Any) -> list[str]:
-    """What `complaints` or `warnings` gives, if it is texts.
+    """Return what `complaints` or `warnings` yielded, as a list of strings.
 
     Raises:
         LangJepaError: it is something else.
@@ -60,10 +60,10 @@ def texts(method: Method[Any], of: str, given: Any) -> list[str]:
 
 
 def check_built(method: Method[Any]) -> None:
-    """What `open_data` and `build` must have set, and what the class says of itself.
+    """Check what `open_data` and `build` must have set, and the attributes of the class.
 
     Raises:
-        LangJepaError: it is missing, or of another kind.
+        LangJepaError: an attribute is missing or of the wrong type.
     """
     wanted: dict[str, tuple[type | tuple[type, ...], str]] = {
         "identity": (str, "open_data sets it: a text that changes with the data"),
@@ -95,7 +95,7 @@ def check_built(method: Method[Any]) -> None:
 
 
 def _check_columns(method: Method[Any]) -> None:
-    """Raise LangJepaError unless the columns hold what the engine measures, and the metric of the best."""
+    """Raise LangJepaError unless the columns include what the engine measures and the metric of the best validation."""
     lacking = [name for name in _COLUMNS if name not in method.columns]
     if lacking or len({*method.columns}) < len(method.columns):
         raise _broken(method, f"columns must hold {', '.join(lacking or _COLUMNS)}, and each name once")
@@ -107,7 +107,7 @@ def _check_columns(method: Method[Any]) -> None:
 
 
 def _check_trained(method: Method[Any]) -> None:
-    """Raise LangJepaError unless every weight that has a gradient is in exactly one optimizer."""
+    """Raise LangJepaError unless every weight that requires a gradient is in exactly one optimizer."""
     if not method.optimizers:
         raise _broken(method, "it has no optimizer; build sets them, by set_up(network, optimizer)")
     groups = [group for optimizer in method.optimizers for group in optimizer.param_groups]
@@ -119,7 +119,7 @@ def _check_trained(method: Method[Any]) -> None:
 
 
 def checked_info(method: Method[Any]) -> list[tuple[str, str]]:
-    """What `info` gives, if it is pairs of texts.
+    """Return what `info` returned, a list of pairs of strings.
 
     Raises:
         LangJepaError: it is something else.
@@ -141,7 +141,7 @@ def _rises(ends: Any) -> bool:
 
 
 def check_batches(method: Method[Any], batches: Any) -> None:
-    """Raise LangJepaError unless there is a next batch and a position, as `Batches` says."""
+    """Raise LangJepaError unless an object has a next batch and a position, as `Batches` requires."""
     if not callable(getattr(batches, "__next__", None)) or not isinstance(getattr(batches, "state", None), dict):
         raise _broken(
             method,
@@ -150,7 +150,7 @@ def check_batches(method: Method[Any], batches: Any) -> None:
 
 
 def check_batch(method: Method[Any], batch: Any) -> None:
-    """Raise LangJepaError unless a micro-batch is what `Batch` says."""
+    """Raise LangJepaError unless a micro-batch is a `Batch`."""
     if not isinstance(getattr(batch, "predictions", None), int) or not callable(getattr(batch, "to", None)):
         raise _broken(
             method,
@@ -159,7 +159,7 @@ def check_batch(method: Method[Any], batch: Any) -> None:
 
 
 def check_loss(method: Method[Any], loss: Any) -> None:
-    """Raise LangJepaError unless a loss is what `Loss` says."""
+    """Raise LangJepaError unless a loss is a valid `Loss`."""
     if not isinstance(loss, Loss):
         raise _broken(method, f"loss gives {_short(loss)}; a Loss is wanted")
     if not (isinstance(loss.total, Tensor) and loss.total.numel() == 1 and loss.total.requires_grad):
@@ -174,22 +174,22 @@ def check_loss(method: Method[Any], loss: Any) -> None:
 
 
 def check_alike(method: Method[Any], losses: Sequence[Loss]) -> None:
-    """Raise LangJepaError unless the micro-batches of a step give the same sums."""
+    """Raise LangJepaError unless all micro-batches of a step have the same sums, by name and shape."""
     forms = [{name: tuple(one.shape) for name, one in loss.sums.items()} for loss in losses]
     if other := next((form for form in forms if form != forms[0]), None):
         raise _broken(method, f"the micro-batches of a step give different sums: {forms[0]} and {other}")
 
 
 def numbers(method: Method[Any], metrics: Any, *, of: str) -> dict[str, float]:
-    """What is to be written, if it is numbers (Python's, numpy's or of tensors) under names of metrics.csv.
+    """Return metrics as plain floats: numbers of Python, numpy or tensors, under column names of metrics.csv.
 
     Args:
-        method: whose metrics.
-        metrics: to be written.
-        of: what gave them, for the message.
+        method: the method whose metrics they are.
+        metrics: metrics to be written.
+        of: the function that returned them, for the message.
 
     Raises:
-        LangJepaError: it is something else.
+        LangJepaError: they are something else.
     """
     if not isinstance(metrics, Mapping):
         raise _broken(method, f"{of} gives {_short(metrics)}; names with numbers are wanted")
@@ -207,10 +207,10 @@ def numbers(method: Method[Any], metrics: Any, *, of: str) -> dict[str, float]:
 
 
 def checked_validation(method: Method[Any], found: Any) -> Validation:
-    """A validation, its metrics as plain numbers.
+    """Return a validation with its metrics as plain floats.
 
     Raises:
-        LangJepaError: it is no `Validation`, or one that cannot be written.
+        LangJepaError: it is not a `Validation`, or one that cannot be written.
     """
     if not isinstance(found, Validation):
         raise _broken(method, f"validate gives {_short(found)}; a Validation or None is wanted")
@@ -224,13 +224,13 @@ def checked_validation(method: Method[Any], found: Any) -> Validation:
 
 
 def check_going_on(method: Method[Any], step: int) -> None:
-    """Raise LangJepaError where training goes on beyond the steps planned: such a checkpoint is of no use."""
+    """Raise LangJepaError if training would go beyond the planned steps: its checkpoints could not be used."""
     if step >= method.total:
         raise _broken(method, f"ended says that training goes on at step {step}, and total is {method.total}")
 
 
 def check_state(method: Method[Any], state: Mapping[str, Any]) -> None:
-    """Raise LangJepaError unless a checkpoint with this state can be read again and resumed from."""
+    """Raise LangJepaError unless a checkpoint with this state can be read back and resumed from."""
     if problem := what_is_wrong(state, method.contents):
         raise _broken(method, f"a checkpoint of it {problem}")
     if place := _not_plain(state, "state"):
@@ -238,16 +238,16 @@ def check_state(method: Method[Any], state: Mapping[str, Any]) -> None:
 
 
 def check_export(method: Method[Any], model: Any) -> None:
-    """Raise LangJepaError unless `export` gave the path of something that is there, or None."""
+    """Raise LangJepaError unless `export` returned an existing path, or None."""
     if model is not None and not (isinstance(model, Path) and model.exists()):
         raise _broken(method, f"export gives {_short(model)}; the Path of what it wrote, or None, is wanted")
 
 
 def checked_state(method: Method[Any], engine: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint holds: what the engine keeps, and `state`.
+    """Return the contents of a checkpoint: the engine's own part, and `state`.
 
     Raises:
-        LangJepaError: `state` gives none, or what the engine saves itself.
+        LangJepaError: `state` returned no mapping, or names that the engine saves itself.
     """
     own = method.state()
     if not isinstance(own, Mapping):
@@ -258,7 +258,7 @@ def checked_state(method: Method[Any], engine: Mapping[str, Any]) -> dict[str, A
 
 
 def check_summary(method: Method[Any], summary: Any, engine: Collection[str]) -> None:
-    """Raise LangJepaError unless `summary` gives names with plain values, and none that the engine writes."""
+    """Raise LangJepaError unless `summary` returned JSON values by name, and no name that the engine writes."""
     if not isinstance(summary, Mapping):
         raise _broken(method, f"summary gives {_short(summary)}; names with values are wanted")
     if clash := sorted(summary.keys() & set(engine)):
@@ -270,7 +270,7 @@ def check_summary(method: Method[Any], summary: Any, engine: Collection[str]) ->
 
 
 def _not_plain(value: Any, place: str) -> str:
-    """Where something lies that `torch.load` does not read without running code; nothing if nowhere."""
+    """Return where a value lies that `torch.load` cannot read without running code; empty if there is none."""
     if type(value) in _PLAIN or isinstance(value, Tensor):
         return ""
     if type(value) not in _NESTED:
@@ -285,7 +285,7 @@ def _not_plain(value: Any, place: str) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value for a message: its type, and itself where that is short."""
+    """Describe a value in a message: its type, and the value itself if it is short."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}" + ("" if value.requires_grad else " without a gradient")
     text = repr(value)

@@ -1,4 +1,4 @@
-"""Names of what a run logs, and the CSV that always holds it."""
+"""Names of a run's metrics, metrics.csv, and the plot of its curves."""
 
 import csv
 import io
@@ -58,8 +58,8 @@ COLUMNS = (
     "val/sigreg_loss",
     "val/repr_std",
 )
-"""Every column of an encoder's run. Training and validation never share a name; `val/` only ever holds held-out data.
-In every system `train/loss` is what is minimised; what it is the sum of stands beside it."""
+"""All columns of an encoder's run. Training and validation never share a name; `val/` is only used for held-out data.
+In every system `train/loss` is what is minimised; its terms are logged beside it."""
 
 OTHER_NAMES = {
     "train/distance": "train/pred_loss",
@@ -68,14 +68,14 @@ OTHER_NAMES = {
     "val/regularizer": "val/sigreg_loss",
     "val/embeddings/raw_std": "val/repr_std",
 }
-"""What runs on spans call the same metrics too."""
+"""Second names under which runs on spans log the same metrics."""
 
 TIMES = ("train/targets_per_second", "train/seconds", "epoch/time")
-"""Columns that measure the machine: the only ones that two equal runs differ in."""
+"""Columns that measure the machine: the only ones in which two identical runs differ."""
 
 
 def with_other_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics, and those that runs on spans have another name for once more under that."""
+    """Return the metrics, and those with a second name in runs on spans again under that name."""
     return {**metrics, **{other: metrics[name] for name, other in OTHER_NAMES.items() if name in metrics}}
 
 
@@ -84,9 +84,9 @@ class MetricsFile:
 
     Args:
         path: of the file.
-        resume_step: None starts a new file; a step keeps the rows up to it, so that the rows which a killed run
-            wrote after its last checkpoint are not there twice.
-        columns: every name there may be, STEP among them.
+        resume_step: None starts a new file; a step keeps the rows up to it, so that rows which a killed run wrote
+            after its last checkpoint do not appear twice.
+        columns: all permitted names, including STEP.
     """
 
     def __init__(self, path: Path, *, resume_step: int | None = None, columns: Sequence[str] = COLUMNS) -> None:
@@ -101,7 +101,7 @@ class MetricsFile:
         """Append one row.
 
         Raises:
-            ValueError: a name that is not among the columns.
+            ValueError: a name is not among the columns.
             LangJepaError: the disk is full.
         """
         text = io.StringIO()
@@ -110,10 +110,10 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics file, blank cells left out; an unfinished last line is ignored.
+    """Read the rows of a metrics file without blank cells; an unfinished last line is ignored.
 
     Raises:
-        LangJepaError: the file is missing or holds something else.
+        LangJepaError: the file is missing or damaged.
     """
     if not path.is_file():
         raise LangJepaError(f"no metrics at {path}")
@@ -133,7 +133,7 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def series(rows: Rows, name: str) -> tuple[list[float], list[float]]:
-    """Steps and values of one column, where it has values."""
+    """Return the steps at which one column has values, and the values."""
     points = [(row[STEP], row[name]) for row in rows if name in row]
     return [step for step, _ in points], [value for _, value in points]
 
@@ -169,11 +169,11 @@ _PANELS = (
 
 
 def draw_run(rows: Rows, path: Path, *, title: str) -> None:
-    """Write a PNG of a run's curves, atomically.
+    """Plot a run's curves to a PNG file, written atomically.
 
     Args:
-        rows: of `read_metrics`.
-        path: of the picture.
+        rows: as returned by `read_metrics`.
+        path: of the PNG file.
         title: above the panels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -181,7 +181,7 @@ def draw_run(rows: Rows, path: Path, *, title: str) -> None:
 
     figure = Figure(figsize=(13, 7), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, parse_math=False)  # a path may hold dollar signs
+    figure.suptitle(title, parse_math=False)  # a path may contain dollar signs
     for axes, (name, lines) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
         axes.set_title(name, fontsize=10)
         for column, label in lines.items():
@@ -189,7 +189,7 @@ def draw_run(rows: Rows, path: Path, *, title: str) -> None:
             axes.plot(steps, values, label=label, marker="." if len(values) < 30 else None)
         axes.set_xlabel("optimizer step")
         axes.grid(alpha=0.3)
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a cut axis makes small changes look large
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # a truncated axis makes small changes look large
         if len(lines) > 1:
             axes.legend(fontsize=8)
     with atomic_file(path) as temporary:

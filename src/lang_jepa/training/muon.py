@@ -1,4 +1,4 @@
-"""Muon over many matrices at a time: those of one shape go through the Newton-Schulz iterations as one batch."""
+"""Muon over many matrices at a time: the Newton-Schulz iterations run on matrices of equal shape as one batch."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,11 @@ else:
 
 
 class StackedMuon(Muon):
-    """`torch.optim.Muon`, with the same numbers in fewer products. The state is that of torch."""
+    """`torch.optim.Muon` with fewer matrix products and the same results. Its state is that of torch's optimizer."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update; returns what `closure` gives, which is called first, as in torch."""
+        """Make one update; return the result of `closure`, which is called first, as in torch."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -45,17 +45,17 @@ class StackedMuon(Muon):
 def orthogonal(
     matrices: Sequence[Tensor], coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> list[Tensor]:
-    """Each matrix with its singular values brought near 1, by iterations in bf16
+    """Bring each matrix's singular values near 1, by iterations in bf16
     (https://kellerjordan.github.io/posts/muon): X <- a X + (b A + c A^2) X with A = X X^T.
 
     Args:
         matrices: of any shapes.
         coefficients: a, b, c.
-        steps: iterations.
-        eps: smallest norm that a matrix is divided by.
+        steps: number of iterations.
+        eps: smallest norm by which a matrix is divided.
 
     Returns:
-        bf16, in the order and the shapes of the matrices.
+        bf16 matrices, in the order and shapes of the input.
     """
     a, b, c = coefficients
     alike: dict[tuple[int, int], list[int]] = {}

@@ -1,6 +1,4 @@
-"""AdamW, Muon, their state in checkpoints, and a moving average of weights; checks that catch a parameter nobody
-trains.
-"""
+"""AdamW, Muon, their state in checkpoints, and a moving average of weights; checks for parameters left untrained."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +23,8 @@ from lang_jepa.training.sharding import ShardedMuon, total_norm
 def adamw(model: nn.Module, encoder: nn.Module, settings: EncoderOptimizationSettings) -> torch.optim.AdamW:
     """Fused AdamW with one group per (decayed?, learning-rate factor, encoder?).
 
-    Matrices are decayed; biases, norms and token embeddings are not (a rare token would shrink in the many steps
-    that give it no gradient).
+    Weight decay applies to matrices, but not to biases, norms and token embeddings (a rare token would shrink in the
+    many steps that give it no gradient).
     """
     embeddings = {id(module.weight) for module in encoder.modules() if isinstance(module, nn.Embedding)}
     in_encoder = {id(parameter) for parameter in encoder.parameters()}
@@ -54,10 +52,10 @@ def adamw(model: nn.Module, encoder: nn.Module, settings: EncoderOptimizationSet
 
 
 def check_groups(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
-    """Every trainable parameter is in exactly one group of all these optimizers.
+    """Check that every trainable parameter is in exactly one group of these optimizers.
 
     Raises:
-        LangJepaError: names parameters that are in none or in several.
+        LangJepaError: some are in none or in several; they are named.
     """
     groups_of: dict[int, int] = {}
     for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
@@ -73,10 +71,10 @@ def check_groups(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
 
 
 def check_gradients(model: nn.Module) -> None:
-    """Every trainable parameter has a gradient after the first backward pass.
+    """Check that every trainable parameter has a gradient after the first backward pass.
 
     Raises:
-        LangJepaError: names the parameters without one: they are trained by nothing.
+        LangJepaError: some have none, so nothing trains them; they are named.
     """
     lonely = [
         name for name, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None
@@ -89,7 +87,7 @@ def check_gradients(model: nn.Module) -> None:
 
 
 def clip_gradients(model: nn.Module, limit: float | None) -> float:
-    """Clip the gradient to a global norm (None: leave it), and return its norm before."""
+    """Clip the gradient to a global norm (None: leave it), and return its norm before clipping."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     parts = [local(gradient) for gradient in gradients]
     norm = (total_norm if any(map(is_sharded, gradients)) else nn.utils.get_total_norm)(parts)
@@ -99,12 +97,12 @@ def clip_gradients(model: nn.Module, limit: float | None) -> float:
 
 
 def non_finite(step: int, loss: float, norm: float, parts: Mapping[str, float] | None = None) -> str:
-    """What is wrong where the loss or its gradient's norm is not finite: no update may be made; else nothing.
+    """Return what is wrong if the loss or its gradient's norm is not finite and no update may be made; else "".
 
     Args:
-        step: that the update would have made.
+        step: number of the step that the update would have completed.
         loss, norm: of the step.
-        parts: what else was measured in it; what is not finite of that is named.
+        parts: other values measured in it; those that are not finite are named.
     """
     if math.isfinite(loss) and math.isfinite(norm):
         return ""
@@ -114,7 +112,7 @@ def non_finite(step: int, loss: float, norm: float, parts: Mapping[str, float] |
 
 
 def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> float:
-    """Put the step's learning rate and weight decay into the groups; returns the learning rate."""
+    """Set the step's learning rate and weight decay in all groups; return the learning rate."""
     rate, decay = schedule.learning_rate(step), schedule.weight_decay(step)
     waiting = step < schedule.settings.predictor_warmup_steps
     for group in optimizer.param_groups:
@@ -124,12 +122,12 @@ def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -
 
 
 def make_gpt_optimizers(model: GPT, settings: GPTOptimizationSettings) -> list[torch.optim.Optimizer]:
-    """Muon (https://kellerjordan.github.io/posts/muon) over matrices of the layers, and fused AdamW over the rest.
+    """Make Muon (https://kellerjordan.github.io/posts/muon) for the layers' matrices, and fused AdamW for the rest.
 
-    Every group keeps its own rate as `peak`.
+    Every group stores its peak learning rate as `peak`.
 
     Raises:
-        LangJepaError: this torch has no Muon; or a parameter is not in exactly one group.
+        LangJepaError: this torch has no Muon, or a parameter is not in exactly one group.
     """
     if not hasattr(torch.optim, "Muon"):
         raise LangJepaError(
@@ -165,7 +163,7 @@ def make_gpt_optimizers(model: GPT, settings: GPTOptimizationSettings) -> list[t
 def set_gpt_rates(
     optimizers: Sequence[torch.optim.Optimizer], schedule: GPTSchedule, step: int, seconds: float
 ) -> float:
-    """Put the step's learning rates and Muon's momentum into the groups; returns the factor on all rates."""
+    """Set the step's learning rates and Muon's momentum in all groups; return the factor on all rates."""
     factor, momentum = schedule.rate(step, seconds), schedule.momentum(step)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -176,15 +174,15 @@ def set_gpt_rates(
 
 
 def optimizer_states(optimizers: Sequence[Any]) -> list[dict[str, Any]]:
-    """What a checkpoint keeps of optimizers: the class and the state of each."""
+    """Return what a checkpoint stores of optimizers: the class and the state of each."""
     return [{"class": _class_of(one), **one.state_dict()} for one in optimizers]
 
 
 def load_optimizers(optimizers: Sequence[Any], states: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Load what `optimizer_states` gave, if it is of such optimizers of these parameters; `path`: of the checkpoint.
+    """Load what `optimizer_states` returned; `path` is that of the checkpoint.
 
     Raises:
-        LangJepaError: other optimizers, groups or parameters, or a tensor of another shape.
+        LangJepaError: it is of other optimizers, groups or parameters, or a tensor has another shape.
     """
     if len(states) != len(optimizers):
         raise LangJepaError(f"{path} has {len(states)} optimizers, not {len(optimizers)}")
@@ -197,7 +195,7 @@ def load_optimizers(optimizers: Sequence[Any], states: Sequence[Mapping[str, Any
 
 def _load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
     now = _class_of(optimizer)
-    if (then := state.get("class", now)) != now:  # earlier versions kept none
+    if (then := state.get("class", now)) != now:  # earlier versions did not save it
         raise ValueError(f"it is of {then}, and this run has {now}")
     sizes = [len(group["params"]) for group in state["param_groups"]]
     if sizes != [len(group["params"]) for group in optimizer.param_groups]:
@@ -215,7 +213,7 @@ def _load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
 
 
 def _placed(state: Mapping[int, Mapping[str, Any]], parameters: Sequence[Tensor]) -> dict[int, dict[str, Any]]:
-    """The state of each parameter, shared out as that is; counters stay whole."""
+    """Shard each parameter's state as the parameter is; counters stay whole."""
     return {
         number: {
             name: shared_out(one, parameters[number]) if isinstance(one, Tensor) and one.dim() else one
@@ -226,16 +224,16 @@ def _placed(state: Mapping[int, Mapping[str, Any]], parameters: Sequence[Tensor]
 
 
 def _class_of(optimizer: Any) -> str:
-    name = type(getattr(optimizer, "optimizer", optimizer)).__name__  # the one that Fabric wraps
-    return name.removeprefix("Sharded").removeprefix("Stacked")  # which keep the same state
+    name = type(getattr(optimizer, "optimizer", optimizer)).__name__  # the optimizer inside Fabric's wrapper
+    return name.removeprefix("Sharded").removeprefix("Stacked")  # these have the same state
 
 
 class WeightAverage:
     """An exponential moving average of a model's parameters.
 
     Args:
-        model: its parameters are where the average begins.
-        decay: share that the average keeps at each update.
+        model: its parameters are the initial average.
+        decay: weight of the old average at each update.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -244,13 +242,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Follow the model, once per optimizer step."""
+        """Update the average from the model, once per optimizer step."""
         for name, parameter in model.named_parameters():
             self._average[name].lerp_(parameter, 1.0 - self.decay)
 
     @contextmanager
     def in_place(self, model: nn.Module) -> Iterator[None]:
-        """Let the model have the average as its parameters for a while."""
+        """Use the average as the model's parameters inside the `with` block."""
         self._swap(model)
         try:
             yield
@@ -265,14 +263,14 @@ class WeightAverage:
             self._average[name].copy_(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The average, by parameter."""
+        """Return the average of each parameter, by name."""
         return self._average
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
-            LangJepaError: it is of other parameters.
+            LangJepaError: a parameter is missing or has another shape.
         """
         for name, average in self._average.items():
             if name not in state or state[name].shape != average.shape:

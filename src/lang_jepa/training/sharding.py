@@ -1,9 +1,9 @@
-"""Training with weights that are shared out among the processes (`meta.strategy=fsdp`): torch's FSDP2 (Zhao et al.
-2023, arXiv 2304.11277).
+"""Training with weights sharded over the processes (`meta.strategy=fsdp`): torch's FSDP2 (Zhao et al. 2023, arXiv
+2304.11277).
 
-A module that is sharded gathers its own weights when it is called, and lets go of them afterwards; its gradients are
-averaged over the processes, each of which keeps its own rows. So every process must call the same modules equally
-often: a pass that only one of them makes would wait for ever for the others.
+A sharded module gathers its weights when it is called and frees them afterwards; its gradients are averaged over the
+processes, each of which keeps its own rows. So every process must call the same modules equally often: a pass that
+only one of them makes would wait for the others for ever.
 """
 
 from itertools import chain
@@ -18,24 +18,24 @@ from lang_jepa.settings.run import FSDP
 
 
 def strategy_of(name: str, world: int, timeout: Any) -> Any:
-    """Lightning's strategy for several processes."""
+    """Return Lightning's strategy for several processes."""
     from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy  # type: ignore[attr-defined]
 
     if name != FSDP:
         return DDPStrategy(timeout=timeout)
-    # The modules are sharded before, by `shard`: optimizers are made of what is sharded.
+    # The modules are already sharded, by `shard`: optimizers are built on sharded weights.
     return ModelParallelStrategy(
         lambda module, mesh: module, data_parallel_size=world, tensor_parallel_size=1, timeout=timeout
     )
 
 
 def shard(fabric: Any, *modules: nn.Module) -> None:
-    """Share out the weights of modules, those of rank 0, among all processes.
+    """Shard the weights of modules, as they are on rank 0, over all processes.
 
     Args:
-        fabric: launched, of `meta.strategy=fsdp`.
-        modules: each shares out what it has besides the modules that stand before it. Training and validation may use
-            their weights through `forward` alone. One without weights of its own stays as it is.
+        fabric: launched, with `meta.strategy=fsdp`.
+        modules: each shards the weights that modules earlier in the list have not. Training and validation may use
+            them only through `forward`. A module without weights of its own is left alone.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -47,39 +47,39 @@ def shard(fabric: Any, *modules: nn.Module) -> None:
     for module in modules:
         if any(not is_sharded(parameter) for parameter in module.parameters()):
             module.register_forward_hook(_own_storage)  # before the hook of FSDP2
-            # A root too lets go of its weights after a forward: target and checkpoints want them shared out.
+            # The root, too, frees its weights after a forward pass: target and checkpoints need them sharded.
             fully_shard(module, mesh=mesh_of(fabric), reshard_after_forward=True)
 
 
 def _own_storage(module: nn.Module, given: Any, output: Any) -> Any:
-    """What a module gives, copied if it is a view: written to in place, a view would lose its backward hook unseen."""
+    """Return the output, copied if it is a view: one written to in place would silently lose its backward hook."""
     return output.clone() if isinstance(output, Tensor) and output._is_view() else output
 
 
 def mesh_of(fabric: Any) -> Any:
-    """The processes that share the weights, as torch's DeviceMesh; None where every process has all."""
+    """Return the DeviceMesh of the processes that shard the weights; None if every process has all of them."""
     mesh = getattr(fabric.strategy, "device_mesh", None)
     return None if mesh is None else mesh["data_parallel"]
 
 
 def layers_of(backbone: nn.Module) -> list[nn.Module]:
-    """The layers of a transformer: the entries of its longest list of modules."""
+    """Return the layers of a transformer: the entries of its longest module list."""
     lists = [list(module) for module in backbone.modules() if isinstance(module, nn.ModuleList)]
     return max(lists, key=len, default=[])
 
 
 def check_all_sharded(module: nn.Module) -> None:
-    """Every weight is shared out: the gradient of one that is not would differ between the processes.
+    """Check that every weight is sharded: otherwise its gradient would differ between the processes.
 
     Raises:
-        LangJepaError: names those that are not.
+        LangJepaError: some are not; they are named.
     """
     if whole := [name for name, one in module.named_parameters() if not is_sharded(one)]:
         raise LangJepaError(f"meta.strategy=fsdp: build did not share out {', '.join(whole[:5])}")
 
 
 def total_norm(parts: list[Tensor]) -> Tensor:
-    """The norm of a gradient of which each process has a part, fp32 scalar, equal on all."""
+    """Return the norm of a gradient of which each process holds a part: an fp32 scalar, equal on all processes."""
     squared = nn.utils.get_total_norm(parts).double().square()
     distributed.all_reduce(squared)
     return squared.sqrt().float()
@@ -92,14 +92,14 @@ else:
 
 
 class ShardedMuon(Muon):
-    """Muon over matrices that are shared out by rows. Momentum is kept in parts; an update is gathered, made orthogonal
-    on every process, and each takes its rows. So it is what Muon computes of whole matrices, and one matrix at a time
-    is whole.
+    """Muon over matrices sharded by rows. Momentum stays sharded; an update is gathered and orthogonalised on every
+    process, which then takes its own rows. The result is that of Muon on whole matrices, and only one matrix at a time
+    is held whole.
     """
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update; `closure` is not used."""
+        """Make one update; `closure` is not used."""
         from torch.optim._muon import _adjust_lr, _zeropower_via_newtonschulz
 
         for group in self.param_groups:
