@@ -1,6 +1,6 @@
-"""Environment variables that set a GPT's settings, under the names that its public trainers use.
+"""Environment variables for a GPT's settings, under the names used by its public trainers.
 
-A variable that is set to nothing counts as not set. Its value is read as the setting's type and nothing else.
+An empty variable counts as not set. A value is read as the setting's type and as nothing else.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.gpt import GPTSettings
 
 PREFIX = "JEPA_"
-"""Variables that begin so are ours: an unknown one is an error."""
+"""Prefix of our own variables: an unknown variable with it is an error."""
 
 
 def _integer(text: str) -> int:
@@ -36,7 +36,7 @@ def _text(text: str) -> str:
 
 
 def _limit(text: str) -> float | None:
-    """0 stands for no limit."""
+    """Read a limit, where 0 means none."""
     return float(text) or None
 
 
@@ -90,18 +90,18 @@ VARIABLES: dict[str, tuple[str, Reader]] = {
     "RUN_ID": ("logging.log_dir", _run_folder),
     "SEED": ("meta.seed", _integer),
 }
-"""Variable to setting, and how its value is read. RUN_ID is a folder in runs/."""
+"""Setting of each variable, and how its value is read. RUN_ID is a folder in runs/."""
 
 
 def overrides_of(environment: Mapping[str, str]) -> list[str]:
-    """What the environment sets, as `section.key=value` overrides in the order of the table.
+    """Return the settings given in the environment as `section.key=value` overrides, in the order of the table.
 
     Args:
-        environment: all variables of the process; those of others are passed over.
+        environment: all variables of the process; unrelated ones are ignored.
 
     Raises:
-        LangJepaError: a value that is not of the setting's type, or an unknown variable that begins with JEPA_; all of
-            them in one message.
+        LangJepaError: values are not of the setting's type, or unknown variables begin with JEPA_; all are listed in
+            one message.
     """
     mistakes = [_unknown(name) for name in environment if name.startswith(PREFIX) and name not in VARIABLES]
     overrides = []
@@ -132,7 +132,7 @@ def _unknown(name: str) -> str:
 
 
 def _check(setting: str, value: object) -> None:
-    """Raise ValidationError for a value that the setting does not take."""
+    """Raise ValidationError for a value that the setting does not accept."""
     section, key = setting.split(".")
     kind = GPTSettings.model_fields[section].annotation
     assert isinstance(kind, type)

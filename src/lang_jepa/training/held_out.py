@@ -1,4 +1,4 @@
-"""Measuring on held-out data: the same metrics by the same functions as the evaluation of a finished model."""
+"""Validation on held-out data, with the same metrics and functions as the evaluation of a finished model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,12 +37,12 @@ _NAMES = {
 }
 CANDIDATES = 256
 PARTS = 8
-"""Of a single held-out document: wrong candidates are those of its other parts."""
+"""Parts into which a single held-out document is cut: wrong candidates come from its other parts."""
 
 
 Distances = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Predictions [Q, D], targets [Q, D], the targets' positions in the text [Q], and a number for the text of each [Q], to
-values [Q].
+"""Maps predictions [Q, D], targets [Q, D], the targets' positions in the text [Q] and an ID of each target's text [Q]
+to values [Q].
 """
 
 
@@ -51,7 +51,7 @@ class Predicted(NamedTuple):
 
     Attributes:
         predictions, targets: fp32 [Q, D] on the CPU, not normalised.
-        sentences, documents: int64 [Q], their indices in the held-out split; of a single document its `PARTS`.
+        sentences, documents: int64 [Q], indices in the held-out split; for a single document, the index of its part.
     """
 
     predictions: Tensor
@@ -62,11 +62,11 @@ class Predicted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One found.
+    """What a validation measured.
 
     Attributes:
-        metrics: metric names to values.
-        examples: contexts, what came next, and what the prediction is nearest to, as text.
+        metrics: values by metric name.
+        examples: text showing contexts, what came next, and the sentence closest to the prediction.
     """
 
     metrics: dict[str, float]
@@ -74,12 +74,12 @@ class Measured:
 
 
 class HeldOut:
-    """A fixed sample of held-out predictions, shared out among the ranks.
+    """A fixed sample of held-out predictions, divided among the ranks.
 
     Args:
-        settings: budget, distance and number of examples.
-        view: over the held-out split, as `make_plain_view` gives it.
-        rank, world: this process and their number.
+        settings: sample size, distance and number of examples.
+        view: view of the held-out split, from `make_plain_view`.
+        rank, world: rank of this process, and number of processes.
     """
 
     def __init__(self, settings: Settings, view: View, *, rank: int, world: int) -> None:
@@ -92,7 +92,7 @@ class HeldOut:
         examples = sample_examples(view, settings.logging.val_sentences, settings.data.batch_size, seed=0)
         self.batches: list[Batch] = [view.batch(some) for some in examples[rank::world]]
         lacks = len(self.batches) < -(-len(examples) // world)
-        self._fillers = [view.batch(examples[0])] if lacks else []  # so that all ranks make as many passes
+        self._fillers = [view.batch(examples[0])] if lacks else []  # all ranks must make the same number of passes
 
     def measure(
         self,
@@ -103,13 +103,13 @@ class HeldOut:
         regularizer: Callable[[Tensor], Tensor] | None = None,
         weights: tuple[float, float] = (1.0, 0.0),
     ) -> Measured:
-        """Predict every held-out target and compare.
+        """Predict every held-out target and compare it with the prediction.
 
         Args:
             predict, embed, device: as for `collect`.
-            distances: that training minimises (None: `optimization.loss_fn` as it is).
+            distances: the distances that training minimises (None: plain `optimization.loss_fn`).
             regularizer: also measured, on the un-normalised targets.
-            weights: of the distance and of the regularizer in the loss.
+            weights: weights of the distance and of the regularizer in the loss.
         """
 
         def copy(batch: Batch) -> Tensor:
@@ -119,11 +119,11 @@ class HeldOut:
         predicted = Predicted(predictions, targets, sentences, documents)
         measure = distances or self.distance
         found = self._compare(predicted, measure)
-        if self.of_directions:  # of the length that a cosine is compared at by `contrastive`, and no other one minds
+        if self.of_directions:  # the length at which `contrastive` compares cosines; it does not affect the others
             copies = _unit(copies) * copies.shape[-1] ** 0.5
         texts = self._texts(predicted)
         found.metrics.update(_trivial_losses(predicted, texts, copies, measure, of_directions=self.of_directions))
-        if regularizer is not None:  # it sums over the ranks, so each gives its share
+        if regularizer is not None:  # it sums over the ranks, so each passes its share
             share = predicted.targets[self.rank :: self.world].to(device)
             with torch.inference_mode():
                 found.metrics["val/regularizer"] = float(regularizer(share))
@@ -136,11 +136,11 @@ class HeldOut:
     def collect(
         self, predict: Callable[[Batch], Tensor], embed: Callable[[Batch], Tensor], device: torch.device
     ) -> Predicted:
-        """Predictions and targets of the whole sample, gathered from all ranks, in the order of the sentences.
+        """Gather the predictions and targets of the whole sample from all ranks, in the order of the sentences.
 
         Args:
-            predict: batch to predictions [Q, D], in eval mode.
-            embed: batch to target embeddings [Q, D], not normalised.
+            predict: maps a batch to predictions [Q, D], in eval mode.
+            embed: maps a batch to target embeddings [Q, D], not normalised.
             device: where both compute.
         """
         (predictions, targets), sentences, documents = self._gathered((predict, embed), device)
@@ -149,9 +149,9 @@ class HeldOut:
     def _gathered(
         self, functions: Sequence[Callable[[Batch], Tensor]], device: torch.device
     ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Each function of all batches of all ranks, fp32 [Q, D] on the CPU; and their sentences and documents."""
+        """Apply functions to all batches of all ranks: fp32 [Q, D] each, on the CPU; with sentences and documents."""
         parts: list[list[Tensor]] = [[] for _ in functions]
-        with torch.no_grad():  # what inference mode would gather of sharded weights could not be trained
+        with torch.no_grad():  # sharded weights gathered in inference mode could not be trained
             for batch in self.batches:
                 moved = batch.to(device)
                 for found, function in zip(parts, functions, strict=True):
@@ -163,7 +163,7 @@ class HeldOut:
         documents = _everywhere([batch.document_ids for batch in self.batches])
         order = torch.argsort(sentences, stable=True)  # the same rows whatever the number of ranks
         documents = documents[order]
-        if bool((documents == documents[0]).all()):  # the tail of one file: its parts stand for documents
+        if bool((documents == documents[0]).all()):  # the tail of one file: treat its parts as documents
             documents = torch.arange(len(documents)) * PARTS // len(documents)
         return [_everywhere(found)[order] for found in parts], sentences[order], documents
 
@@ -172,7 +172,7 @@ class HeldOut:
         measured = health(target, predicted)
         metrics = {name: measured[key] for key, name in _NAMES.items()}
         metrics["val/distance"] = float(distances(predicted, target, sentence, self._texts(found)).mean())
-        centre = _unit(target).mean(0)  # of these held-out targets: the training mean is known only when training ends
+        centre = _unit(target).mean(0)  # of these held-out targets; the training mean is known only after training
         ours, theirs = (unit_rows((x - centre).numpy()) for x in (_unit(predicted), _unit(target)))
         rows, usable = self._candidates(sentence.numpy(), document.numpy())
         retrieval = rank_candidates(ours[usable], theirs, rows[usable], document.numpy()[usable])
@@ -182,12 +182,12 @@ class HeldOut:
         return Measured(metrics, self._examples(sentence.numpy(), nearest))
 
     def _texts(self, found: Predicted) -> Tensor:
-        """A number for the text of each target, int64 [Q]."""
+        """Return an ID for the text of each target, int64 [Q]."""
         return torch.from_numpy(self.view.distinct(found.sentences.numpy()))
 
     def _candidates(self, sentences: Indices, documents: Indices) -> tuple[Rows, NDArray[np.bool_]]:
-        """Candidates [Q, C] from other documents, those with the text of the true one left out as -1; and which
-        questions have a wrong one, bool [Q]. Where none has, equal texts stay.
+        """Return candidates [Q, C] from other documents, -1 in place of those with the true one's text; and which
+        questions have a wrong candidate, bool [Q]. If none has, equal texts are kept.
         """
         rows = other_candidates(documents, np.arange(len(documents)), candidates=CANDIDATES, seed=0)
         texts = self.view.distinct(sentences)
@@ -197,13 +197,13 @@ class HeldOut:
         return (other, usable) if usable.any() else (rows, np.ones_like(usable))
 
     def _examples(self, sentences: np.ndarray, nearest: np.ndarray) -> list[str]:
-        """Some predictions in words, spread over the sample."""
+        """Return some predictions as text, spread over the sample."""
         rows = np.linspace(0, len(sentences) - 1, self.examples).astype(int)
         return [self.view.illustrate(int(sentences[row]), int(sentences[nearest[row]])) for row in rows]
 
 
 def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> list[Indices]:
-    """Examples of a view that hold about so many targets, drawn by a seed, in batches of similar length."""
+    """Draw examples of a view with about `targets` targets in all, in batches of similar length."""
     wanted = min(view.count, max(1, round(targets * view.count / max(1, view.targets))))
     examples = permuted(np.arange(wanted), view.count, seed=seed, epoch=0)
     examples = examples[np.argsort(view.sizes(examples), kind="stable")]
@@ -213,11 +213,11 @@ def sample_examples(view: View, targets: int, batch_size: int, *, seed: int) -> 
 def _trivial_losses(
     predicted: Predicted, texts: Tensor, copies: Tensor, distances: Distances, *, of_directions: bool
 ) -> dict[str, float]:
-    """The distance of predictions that need no learning, by the same distance and the same centring.
+    """Return the distances of baselines that need no learning, by the same distance and the same centring.
 
-    `shuffled` pairs every prediction with the target half the sample away, nearly always of another document;
-    `mean_target` predicts the mean of the targets for all, of unit targets if the distance is one of directions;
-    `copy_forward` what the view says that copying predicts (`View.copied`).
+    `shuffled` pairs every prediction with the target half the sample away, nearly always from another document;
+    `mean_target` always predicts the mean of the targets, of unit targets if the distance compares directions;
+    `copy_forward` predicts what the view defines as copying (`View.copied`).
     """
     targets = predicted.targets
     constant = (_unit(targets) if of_directions else targets).mean(0).expand_as(targets)
@@ -235,7 +235,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _everywhere(parts: list[Tensor]) -> Tensor:
-    """Concatenate this rank's parts and those of all other ranks."""
+    """Concatenate the parts of all ranks."""
     if world_size() == 1:
         return torch.cat(parts)
     gathered: list[list[Tensor]] = [[] for _ in range(world_size())]

@@ -1,4 +1,4 @@
-"""Finding what was trained, and loading it as a model to use: run directories, checkpoints, decoders."""
+"""Find trained models and load them for use, from run directories, checkpoints and decoders."""
 
 from pathlib import Path
 
@@ -29,15 +29,15 @@ from lang_jepa.training.start import sample_embeddings, with_own_start
 from lang_jepa.training.text_size import ENOUGH_PER_DIMENSION
 
 KEPT = 1000
-"""Embeddings of training sentences that stay with the model, which show what is usual."""
+"""Number of training sentences whose embeddings are stored with the model, to show what is usual."""
 
 
 @torch.inference_mode()
 def training_statistics(jepa: Jepa, sample: View, settings: Settings) -> Statistics:
-    """Moments of model.score_sample training sentences, each alone, and of as many predictions with their targets.
+    """Compute moments of model.score_sample training sentences, each alone, and of as many predictions with targets.
 
     Args:
-        jepa: left in the mode it was found in.
+        jepa: restored to its mode afterwards.
         sample: training examples.
         settings: of the run.
     """
@@ -62,13 +62,13 @@ def _unit(x: Tensor) -> Floats:
 
 
 def estimated(statistics: Statistics) -> tuple[Similarity, ...]:
-    """The similarities that may be chosen: of few training sentences only `raw` and `centred`."""
+    """Return the similarities that may be chosen: with few training sentences, only `raw` and `centred`."""
     enough = statistics.count >= ENOUGH_PER_DIMENSION * len(statistics.mean)
     return statistics.similarities if enough else ("raw", "centred")
 
 
 def best_similarity(held_out: HeldOut, jepa: Jepa, statistics: Statistics) -> Similarity:
-    """The similarity with the best MRR of held-out next sentences, of those that are `estimated`."""
+    """Return the similarity with the best MRR of held-out next sentences, among those that are `estimated`."""
     jepa.eval()
     predicted = held_out.collect(
         predict=lambda batch: jepa(batch.contexts).predictions,
@@ -86,21 +86,21 @@ def _mrr(predicted: Predicted, statistics: Statistics, kind: Similarity) -> floa
 
 
 def load_any(path: Path, *, corpus: Path | None = None) -> ConceptModel:
-    """A model from a run directory, a model directory or a checkpoint file.
+    """Load a model from a run directory, a model directory or a checkpoint file.
 
     Args:
-        path: of it.
+        path: of the directory or file.
         corpus: of a checkpoint, if it is no longer where it was.
     """
     return model_from_checkpoint(path, corpus=corpus) if path.is_file() else ConceptModel.load(path)
 
 
 def model_from_checkpoint(path: Path, *, corpus: Path | None = None) -> ConceptModel:
-    """A checkpoint as a model to use; its corpus must still be there, for the tokenizer and the score statistics.
+    """Load a checkpoint as a model for use; its corpus must still exist, for the tokenizer and the score statistics.
 
     Args:
         path: of the checkpoint.
-        corpus: of its training (None: where it was).
+        corpus: the corpus it was trained on (None: where it was).
 
     Raises:
         LangJepaError: the checkpoint or the corpus cannot be read.
@@ -130,7 +130,7 @@ BEST_DECODER = "best_decoder.pt"
 
 
 def load_decoder(path: Path, model: ConceptModel) -> None:
-    """Give a model the decoder of a checkpoint (best_decoder.pt) or of a decoder's run directory.
+    """Attach the decoder of a checkpoint (best_decoder.pt) or of a decoder's run directory to a model.
 
     Raises:
         LangJepaError: it cannot be read, or reads concepts of another width.
@@ -144,7 +144,7 @@ def load_decoder(path: Path, model: ConceptModel) -> None:
 
 
 def encoder_of(path: Path) -> Path:
-    """The encoder that a decoder's run was trained on, as its settings name it.
+    """Return the encoder on which a decoder was trained, as named in the settings of its run.
 
     Raises:
         LangJepaError: the settings cannot be read, or the encoder is no longer there.
@@ -156,14 +156,14 @@ def encoder_of(path: Path) -> Path:
 
 
 PLACES = ("logs", "runs")
-"""Folders that hold run directories by default."""
+"""Default folders of run directories."""
 
 
 def latest_encoder(root: Path) -> Path:
-    """The run directory under `root`'s logs/ or runs/ whose model, or else whose last checkpoint, is newest.
+    """Find the run in `root`'s logs/ or runs/ whose model, or else whose last checkpoint, is newest.
 
     Returns:
-        The run directory, relative to `root`; of a run that did not end, its last checkpoint.
+        The run directory, relative to `root`; for an unfinished run, its last checkpoint.
 
     Raises:
         LangJepaError: there is none.
@@ -185,5 +185,5 @@ def latest_encoder(root: Path) -> Path:
 
 
 def _is_gpt(run: Path) -> bool:
-    """Whether a run directory, finished or not, is one of a GPT, which has no concepts."""
+    """Whether a run, finished or not, is that of a GPT, which has no concepts."""
     return find_gpt(run) is not None or system_of(str(run / SAVED)) == "gpt"

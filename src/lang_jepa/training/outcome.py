@@ -1,4 +1,4 @@
-"""What is said of an encoder's run when it is over: whether its training helped to find what comes next."""
+"""Verdict on a finished encoder run: whether training improved the retrieval of what comes next."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,14 +8,14 @@ _RECALL = "val/retrieval/recall@1"
 
 
 def worse_than_at_start(rows: Sequence[Mapping[str, float]], step: int | None) -> str | None:
-    """That training made held-out retrieval worse, with the cure; None where it did not, or where chance may be why.
+    """Return a warning, with a remedy, if training made held-out retrieval worse; None if not, or if it may be chance.
 
-    Worse is a recall@1 that lies below that before the first step by more than twice the binomial standard error of the
-    difference. The questions are the same, so that the true error is rather smaller.
+    Worse means a recall@1 below that before the first step by more than twice the binomial standard error of the
+    difference. As the questions are the same, the true error is somewhat smaller.
 
     Args:
-        rows: of metrics.csv.
-        step: of the weights that became the model (None: those of the last validation).
+        rows: rows of metrics.csv.
+        step: step of the weights that became the model (None: those of the last validation).
     """
     validations = [row for row in rows if _RECALL in row]
     kept = [row for row in validations if step in (None, row[STEP])]
@@ -36,14 +36,14 @@ def worse_than_at_start(rows: Sequence[Mapping[str, float]], step: int | None) -
 
 
 def since_start(rows: Sequence[Mapping[str, float]], step: int | None) -> tuple[str, bool] | None:
-    """What validation was at the start and at the end of a run that began with another's weights (`train --from`).
+    """Compare validation at the start and at the end of a run that started from another's weights (`train --from`).
 
     Args:
-        rows, step: as of `worse_than_at_start`.
+        rows, step: as for `worse_than_at_start`.
 
     Returns:
-        A sentence, with what to do where recall@1 fell, and whether it fell by any amount; None where one of the two
-        was not validated.
+        A sentence, with advice if recall@1 fell, and whether it fell by any amount; None if one of the two validations
+        is missing.
     """
     validations = [row for row in rows if _RECALL in row]
     if len(validations) < 2 or validations[0][STEP] != 0:

@@ -1,4 +1,4 @@
-"""What cannot work is refused before anything is prepared, moved or trained, all of it in one message."""
+"""Checks that refuse a run that cannot work before anything is prepared, moved or trained, in a single message."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from lang_jepa.settings.run import FSDP, RunSettings
 LAUNCHED = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that torchrun sets for each process."""
 _EXTRAS = {"wandb": "wandb", "tensorboard": "tensorboard", "wtpsplit": "sat", "sentencepiece": "gpt"}
-"""Modules and the extra that brings each."""
+"""Modules, and the extra that installs each."""
 
 
 def check_run(settings: RunSettings, complaints: Iterator[str], *, shards: bool) -> None:
@@ -21,11 +21,11 @@ def check_run(settings: RunSettings, complaints: Iterator[str], *, shards: bool)
 
     Args:
         settings: of any system.
-        complaints: of the system itself.
-        shards: it shares out its weights under meta.strategy=fsdp.
+        complaints: the system's own complaints.
+        shards: whether the system can shard its weights under meta.strategy=fsdp.
 
     Raises:
-        LangJepaError: names everything that was found.
+        LangJepaError: the run cannot work; all problems found are named.
     """
     meta, logging = settings.meta, settings.logging
     checkpoint = Path(meta.checkpoint_path) if meta.load_checkpoint and meta.checkpoint_path else None
@@ -42,10 +42,10 @@ def check_run(settings: RunSettings, complaints: Iterator[str], *, shards: bool)
 
 
 def check_trainer_run(settings: Settings) -> None:
-    """Refuse a run of `LitJEPA` that cannot work; processes, device and logging are the Trainer's.
+    """Refuse a run of `LitJEPA` that cannot work; processes, device and logging are left to the Trainer.
 
     Raises:
-        LangJepaError: names everything that was found.
+        LangJepaError: the run cannot work; all problems found are named.
     """
     strategy = settings.meta.strategy
     given = f"meta.strategy={strategy}: with a Trainer, Trainer(strategy=...) decides, so leave it at auto"
@@ -66,7 +66,7 @@ def _refuse(*complaints: Iterator[str] | tuple[()]) -> None:
 
 
 def _processes(environment: Mapping[str, str]) -> Iterator[str]:
-    """What torchrun and Slurm say of the processes, where it does not fit together."""
+    """Complain if the variables that describe the processes are inconsistent."""
     number = {name: environment[name] for name in (*LAUNCHED[:4], "MASTER_PORT") if name in environment}
     if bad := [f"{name}={value!r}" for name, value in number.items() if not value.isdecimal()]:
         yield f"{', '.join(bad)}: these environment variables are numbers that torchrun sets. {_TORCHRUN}"
@@ -86,7 +86,7 @@ def _processes(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _alone(environment: Mapping[str, str]) -> Iterator[str]:
-    """Half of torchrun's variables are there."""
+    """Complain if only some of torchrun's variables are set."""
     if environment.get("RANK", "0") != "0":
         yield f"RANK is {environment['RANK']}, but WORLD_SIZE is not set. {_TORCHRUN}"
 
@@ -109,7 +109,7 @@ def _device(setting: str, device: str) -> Iterator[str]:
 
 
 def _strategy(settings: RunSettings, shards: bool) -> Iterator[str]:
-    """What several processes cannot do together as `meta.strategy` says."""
+    """Complain if the run cannot use `meta.strategy`."""
     meta = settings.meta
     if meta.strategy == "auto":
         return
@@ -125,13 +125,13 @@ def _strategy(settings: RunSettings, shards: bool) -> Iterator[str]:
 
 
 def check_module(name: str, what: str) -> Iterator[str]:
-    """A complaint where a module of an extra is not there."""
+    """Complain if a module of an extra is not installed."""
     if find_spec(name) is None:
         yield f"{what} needs {name}: pip install 'lang-jepa[{_EXTRAS[name]}]'"
 
 
 def _folder(setting: str, folder: str) -> Iterator[str]:
-    """The run directory, which the first process alone writes."""
+    """Complain if the run directory, which only rank zero writes, is not writable."""
     if os.environ.get("RANK", "0") == "0":
         yield from _said(lambda: check_writable(Path(folder), folder=True), setting)
 
@@ -144,14 +144,14 @@ def _said(check: Callable[[], None], setting: str) -> Iterator[str]:
 
 
 def check_paths(wanted: Mapping[str, Path | None]) -> Iterator[str]:
-    """Complaints about what must be there."""
+    """Complain about paths that do not exist."""
     for what, path in wanted.items():
         if path is not None and not path.exists():
             yield f"{what}: there is no {path}"
 
 
 def check_names(wanted: Mapping[str, str | None]) -> Iterator[str]:
-    """Tokenizers and weights, by a hub's name or by a path; what can only be a path must be there."""
+    """Complain about missing tokenizers and weights, given by hub name or path; only what must be a path is checked."""
     for setting, name in wanted.items():
         looks_like_path = name is not None and (name[:1] in ("/", ".", "~") or name.count("/") > 1)
         if name is not None and looks_like_path and not Path(name).expanduser().exists():
@@ -159,7 +159,7 @@ def check_names(wanted: Mapping[str, str | None]) -> Iterator[str]:
 
 
 def check_encoder_start(settings: Settings) -> Iterator[str]:
-    """The encoder and the teacher that training starts from: there, and of a type that it can use."""
+    """Complain if the initial encoder or the teacher does not exist or is of a type that cannot be used."""
     from lang_jepa.training.start import check_start
 
     names = {
@@ -177,7 +177,7 @@ def check_encoder_start(settings: Settings) -> Iterator[str]:
 
 
 def check_objective(settings: Settings) -> Iterator[str]:
-    """Complaints about distance and regularizer, which may be classes of one's own."""
+    """Complain about distance and regularizer, which may be user-defined classes."""
     from lang_jepa.objectives.objective import Objective
 
     try:
@@ -187,7 +187,7 @@ def check_objective(settings: Settings) -> Iterator[str]:
 
 
 def check_sharded(settings: Settings) -> Iterator[str]:
-    """Complaints about an encoder whose weights cannot be shared out among processes."""
+    """Complain about an encoder whose weights cannot be sharded."""
     from lang_jepa.inference.cache import reads_cached
     from lang_jepa.models.architecture import read_config
     from lang_jepa.models.backbone import family_of
@@ -208,13 +208,13 @@ def check_sharded(settings: Settings) -> Iterator[str]:
 
 
 def check_splitter(settings: Settings) -> Iterator[str]:
-    """A complaint where the splitter is not there."""
+    """Complain if the splitter is not installed."""
     if settings.data.splitter == "sat":
         yield from check_module("wtpsplit", "data.splitter=sat")
 
 
 def check_best_metric(settings: Settings) -> Iterator[str]:
-    """A complaint where the best validation is chosen by what is not measured."""
+    """Complain if the best validation is to be selected by a metric that is not measured."""
     from lang_jepa.training.metrics import COLUMNS, OTHER_NAMES
 
     wanted = settings.logging.best_metric

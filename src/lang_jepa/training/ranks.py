@@ -1,9 +1,9 @@
-"""The processes of a run: how they start, hear of each other's end, and exchange what all of them must know.
+"""The processes of a run: how they start, notice each other's end, and exchange what all of them must know.
 
-One that hangs, dies or fails ends the others, wherever they wait. A collective has a time limit of its own, but
-processes also wait at file locks (for a corpus that one of them prepares) and for what the first process does alone
-(exporting). So each process counts up its own key in the store at which the processes met, and listens to the others'
-keys; `meet` waits at that store as long as the others live.
+A process that hangs, dies or fails ends the others, wherever they are waiting. Collectives have a time limit of their
+own, but processes also wait at file locks (for a corpus that one of them prepares) and for work that only the first
+one does (exporting). So each process keeps incrementing its own key in the store at which they all met, and monitors
+the keys of the others; `meet` waits at that store for as long as the others are alive.
 """
 
 import os
@@ -26,21 +26,21 @@ from lang_jepa.errors import LangJepaError, LostProcess, first_line
 P = ParamSpec("P")
 R = TypeVar("R")
 LEAST_LIMIT = timedelta(minutes=5)
-"""Of meeting at the start and of a collective: processes begin at different times."""
+"""Smallest time limit for meeting at the start and for a collective: processes begin at different times."""
 _GRACE = 10.0
-"""Seconds in which a process that has heard of another's failure may still end by itself, with a better message."""
+"""Seconds that a process has to end by itself, with a better message, after it has heard of another's failure."""
 _FAILED = b"failed"
-"""How the last sign of a process that ended with an error begins; what it has to say may follow."""
+"""Prefix of the last heartbeat of a process that ended with an error; its message may follow."""
 _GO_ON = "The last checkpoint stays as it is: go on from it with --resume."
 
 
 class Heartbeat:
-    """This process's signs of life, and the supervision of those of the others; both in threads.
+    """Sends this process's heartbeat and monitors those of the others, each in a thread.
 
     Args:
-        store: of torch.distributed, at which all processes meet.
-        rank, world: this process and their number.
-        seconds: without a sign of life after which another process counts as hung.
+        store: the torch.distributed store that all processes share.
+        rank, world: rank of this process, and number of processes.
+        seconds: time without a heartbeat after which another process counts as hung.
     """
 
     def __init__(self, store: Any, *, rank: int, world: int, seconds: float) -> None:
@@ -54,7 +54,7 @@ class Heartbeat:
             threading.Thread(target=target, daemon=True).start()
 
     def meet(self, name: str) -> None:
-        """Wait until every process is here, for as long as all of them live."""
+        """Wait until every process is here, for as long as all of them are alive."""
         self.store.set(f"{name}/{self.rank}", "here")
         wait, names = 0.01, [f"{name}/{rank}" for rank in range(self.world)]
         while not self.store.check(names):
@@ -62,7 +62,7 @@ class Heartbeat:
             wait = min(2 * wait, 0.5)
 
     def end(self) -> None:
-        """Stop together with the others; the first process, which may hold the store, goes last."""
+        """Stop together with the others; rank zero, which may host the store, leaves last."""
         self.meet("end")
         self._over.set()
         self.store.set(f"left/{self.rank}", "yes")
@@ -73,26 +73,26 @@ class Heartbeat:
             time.sleep(0.02)
 
     def fail(self, why: str = "") -> None:
-        """Stop, and let the others know, in whose messages `why` stands."""
+        """Stop and tell the others, whose messages will include `why`."""
         self._over.set()
-        with suppress(RuntimeError):  # a store that is gone: the others hear nothing of this process
+        with suppress(RuntimeError):  # if the store is gone, the others hear nothing from this process
             self.store.set(str(self.rank), _FAILED + why.encode(errors="backslashreplace"))
 
     def failure(self) -> str:
-        """What another process failed with, as this one says it; nothing where none has said so."""
+        """Return a message about another process's failure; empty if none has reported one."""
         signs: dict[int, bytes] = {}
-        with suppress(RuntimeError):  # a store that is gone says nothing
+        with suppress(RuntimeError):  # the store may be gone
             for rank in self.last:
                 if self.store.check([str(rank)]) and (sign := self.store.get(str(rank))).startswith(_FAILED):
                     signs[rank] = sign
-        first = max(signs, key=lambda rank: len(signs[rank]), default=None)  # one that knows why
+        first = max(signs, key=lambda rank: len(signs[rank]), default=None)  # one that gives a reason
         return "" if first is None else _failed(first, signs[first])
 
     def _beat(self) -> None:
-        """Give signs of life and note those of the others; where the store does not answer, none are heard."""
+        """Send heartbeats and record those of the others; while the store does not answer, none are heard."""
         me = f"{os.getpid()} {_this_machine()}"
         for number in count():
-            with suppress(RuntimeError):  # a store that is gone is silence, which `_supervise` makes an end of
+            with suppress(RuntimeError):  # if the store is gone, `_supervise` ends the silence
                 self.store.set(str(self.rank), f"{number} {me}")
                 for rank, before in self.last.items():
                     if self.store.check([str(rank)]) and (now := self.store.get(str(rank))) != before:
@@ -106,11 +106,11 @@ class Heartbeat:
             self._note(_failed(rank, sign))
 
     def _supervise(self) -> None:
-        """End this process when another one is lost."""
+        """End this process if another one is lost."""
         awake = time.monotonic()
         while not self._over.wait(self.interval):
             now = time.monotonic()
-            if now - awake > 3 * self.interval:  # this process itself was stopped: what it missed says nothing
+            if now - awake > 3 * self.interval:  # this process was itself suspended: ignore what it missed
                 self.heard = dict.fromkeys(self.heard, now)
             awake = now
             for rank, heard in self.heard.items():
@@ -133,7 +133,7 @@ _numbers = count()
 
 
 def start_heartbeat(*, rank: int, world: int, minutes: float) -> None:
-    """Begin to give signs of life, where there are other processes."""
+    """Start sending heartbeats if there are other processes."""
     global _current
     if world == 1:
         return
@@ -141,22 +141,22 @@ def start_heartbeat(*, rank: int, world: int, minutes: float) -> None:
     store = distributed.TCPStore(  # type: ignore[attr-defined]
         address, port, is_master=False, wait_for_workers=False, timeout=time_limit(minutes)
     )
-    # Another run of these processes, or their restart by torchrun, must not hear this one.
+    # Heartbeats must not mix with those of another run of these processes, or of their restart by torchrun.
     name = f"lang_jepa/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_numbers)}"
     own = distributed.PrefixStore(name, store)  # type: ignore[attr-defined]
     _current = Heartbeat(own, rank=rank, world=world, seconds=0.9 * 60 * minutes)  # before a collective gives up
 
 
 def time_limit(minutes: float) -> timedelta:
-    """How long a collective may wait."""
+    """Return how long a collective may wait."""
     return max(LEAST_LIMIT, timedelta(minutes=minutes))
 
 
 def meet(name: str) -> None:
-    """Wait until every process is here, for as long as all of them live; nothing on one process.
+    """Wait until every process is here, for as long as all of them are alive; does nothing in a single process.
 
     Args:
-        name: of the place, once a run.
+        name: of the meeting point, used once in a run.
     """
     if _current is not None:
         with _readable_loss():
@@ -164,10 +164,10 @@ def meet(name: str) -> None:
 
 
 def end_together(train: Callable[P, R]) -> Callable[P, R]:
-    """Make a function that trains end on every process: the others hear of it when one of them fails.
+    """Make a training function end on all processes: if one of them fails, the others are told.
 
     Raises:
-        LostProcess: (the wrapped function) another process is gone.
+        LostProcess: raised by the wrapped function if another process is gone.
     """
 
     @wraps(train)
@@ -192,10 +192,10 @@ def end_together(train: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def _readable_loss() -> Iterator[None]:
-    """Say in one line what torch says in many when another process is gone.
+    """Replace torch's long message about a lost process by one line.
 
     Raises:
-        LostProcess: it is.
+        LostProcess: another process is gone.
     """
     try:
         yield
@@ -211,20 +211,20 @@ def _readable_loss() -> Iterator[None]:
 
 
 def _failed(rank: int, sign: bytes) -> str:
-    """What a process that failed says in another one's message."""
+    """Describe the failure of a process for the messages of the others."""
     why = sign.removeprefix(_FAILED).decode().rstrip(".")
     return f"process {rank} has failed: {why}" if why else f"process {rank} has failed; its own message says why"
 
 
 def _leave(rank: int, what: str) -> None:
-    """End this process from a thread: its main thread waits for what will not come."""
+    """End this process from a thread, because its main thread would wait for ever."""
     sys.stderr.write(f"\nerror in process {rank}: {what}. {_GO_ON}\n")
     sys.stderr.flush()
     os._exit(LostProcess.exit_code)
 
 
 def _this_machine() -> str:
-    """What processes that see each other's numbers have in common (nothing where it is not known)."""
+    """Identify the boot and PID namespace, shared by processes that see each other's PIDs; empty if not known."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -233,7 +233,7 @@ def _this_machine() -> str:
 
 
 def _is_gone(sign: str) -> bool:
-    """Whether the process that gave a sign of life has ended, if it was one of this machine."""
+    """Whether the process that sent a heartbeat has ended, if it ran on this machine."""
     _, process, *machine = sign.split()
     if not machine or machine[0] != _this_machine():
         return False
@@ -247,7 +247,7 @@ def _is_gone(sign: str) -> bool:
 
 
 def agree(fabric: Any, predictions: int, stopping: bool) -> tuple[int, bool]:
-    """(predictions of all ranks, whether any rank was asked to stop): one small sum, and none on one rank."""
+    """Return all ranks' predictions, and whether any was asked to stop: one small reduction, and none on one rank."""
     if fabric.world_size == 1:
         return predictions, stopping
     numbers = torch.tensor([predictions, int(stopping)], device=fabric.device)
@@ -256,19 +256,19 @@ def agree(fabric: Any, predictions: int, stopping: bool) -> tuple[int, bool]:
 
 
 def total(fabric: Any, sums: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, in place."""
+    """Sum a tensor over all ranks, in place."""
     if fabric.world_size > 1:
         distributed.all_reduce(sums)
     return sums
 
 
 def most_parts(fabric: Any, count: int, size: int) -> int:
-    """Parts of at most `size` that the first rank cuts its share of some examples into: no rank has more."""
+    """Return into how many parts of at most `size` rank zero cuts its share of `count` examples: no rank has more."""
     return -(-count // (size * int(fabric.world_size)))
 
 
 def of_rank_zero(fabric: Any, number: float) -> float:
-    """The first rank's number on all ranks."""
+    """Return rank zero's number on all ranks."""
     if fabric.world_size == 1:
         return number
     sent = torch.tensor(number, dtype=torch.float64, device=fabric.device)
@@ -277,7 +277,7 @@ def of_rank_zero(fabric: Any, number: float) -> float:
 
 
 def gather(fabric: Any, own: Any) -> list[Any]:
-    """Every rank's plain data, in the order of the ranks."""
+    """Gather plain data from all ranks, in rank order."""
     if fabric.world_size == 1:
         return [own]
     ranks: list[Any] = [None] * fabric.world_size
@@ -286,7 +286,7 @@ def gather(fabric: Any, own: Any) -> list[Any]:
 
 
 def generators(fabric: Any) -> list[Tensor | None]:
-    """State of this rank's generators: the CPU's, and the GPU's where it computes on one."""
+    """Return the state of this rank's generators: the CPU's, and the GPU's if it computes on one."""
     return [
         torch.get_rng_state(),
         torch.cuda.get_rng_state() if fabric.device.type == "cuda" else None,
@@ -294,7 +294,7 @@ def generators(fabric: Any) -> list[Tensor | None]:
 
 
 def set_generators(state: list[Tensor | None]) -> None:
-    """Take up what `generators` gave."""
+    """Restore the state returned by `generators`."""
     try:
         own, cuda = state
         if own is not None:
@@ -306,8 +306,8 @@ def set_generators(state: list[Tensor | None]) -> None:
 
 
 def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str = "auto") -> Any:
-    """A launched Fabric: this process alone, or one of several (DDP, FSDP2; NCCL on GPUs, gloo on CPUs), whose signs of
-    life the others hear from here on.
+    """Launch a Fabric for this process: alone, or as one of several (DDP, FSDP2; NCCL on GPUs, gloo on CPUs), which
+    then starts sending heartbeats to the others.
 
     Args:
         device, strategy, timeout_minutes: as in `MetaSettings`.
@@ -330,7 +330,7 @@ def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         num_nodes=world // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         strategy=strategy_of(strategy, world, time_limit(timeout_minutes)) if several else "auto",
-        plugins=[TorchElasticEnvironment()] if several else [],  # all that is asked of is in torchrun's variables
+        plugins=[TorchElasticEnvironment()] if several else [],  # it reads only torchrun's variables
         precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
     try:

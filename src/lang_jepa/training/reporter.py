@@ -1,6 +1,6 @@
-"""What a run reports as it goes: to a callback, metrics.csv, a file of examples, TensorBoard and Weights & Biases.
+"""Reporting of a run: to callbacks, metrics.csv, a file of examples, TensorBoard and Weights & Biases.
 
-The command line draws what a `Reporter` is called with; a user of the library may stay silent.
+The command line displays what its `Reporter` is told; library users may use a silent one.
 """
 
 import math
@@ -22,39 +22,39 @@ Metrics = Mapping[str, float]
 
 
 class Reporter(Protocol):
-    """Callbacks of a run. All calls come from rank 0."""
+    """Callbacks of a run, called on rank 0 only."""
 
     def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
-        """Training starts: steps in all, step it starts from, steps between lines of a log, what is worth knowing."""
+        """Training starts: total steps, first step, steps between log lines, and information to show."""
         return
 
     def step(self, step: int, metrics: Metrics) -> None:
-        """A training step is done."""
+        """A training step has been made."""
         return
 
     def validation(self, step: int, metrics: Metrics) -> None:
-        """A validation is done."""
+        """A validation has been made."""
         return
 
     def message(self, text: str) -> None:
-        """Something to know."""
+        """There is something to know."""
         return
 
     def warning(self, text: str) -> None:
-        """Something to act on."""
+        """There is something to act on."""
         return
 
     def end(self) -> None:
-        """Training is over, well or not."""
+        """Training is over, successfully or not."""
         return
 
 
 class Silent(Reporter):
-    """A reporter that says nothing."""
+    """A reporter that reports nothing."""
 
 
 def events_to(reporter: Reporter) -> Callable[[PrepareEvent], None]:
-    """Passes on what preparing has to say: warnings as such, finished blocks every ten seconds at most."""
+    """Return a callback that passes on events of data preparation, finished blocks at most every ten seconds."""
     last = time.monotonic()
 
     def on_event(event: PrepareEvent) -> None:
@@ -71,7 +71,7 @@ def events_to(reporter: Reporter) -> Callable[[PrepareEvent], None]:
 
 
 class Tracker(Protocol):
-    """Takes metrics of a step."""
+    """A destination for the metrics of steps."""
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log metrics."""
@@ -84,8 +84,8 @@ class TensorBoard:
     """Scalars in `folder`, for `tensorboard --logdir`.
 
     Args:
-        folder: of its files.
-        first: the first step that is to be written; what an ended process wrote of it and of later ones is not shown.
+        folder: where its files are written.
+        first: the first step to be written; what an earlier process wrote for it and later steps is not shown.
     """
 
     def __init__(self, folder: Path, *, first: int = 0) -> None:
@@ -96,7 +96,7 @@ class TensorBoard:
                 "logging.log_to_tensorboard needs TensorBoard: pip install 'lang-jepa[tensorboard]'"
             ) from error
         self._folder = folder
-        threading.excepthook = _quiet_if_full  # its thread hands such an error over at the next write
+        threading.excepthook = _quiet_if_full  # its thread raises such an error again at the next write
         with writing(folder):
             self._writer = SummaryWriter(str(folder), purge_step=first)
 
@@ -122,7 +122,7 @@ def _quiet_if_full(args: "threading.ExceptHookArgs") -> None:
 
 
 class WeightsAndBiases:
-    """A W&B run with the resolved settings."""
+    """A W&B run, configured with the resolved settings."""
 
     def __init__(self, settings: BaseModel, folder: Path) -> None:
         try:
@@ -143,7 +143,7 @@ class WeightsAndBiases:
 
 
 class Wanted(Protocol):
-    """Settings that ask for trackers."""
+    """Settings that select trackers."""
 
     @property
     def log_to_tensorboard(self) -> bool:
@@ -155,13 +155,13 @@ class Wanted(Protocol):
 
 
 def make_trackers(wanted: Wanted, settings: BaseModel, folder: Path, *, first: int) -> list[Tracker]:
-    """The trackers that the settings ask for.
+    """Make the trackers that the settings ask for.
 
     Args:
-        wanted: which.
-        settings: all of them, which W&B keeps.
+        wanted: says which trackers to make.
+        settings: all settings, which W&B stores.
         folder: the run directory.
-        first: the first step that is to be written.
+        first: the first step to be written.
     """
     trackers: list[Tracker] = []
     if wanted.log_to_tensorboard:
@@ -175,12 +175,12 @@ _VALIDATION = re.compile(r"^step (\d+)\n\n", re.MULTILINE)
 
 
 class ExamplesFile:
-    """One block of examples per validation.
+    """A text file with one block of examples per validation.
 
     Args:
         path: of the file.
-        resume_step: None starts a new file; a step keeps the validations up to it, so that those that a killed run made
-            after its last checkpoint are not there twice.
+        resume_step: None starts a new file; a step keeps the validations up to it, so that those which a killed run
+            made after its last checkpoint do not appear twice.
     """
 
     def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
@@ -204,14 +204,14 @@ class ExamplesFile:
 
 
 class RunFiles:
-    """metrics.csv, texts of the validations, and trackers. Rank 0 alone has them.
+    """metrics.csv, texts of the validations, and trackers; on rank 0 only.
 
     Args:
         folder: the run directory.
         texts: name of the file of texts.
-        trackers: that take every row too.
+        trackers: they also receive every row.
         resume_step: None starts new files; a step keeps what was written up to it.
-        columns: of metrics.csv.
+        columns: columns of metrics.csv.
     """
 
     def __init__(
@@ -228,7 +228,7 @@ class RunFiles:
         self.trackers = trackers
 
     def write(self, step: int, metrics: Metrics) -> None:
-        """One row."""
+        """Write one row."""
         self.metrics.write(metrics)
         for tracker in self.trackers:
             tracker.write(step, metrics)
@@ -240,14 +240,14 @@ class RunFiles:
 
 
 class Best:
-    """The best validation by one held-out metric; that before the first step is no result of training.
+    """The best validation by one held-out metric; the one before the first step does not count, as nothing is trained.
 
     Args:
-        metric: its name (None: no validation is the best).
+        metric: its name (None: no validation is selected).
         mode: `max` or `min`.
 
     Attributes:
-        step, value: of the best validation (None: there was none).
+        step, value: of the best validation (step None: there is none yet).
     """
 
     def __init__(self, metric: str | None, mode: str) -> None:
@@ -256,10 +256,10 @@ class Best:
         self.value = 0.0
 
     def improves(self, step: int, metrics: Metrics) -> bool:
-        """Whether a validation is the best so far; it is kept then.
+        """Whether a validation is the best so far; if so, it becomes the new best.
 
         Raises:
-            LangJepaError: the validation did not measure the metric, or found no number.
+            LangJepaError: the validation did not measure the metric, or its value is not finite.
         """
         if self.metric is None:
             return False
@@ -278,10 +278,10 @@ class Best:
         return True
 
     def state(self) -> list[Any] | None:
-        """What a checkpoint keeps."""
+        """Return the state to store in a checkpoint."""
         return None if self.step is None else [self.step, self.value]
 
     def restore(self, state: Sequence[Any] | None) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         if state:
             self.step, self.value = int(state[0]), float(state[1])

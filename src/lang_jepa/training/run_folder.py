@@ -1,4 +1,4 @@
-"""A run directory, whatever is trained in it: how it begins, what it goes on from, and what a killed run left there."""
+"""Run directories of any system: starting and resuming runs, checkpoints to keep, and leftovers of killed runs."""
 
 import itertools
 import shutil
@@ -28,7 +28,7 @@ from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
 
 SETTINGS, SUMMARY = "settings.yaml", "summary.json"
-"""The summary is the last that is written, so a run that has one is over."""
+"""The summary is written last, so a run that has one is finished."""
 _NON_FINITE = "stopped.json"
 
 
@@ -45,15 +45,15 @@ examples.txt          examples of the validations, where the system gives some
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Names of files, and the like, that differ between the systems.
+    """File names and the like that differ between systems.
 
     Attributes:
-        last, best: checkpoints.
-        epoch: checkpoint of an epoch, with `{}` for its number.
-        option: of the command line, that changes a setting.
-        rates: settings of learning rates.
-        texts: file of the examples that validation gives; shows_texts: they are shown too.
-        note: README.txt of a run directory.
+        last, best: names of the checkpoints.
+        epoch: name of an epoch's checkpoint, with `{}` for its number.
+        option: command-line option that changes a setting.
+        rates: the settings that are learning rates.
+        texts: file with the examples of validations; shows_texts: whether they are also shown.
+        note: contents of the run directory's README.txt.
     """
 
     last: str = LAST
@@ -71,7 +71,7 @@ class RunFolder:
 
     Args:
         path: of the directory.
-        layout: of the system.
+        layout: the system's file names.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
@@ -79,7 +79,7 @@ class RunFolder:
 
     @contextmanager
     def held(self, lock: RunLock | None, *, is_rank_zero: bool) -> "Iterator[RunLock | None]":
-        """Keep other trainings out while the block runs; `lock`: held by the caller already. Rank 0 alone holds it."""
+        """Keep other runs out during the `with` block, on rank 0 only; `lock`: one that the caller already holds."""
         if lock is not None or not is_rank_zero:
             with nullcontext():
                 yield lock
@@ -89,10 +89,10 @@ class RunFolder:
             yield taken
 
     def check_place(self) -> None:
-        """Refuse, before anything is prepared, a directory in which a new run would write over what no run wrote.
+        """Refuse, before anything is prepared, a directory where a new run would overwrite files that are not a run's.
 
         Raises:
-            LangJepaError: such a file, or the directory that one stands in holds an older run.
+            LangJepaError: there is such a file, or the older run to be moved aside contains the working directory.
         """
         here, saved = self.path.resolve(), self.path / SETTINGS
         foreign = [name for name in self._written() if (self.path / name).exists()]
@@ -109,24 +109,24 @@ class RunFolder:
             )
 
     def _written(self) -> list[str]:
-        """Names that a run gives to its files, but for its settings; a note that a killed run left is none of them."""
+        """Return the names of a run's files, except for its settings and a README.txt that a killed run left."""
         note = self.path / "README.txt"
         ours = note.is_file() and note.read_text(encoding="utf-8", errors="replace") == self.layout.note
         fixed = (SUMMARY, "metrics.csv", "run.png", "model", self.layout.texts, self.layout.last, self.layout.best)
         return [*fixed, *([] if ours else [note.name])]
 
     def start(self, lock: RunLock | None, settings: BaseModel, *, resume: bool, reporter: Reporter) -> None:
-        """Make the directory ready; an older run in its place is moved aside, never overwritten. Rank 0 alone calls it.
+        """Prepare the directory; an older run in its place is moved aside, never overwritten. Only rank 0 calls this.
 
         Args:
             lock: on the directory (None: it is a scratch folder).
-            settings: of the run, written now unless there are some: those of a run that goes on stay until its
+            settings: of the run, written now unless the directory has some: those of a resumed run stay until its
                 checkpoint is accepted.
-            resume: the older run goes on.
-            reporter: its `message` says what was moved.
+            resume: resume the older run.
+            reporter: its `message` is told what was moved.
 
         Raises:
-            LangJepaError: something is at work inside of the older run.
+            LangJepaError: a process is working inside the older run.
         """
         if lock is not None and not lock.works:
             reporter.warning(f"the file system of {self.path} has no locks: nothing keeps a second run out of it")
@@ -149,18 +149,18 @@ class RunFolder:
             save_settings(settings, self.path / SETTINGS)
 
     def accept(self, settings: BaseModel) -> None:
-        """The run is at work with these settings: only now, since a checkpoint that was refused leaves those of its run
-        as they were. Rank 0 alone calls it.
+        """Save the settings of a run that has started; not earlier, so that a refused checkpoint leaves those of its
+        run unchanged. Only rank 0 calls this.
         """
         (self.path / SUMMARY).unlink(missing_ok=True)
         save_settings(settings, self.path / SETTINGS)
 
     def to_resume(self, chosen: str | None, on_message: Callable[[str], None]) -> Path | None:
-        """The checkpoint that a run goes on from; None, with a message, where it ended before its first one.
+        """Return the checkpoint to resume from; None, with a message, if the run ended before its first one.
 
         Args:
-            chosen: the setting of the checkpoint.
-            on_message: called with the note that training starts anew.
+            chosen: the checkpoint named in the settings.
+            on_message: called with the message that training starts from the beginning.
 
         Raises:
             LangJepaError: the last checkpoint is gone, but there are others.
@@ -175,7 +175,7 @@ class RunFolder:
         return None
 
     def bring_over(self, origin: Path, *, texts: str) -> None:
-        """A run that goes on in another folder takes along what was measured, its texts, and its best checkpoint."""
+        """Copy metrics, texts and best checkpoint of a run that is resumed in another folder."""
         if origin.resolve() != self.path.resolve():
             for name in ("metrics.csv", texts, self.layout.best):
                 if (origin / name).is_file():
@@ -184,10 +184,10 @@ class RunFolder:
                         shutil.copyfile(origin / name, temporary)
 
     def read(self, path: Path, *, system: str, contents: Mapping[str, Any], fabric: Any = None) -> dict[str, Any]:
-        """A checkpoint to go on from; `fabric`: of a run whose processes share out the weights.
+        """Read a checkpoint to resume from; `fabric`: of a run with sharded weights.
 
         Raises:
-            LangJepaError: it cannot be used; names the others that there are.
+            LangJepaError: it cannot be used; the others available are named.
         """
         try:
             return load_checkpoint(path, system=system, contents=contents, fabric=fabric)
@@ -197,7 +197,7 @@ class RunFolder:
             raise LangJepaError(f"{error}. {self._another(others)}" if others else str(error)) from error
 
     def _epochs(self) -> list[Path]:
-        """Checkpoints of epochs, the latest first: by when they were written, since a run may go on from an earlier."""
+        """Return epoch checkpoints by modification time, newest first: a run may be resumed from an earlier one."""
         before, after = self.layout.epoch.split("{}")
         numbers = {
             path: path.name.removeprefix(before).removesuffix(after)
@@ -207,7 +207,7 @@ class RunFolder:
         return sorted(found, key=lambda path: (path.stat().st_mtime_ns, int(numbers[path])), reverse=True)
 
     def _another(self, others: list[Path]) -> str:
-        """How to go on from another checkpoint than the last."""
+        """Explain how to resume from a checkpoint other than the last."""
         names = " and ".join(path.name for path in others)
         option = f"{self.layout.option} meta.checkpoint_path={others[0]}"
         return f"Beside it lies {names}: go on from there with --resume {option}"
@@ -215,17 +215,17 @@ class RunFolder:
     def check_finite(
         self, step: int, loss: float, norm: float, parts: Mapping[str, float], settings: Any, *, is_rank_zero: bool
     ) -> None:
-        """Stop before an update that would spoil the weights, and note which settings may be changed to go on.
+        """Stop before an update that would spoil the weights, and note which settings may be changed on resuming.
 
         Args:
-            step: that the update would have made.
-            loss, norm: of this step, the gradient's norm before clipping.
-            parts: what else was measured in it.
+            step: number of the step that the update would have completed.
+            loss, norm: of this step; the gradient's norm before clipping.
+            parts: other values measured in it.
             settings: of the run.
-            is_rank_zero: this is rank 0, which writes the note.
+            is_rank_zero: whether this is rank 0, which writes the note.
 
         Raises:
-            LangJepaError: one of them is not finite; says what to change.
+            LangJepaError: loss or norm is not finite; the message says what to change.
         """
         problem = non_finite(step, loss, norm, parts)
         if not problem:
@@ -248,7 +248,7 @@ class RunFolder:
         )
 
     def _cures(self, settings: Any) -> dict[str, str]:
-        """Settings that may be changed after a loss that is not finite, and in words how."""
+        """Return the settings that may be changed after a loss that is not finite, with a description of how."""
         clip, precision = "optimization.clip_grad", "meta.precision"
         cures = {rate: f"lower {rate} (now {_value(settings, rate):g})" for rate in self.layout.rates}
         limit = _value(settings, clip)
@@ -258,17 +258,17 @@ class RunFolder:
         return cures
 
     def may_change(self) -> tuple[str, ...]:
-        """Settings that a run may be resumed with another value of, because it stopped and named them."""
+        """Return the settings that may have another value on resuming, because the run stopped and named them."""
         path = self.path / _NON_FINITE
         return tuple(read_json(path, what="the note on why a run stopped")["settings"]) if path.is_file() else ()
 
     def saved(self, name: str, *, keep: int | None, origin: str | None) -> None:
-        """A checkpoint was written, with the settings as they are now: what it makes superfluous goes. Rank 0 alone.
+        """Clean up after a checkpoint was written: remove what it makes superfluous. Only rank 0 calls this.
 
         Args:
             name: of the checkpoint.
-            keep: checkpoints of epochs that stay (None: all).
-            origin: the checkpoint that the run goes on from, which stays.
+            keep: number of epoch checkpoints to keep (None: all).
+            origin: the checkpoint from which the run was resumed, which is kept.
         """
         if name == self.layout.last:
             (self.path / _NON_FINITE).unlink(missing_ok=True)
@@ -281,11 +281,11 @@ class RunFolder:
 
 
 def first_alarm(folder: Path, *kinds: str) -> str:
-    """What was warned of first in a run, without the advice; empty where nothing was, or there is no run.
+    """Return a run's first warning without its advice; empty if there is none, or no run.
 
     Args:
-        folder: of the run.
-        kinds: of the summary's lists, the more severe first: `alarms` of collapse, `task_alarms` (nothing is learnt).
+        folder: the run directory.
+        kinds: lists in the summary, the most severe first: `alarms` of collapse, `task_alarms` (nothing is learnt).
     """
     summary = folder / SUMMARY
     found = read_json(summary, what="summary of the run") if summary.is_file() else {}

@@ -1,7 +1,7 @@
 """Schedules as pure functions of the optimizer step: resuming needs no scheduler state.
 
-`step` counts from 0 and the value is that of the update which takes place at this step, so the last update of a run
-of `total` steps is step `total - 1`.
+`step` counts from 0, and each value applies to the update made at that step, so the last update of a run of `total`
+steps is step `total - 1`.
 """
 
 import math
@@ -24,7 +24,7 @@ class Schedule:
     """Learning rate, weight decay and EMA momentum of every step.
 
     Attributes:
-        settings: peaks and ends.
+        settings: peak and final values.
         total: optimizer steps in the run.
         warmup: steps of linear warm-up.
     """
@@ -35,9 +35,9 @@ class Schedule:
 
     @classmethod
     def of(cls, settings: EncoderOptimizationSettings, *, total: int, steps_per_epoch: int | None) -> "Schedule":
-        """Resolve the warm-up: given steps, else epochs, but never more than a tenth of the run.
+        """Resolve the warm-up: the given steps, or else epochs, capped at a tenth of the run.
 
-        The cap is what lets a short run reach its peak at all: two epochs of warm-up in a run of one epoch would
+        Without the cap a short run would never reach its peak: with two epochs of warm-up, a run of one epoch would
         end before the learning rate has risen.
         """
         if settings.warmup_steps is not None:
@@ -61,12 +61,12 @@ class Schedule:
         return cosine(self.settings.weight_decay, self.settings.final_weight_decay, self._progress(step))
 
     def regularizer_weight(self, objective: ObjectiveSettings, step: int) -> float:
-        """A cosine over the whole run, constant where no final weight is given."""
+        """A cosine over the whole run; constant if no final weight is given."""
         start, end = objective.regularizer_weight, objective.final_regularizer_weight
         return start if end is None else cosine(start, end, self._progress(step))
 
     def weights(self, objective: ObjectiveSettings, step: int) -> tuple[float, float]:
-        """Weights of the distance and of the regularizer in the loss."""
+        """Return the weights of the distance and of the regularizer in the loss."""
         return objective.prediction_weight, self.regularizer_weight(objective, step)
 
     def momentum(self, step: int) -> float:
@@ -76,8 +76,8 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class GPTSchedule:
-    """Rates, momentum, weight of the span loss, and looped layers of every step of a GPT, as pure functions of the step
-    and the seconds trained; `seconds` only matters where optimization.max_seconds is set.
+    """Learning rates, momentum, weight of the span loss and looped layers of every step of a GPT, as pure functions of
+    the step and the seconds trained; `seconds` only matters if optimization.max_seconds is set.
 
     Attributes:
         settings: of the run.
@@ -91,13 +91,13 @@ class GPTSchedule:
         return step >= self.settings.optimization.max_steps or (limit is not None and seconds >= limit)
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of training that is done, by steps or by time, whichever is nearer to the end."""
+        """Return the fraction of training that is done, by steps or by time, whichever is larger."""
         optimization = self.settings.optimization
         by_time = 0.0 if optimization.max_seconds is None else seconds / optimization.max_seconds
         return min(1.0, max(step / optimization.max_steps, by_time))
 
     def rate(self, step: int, seconds: float) -> float:
-        """Factor on all learning rates: linear from 1 / warmup to 1, constant, linear to 1 / warmdown at the last."""
+        """Factor on all learning rates: linear from 1 / warmup to 1, constant, then linear to 1 / warmdown."""
         optimization = self.settings.optimization
         up = (step + 1) / max(1, optimization.warmup_steps)
         left = float(optimization.max_steps - step)
@@ -116,7 +116,7 @@ class GPTSchedule:
         return start + done * (optimization.muon_momentum - start)
 
     def span_weight(self, step: int, seconds: float) -> float:
-        """Weight of the span loss: 0 before its start and in the final stretch, between them after a linear ramp."""
+        """Weight of the span loss: 0 before its start and after its end, in between constant after a linear ramp."""
         jepa, progress = self.settings.jepa, self.progress(step, seconds)
         if not jepa.start_frac <= progress < jepa.end_frac:
             return 0.0
@@ -125,25 +125,25 @@ class GPTSchedule:
         return jepa.weight * min(1.0, (progress - jepa.start_frac) / jepa.ramp_frac)
 
     def looped(self, step: int, seconds: float) -> tuple[int, ...]:
-        """Layers that are passed through twice, in order."""
+        """Return the layers that are passed through twice, in order."""
         model, progress = self.settings.model, self.progress(step, seconds)
         pairs = zip(model.loop_layers, model.loop_starts, strict=True)
         return tuple(sorted(layer for layer, start in pairs if progress >= start))
 
 
 def epochs_ended(ends: Sequence[int], step: int) -> range:
-    """The epochs, counted from 1, that end with a step, given the steps at which epochs end."""
+    """Return the epochs, counted from 1, that end with a step, given the steps at which epochs end."""
     return range(bisect_left(ends, step) + 1, bisect_right(ends, step) + 1)
 
 
 def is_validation_due(step: int, *, total: int, ends: Sequence[int], every: int | None) -> bool:
-    """Whether held-out data is measured after a step.
+    """Whether a validation is due after a step.
 
     Args:
         step: optimizer steps done, at least 1.
-        total: of the run; after the last one always.
+        total: steps of the run; a validation always follows the last one.
         ends: the steps at which epochs end.
-        every: steps between two validations (None: at the end of each epoch, or ten times a run where that is more
+        every: steps between two validations (None: at the end of each epoch, or ten times in a run if that is more
             often).
     """
     if every is None:

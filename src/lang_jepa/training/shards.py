@@ -1,10 +1,10 @@
-"""Checkpoints of weights that are shared out among processes: each writes its part (torch.distributed.checkpoint).
+"""Checkpoints of sharded weights: each process writes its own part (torch.distributed.checkpoint).
 
     checkpoint-last.pth            everything else, sealed; names the folder of the parts and the SHA-256 of each file
-    checkpoint-last/step-40/       the parts: a file of each process, and .metadata, which says what lies where
+    checkpoint-last/step-40/       the parts: one file for each process, and .metadata, which says what lies where
 
-The folder is new for each save, and the `.pth` is put in place last, in one system call: until then the checkpoint
-before is the one that counts, and nothing of it was touched.
+Each save uses a new folder, and the `.pth` is put in place last, in one system call. Until then the previous
+checkpoint remains the valid one, and none of it has been touched.
 """
 
 import os
@@ -25,7 +25,7 @@ from lang_jepa.models.sharded import is_sharded
 from lang_jepa.training.ranks import gather
 
 ENTRY = "shards"
-"""Part of a checkpoint that says where its shards are."""
+"""Entry of a checkpoint that says where its shards are."""
 _AT = "__shard__"
 _METADATA = ".metadata"
 _KNOWN = {
@@ -39,20 +39,20 @@ _KNOWN = {
     "pathlib": ("Path", "PosixPath"),
     "pathlib._local": ("Path", "PosixPath"),
 }  # fmt: skip
-"""All that the metadata of a checkpoint is made of."""
+"""All classes and functions that a checkpoint's metadata may contain."""
 
 
 def write(fabric: Any, path: Path, state: Mapping[str, Any], learnt: Collection[str]) -> dict[str, Any]:
-    """Write the parts of a checkpoint; every process calls it.
+    """Write the shards of a checkpoint. Every process must call this.
 
     Args:
         fabric: of the run.
-        path: of the checkpoint, which is to be written of what this returns.
-        state: the checkpoint, its sharded tensors as each process holds them.
+        path: of the checkpoint, into which the caller then writes what this returns.
+        state: the checkpoint, with its sharded tensors as each process holds them.
         learnt: parts of it whose numbers must be finite.
 
     Returns:
-        The checkpoint with places in the shards instead of sharded tensors.
+        The checkpoint with references into the shards in place of the sharded tensors.
 
     Raises:
         LangJepaError: the disk is full, or something learnt is not finite, on any of the processes.
@@ -74,7 +74,7 @@ def write(fabric: Any, path: Path, state: Mapping[str, Any], learnt: Collection[
                 own[_METADATA] = sha256(folder / _METADATA)
                 flush(folder)
     except BaseException:
-        if fabric.is_global_zero:  # half of it would only keep the disk full
+        if fabric.is_global_zero:  # an incomplete folder would only take up disk space
             shutil.rmtree(folder, ignore_errors=True)
         raise
     files = {name: total for some in gather(fabric, own) for name, total in some.items()}
@@ -82,17 +82,17 @@ def write(fabric: Any, path: Path, state: Mapping[str, Any], learnt: Collection[
 
 
 def fill(checkpoint: dict[str, Any], path: Path, *, fabric: Any = None, parts: Collection[str] | None = None) -> None:
-    """Put the tensors into a checkpoint that `write` took them out of.
+    """Put the tensors that `write` moved to shards back into a checkpoint.
 
     Args:
-        checkpoint: as it was read; changed.
+        checkpoint: the checkpoint as read; modified in place.
         path: of its file.
-        fabric: of a run of `meta.strategy=fsdp`, every process of which calls this, and gets its part of each tensor,
+        fabric: of a run with `meta.strategy=fsdp`. Every process must call this, and gets its part of each tensor,
             whatever the number of processes that wrote them. None: tensors are read whole.
-        parts: of the checkpoint that are wanted (None: all).
+        parts: the parts of the checkpoint to restore (None: all).
 
     Raises:
-        LangJepaError: a file of the shards is missing or damaged; it is named.
+        LangJepaError: a shard file is missing or damaged; it is named.
     """
     entry = checkpoint[ENTRY]
     folder = _folder(path, entry)
@@ -116,7 +116,7 @@ def are_of(path: Path) -> bool:
 
 
 def remove(path: Path, *, but: str | None = None) -> None:
-    """Remove the shards of a checkpoint; `but`: the folder, named as in the checkpoint, that stays."""
+    """Remove the shards of a checkpoint, except for the folder `but`, named as in the checkpoint."""
     folder = path.with_suffix("")
     for entry in folder.glob("step-*"):
         if f"{folder.name}/{entry.name}" != but:
@@ -126,7 +126,7 @@ def remove(path: Path, *, but: str | None = None) -> None:
 
 
 def copy(origin: Path, path: Path) -> None:
-    """Bring over the shards of a checkpoint, where it has some."""
+    """Copy the shards of a checkpoint, if it has any."""
     if are_of(origin):
         with writing(path):
             shutil.copytree(origin.with_suffix(""), path.with_suffix(""), dirs_exist_ok=True)
@@ -142,7 +142,7 @@ def _free_name(path: Path, step: int) -> str:
 
 
 def _folder(path: Path, entry: Mapping[str, Any]) -> Path:
-    """Where the shards lie: beside the file, wherever it was moved with them."""
+    """Return the folder of the shards: beside the file, wherever both were moved."""
     found = str(entry["folder"]).split("/")
     if len(found) != 2 or not found[1].startswith("step-"):
         raise LangJepaError(f"the checkpoint {path} is damaged: its shards are said to be in {entry['folder']!r}")
@@ -150,7 +150,7 @@ def _folder(path: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def _broken(folder: Path, sums: Mapping[str, str]) -> str:
-    """What is wrong with files of shards; nothing if they are whole."""
+    """Return what is wrong with the shard files; empty if they are intact."""
     for name, total in sums.items():
         file = folder / os.path.basename(name)
         if not file.is_file():
@@ -169,13 +169,13 @@ def _complaint(tree: object, where: str) -> str:
 
 
 def _all_well(fabric: Any, own: str) -> None:
-    """Raise LangJepaError on every process where one of them has something to complain of."""
+    """Raise LangJepaError on every process if any of them reports a problem."""
     if wrong := next(filter(None, gather(fabric, own)), None):
         raise LangJepaError(wrong)
 
 
 def _taken_out(tree: Any, place: str) -> tuple[Any, dict[str, Tensor]]:
-    """A tree with places instead of its sharded tensors, and these by place."""
+    """Return a tree with references in place of its sharded tensors, and these tensors by their place in the tree."""
     if is_sharded(tree):
         there = {_AT: place, "shape": list(tree.shape), "dtype": tree.dtype}
         return there, {place: tree.detach()}
@@ -190,7 +190,7 @@ def _taken_out(tree: Any, place: str) -> tuple[Any, dict[str, Tensor]]:
 
 
 def _made(tree: Any, tensors: dict[str, Tensor], fabric: Any) -> Any:
-    """A tree with new tensors in the places of `_taken_out`, which are noted in `tensors`."""
+    """Return a tree with new tensors in place of the references of `_taken_out`; add the tensors to `tensors`."""
     if isinstance(tree, dict) and _AT in tree:
         tensors[tree[_AT]] = made = _empty(tree["shape"], tree["dtype"], fabric)
         return made
@@ -211,7 +211,7 @@ def _empty(shape: list[int], dtype: torch.dtype, fabric: Any) -> Tensor:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads what metadata is made of, and runs nothing else."""
+    """Unpickles only what metadata may contain, and runs nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name not in _KNOWN.get(module, ()):
@@ -220,10 +220,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _metadata(folder: Path) -> Any:
-    """What lies where in shards.
+    """Read the metadata of shards.
 
     Raises:
-        LangJepaError: it is something else.
+        LangJepaError: it cannot be read, or contains something else.
     """
     try:
         with (folder / _METADATA).open("rb") as file:
@@ -233,7 +233,7 @@ def _metadata(folder: Path) -> Any:
 
 
 def _read(folder: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:
-    """Fill tensors from shards."""
+    """Read tensors from shards, in place."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import StorageMeta
@@ -242,7 +242,7 @@ def _read(folder: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:
     metadata = _metadata(folder)
 
     class Reader(FileSystemReader):
-        """Its own way of reading metadata is to run what is in there."""
+        """Uses the metadata already read: the base class would unpickle it and run whatever it contains."""
 
         def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
             metadata.storage_meta = StorageMeta(load_id=self.load_id)
@@ -250,7 +250,7 @@ def _read(folder: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:
 
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is")  # a file may be read by one process
+            warnings.filterwarnings("ignore", message="torch.distributed is")  # reading in a single process is intended
             load(tensors, storage_reader=Reader(folder), no_dist=alone)
     except (CheckpointException, ValueError, LookupError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]

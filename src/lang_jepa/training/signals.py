@@ -1,4 +1,4 @@
-"""Being asked to stop, by a signal or a closed output: a run in training saves first, all else ends at once."""
+"""Requests to stop, by a signal or a closed output: a training run saves first, everything else ends at once."""
 
 import os
 import signal
@@ -10,16 +10,16 @@ from typing import Self
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _at_work: "list[StopRequest]" = []
-"""Requests that are listening now, the innermost last."""
+"""The `StopRequest`s that are active, innermost last."""
 _raised: list[int] = []
-"""Signals for which `Interrupted` was raised. What is raised while a destructor runs is swallowed by Python."""
+"""Signals for which `Interrupted` was raised: Python swallows an exception raised while a destructor runs."""
 
 
 class Interrupted(BaseException):
-    """The process was asked to stop outside of a training loop; no `except Exception` may hold it up.
+    """The process was asked to stop outside a training loop. A BaseException, so that `except Exception` lets it pass.
 
     Attributes:
-        number: of the signal.
+        number: the signal number.
     """
 
     def __init__(self, number: int) -> None:
@@ -28,28 +28,28 @@ class Interrupted(BaseException):
 
 
 def exit_status(number: int | None) -> int:
-    """What a process exits with after a signal, as shells count.
+    """Return a process's exit status after a signal, by the convention of shells.
 
     130 is SIGINT, 143 SIGTERM, 129 SIGHUP (the terminal was closed), 141 a closed pipe.
 
-    None, where another process of the run was asked, counts as SIGTERM.
+    None (another process of the run was asked to stop) counts as SIGTERM.
     """
     return 128 + (signal.SIGTERM if number is None else number)
 
 
 def _heard() -> list[signal.Signals]:
-    """The signals that ask; under nohup the end of the terminal does not."""
+    """Return the signals that request a stop; under nohup, closing the terminal does not."""
     return [one for one in _SIGNALS if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
 
 
 class StopRequest:
-    """While active, the first SIGTERM, SIGINT or SIGHUP sets `requested`; a second one acts as it would without us.
+    """While active, the first SIGTERM, SIGINT or SIGHUP sets `requested`; a second one has its usual effect.
 
-    Outside of the main thread, where handlers cannot be set, it stays quiet.
+    Outside the main thread, where handlers cannot be set, signals are not handled.
 
     Attributes:
-        requested: whether it was asked.
-        number: the signal that asked.
+        requested: whether a stop was requested.
+        number: the signal that requested it.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class StopRequest:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._signalled) for number in _heard()}
-            if _raised:  # and yet we go on: it was swallowed
+            if _raised:  # still running, so the exception was swallowed
                 self._signalled(_raised[-1], None)
         _at_work.append(self)
         return self
@@ -70,7 +70,7 @@ class StopRequest:
         self._restore()
 
     def ask(self, number: int) -> None:
-        """Ask as a signal would."""
+        """Request a stop, as a signal would."""
         self.requested, self.number = True, number
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
@@ -85,10 +85,10 @@ class StopRequest:
 
 @contextmanager
 def finished_first() -> Iterator[None]:
-    """What is done inside is finished before the process stops, where it is asked to meanwhile.
+    """Finish the `with` block before a stop that is requested meanwhile takes effect.
 
     Raises:
-        Interrupted: it was asked.
+        Interrupted: after the block, if a stop was requested.
     """
     with StopRequest() as stop:
         yield
@@ -97,15 +97,15 @@ def finished_first() -> Iterator[None]:
 
 
 def answered() -> None:
-    """Whoever caught an `Interrupted` ends the process by itself: it is not one that was swallowed."""
+    """To be called by whoever catches an `Interrupted` and ends the process: it was not swallowed."""
     _raised.clear()
 
 
 def output_closed() -> None:
-    """Whoever read our output is gone: a run in its loop saves and stops, everything else ends here.
+    """Stop because the reader of our output is gone: a run in its loop saves first, everything else ends here.
 
     Raises:
-        Interrupted: nothing listens for a request to stop.
+        Interrupted: no `StopRequest` is active.
     """
     if not _at_work:
         raise Interrupted(signal.SIGPIPE)
@@ -114,10 +114,10 @@ def output_closed() -> None:
 
 @contextmanager
 def ending_by_exception() -> Iterator[None]:
-    """While active, SIGTERM and SIGINT raise `Interrupted` in the main thread, so that what is open is closed.
+    """While active, signals that request a stop raise `Interrupted` in the main thread, so that resources are closed.
 
-    For the command line: a library leaves the handlers of its process alone. Child processes that are forked keep the
-    default.
+    For the command line only: a library leaves the signal handlers of its process alone. Forked child processes keep
+    the default behaviour.
     """
     owner = os.getpid()
 

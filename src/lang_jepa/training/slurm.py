@@ -1,4 +1,4 @@
-"""Processes that `srun` started: what Slurm says of them, under the names that torchrun uses."""
+"""Processes started by `srun`: Slurm's environment variables translated to those of torchrun."""
 
 import re
 from collections.abc import Mapping
@@ -9,21 +9,21 @@ _FIRST_PORT, _PORTS = 20_000, 10_000
 
 
 def tasks_of(environment: Mapping[str, str]) -> int:
-    """Processes of this step of a job; 1 where Slurm started none, or one."""
+    """Return the number of processes in this job step; 1 if Slurm started one or none."""
     tasks = environment.get("SLURM_STEP_NUM_TASKS")
-    if tasks is None and "SLURM_PROCID" in environment:  # inside a job's shell SLURM_NTASKS is what was asked for
+    if tasks is None and "SLURM_PROCID" in environment:  # in a job's shell SLURM_NTASKS is only the number requested
         tasks = environment.get("SLURM_NTASKS")
     return int(tasks) if tasks is not None and tasks.isdecimal() else 1
 
 
 def as_torchrun(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that torchrun would have set, where `srun` started several processes and torchrun none.
+    """Return the variables that torchrun would have set, if `srun` started several processes and torchrun none.
 
-    The first host of the step is where they meet, at a port that follows from the numbers of job and step (MASTER_ADDR
-    and MASTER_PORT say otherwise, where they are set).
+    The processes meet at the first host of the step, at a port derived from the job and step IDs, unless MASTER_ADDR
+    and MASTER_PORT are set.
 
     Raises:
-        LangJepaError: Slurm does not say enough, or the machines have different numbers of tasks.
+        LangJepaError: variables of Slurm are missing, or the machines have different numbers of tasks.
     """
     tasks = tasks_of(environment)
     if tasks == 1 or "WORLD_SIZE" in environment:

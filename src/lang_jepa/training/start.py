@@ -1,4 +1,4 @@
-"""How a model starts: its head whitened on a sample, because an un-whitened start collapses; and its target."""
+"""Initial model and target. The head is whitened on a sample, because an un-whitened start collapses."""
 
 import shutil
 from pathlib import Path
@@ -39,17 +39,17 @@ from lang_jepa.training.text_size import LEAST_PER_DIMENSION
 
 _PASS = 512  # sentences in one pass
 _SHRINKAGE = 1e-3
-_PENALTY = 10.0  # of a ridge regression on too few pairs to choose one
+_PENALTY = 10.0  # of a ridge regression with too few pairs to choose the penalty from
 COPY = "start"
-"""Folder in a run directory with the model that meta.start_from named, so that the run needs nothing else to go on."""
+"""Folder in a run directory for a copy of the model named by meta.start_from, so that resuming needs nothing else."""
 
 
 def with_own_start(settings: Settings, *runs: Path) -> Settings:
-    """Settings whose start is the copy in the first of some run directories that has one; as they are, where none has.
+    """Return settings that start from the copy in the first of some run directories that has one; else unchanged.
 
     Args:
-        settings: of a run that may have begun with another's weights.
-        runs: the run directory, and others that it may go on from.
+        settings: of a run that may have started from another run's weights.
+        runs: the run directory, and others that it may be resumed from.
     """
     start, data, model = settings.meta.start_from, settings.data, settings.model
     copy = next((run / COPY for run in runs if (run / COPY / CARD).is_file()), None)
@@ -64,13 +64,13 @@ def with_own_start(settings: Settings, *runs: Path) -> Settings:
 
 
 def tokenizer_is_of_start(settings: Settings) -> bool:
-    """Whether the tokenizer is named where the model lies that the run began with."""
+    """Whether the tokenizer is that of the model from which the run started."""
     start = settings.meta.start_from
     return start is not None and Path(settings.data.tokenizer_path) in (Path(start), Path(start) / "model")
 
 
 def as_resumed(settings: Settings) -> Settings:
-    """`with_own_start` of a run that goes on; of one that begins, the settings as they are."""
+    """Return `with_own_start` for a resumed run, and the settings unchanged for a new one."""
     meta = settings.meta
     if not meta.load_checkpoint:
         return settings
@@ -79,7 +79,7 @@ def as_resumed(settings: Settings) -> Settings:
 
 
 def keep_start(settings: Settings) -> None:
-    """Copy the model of meta.start_from into the run directory, unless there is none or it is there. Rank 0 alone."""
+    """Copy the model of meta.start_from, if set, into the run directory unless it is there already. Rank 0 only."""
     start, copy = settings.meta.start_from, Path(settings.logging.log_dir) / COPY
     if start is None or (copy / CARD).is_file():
         return
@@ -91,11 +91,11 @@ def keep_start(settings: Settings) -> None:
 
 
 def check_start(settings: Settings) -> None:
-    """Refuse, before anything is prepared, an encoder or a teacher that the settings cannot train with.
+    """Refuse, before anything is prepared, an encoder or teacher that these settings cannot train with.
 
     Raises:
-        LangJepaError: of `check_encoder`; a teacher that brings code of its own, gives no token states, or has another
-            width.
+        LangJepaError: the initial model lies in the run directory or has another form, `check_encoder` refuses the
+            encoder, or the teacher needs code of its own, returns no token states or has another width.
     """
     start = settings.meta.start_from
     if start is not None:
@@ -116,14 +116,14 @@ def check_start(settings: Settings) -> None:
 
 @torch.inference_mode()
 def sample_embeddings(encoder: TextEncoder, view: View, count: int, *, seed: int, head: bool) -> Tensor:
-    """Embeddings [n, D] (fp32, CPU, not normalised) of up to `count` sentences of a view, in eval mode.
+    """Embed up to `count` sentences of a view in eval mode: [n, D], fp32, on the CPU, not normalised.
 
     Args:
-        encoder: left in the mode it was found in.
-        view: where sentences come from.
-        count: sentences at most.
+        encoder: restored to its mode afterwards.
+        view: where the sentences come from.
+        count: maximum number of sentences.
         seed: of the draw.
-        head: apply the head (False: the pooled vectors before it).
+        head: apply the head (False: return the pooled vectors before it).
     """
     device, training = next(encoder.parameters()).device, encoder.training
     encoder.eval()
@@ -140,12 +140,12 @@ def sample_embeddings(encoder: TextEncoder, view: View, count: int, *, seed: int
 
 
 def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> Jepa:
-    """The model as training begins with it: seeded, and its head whitened where the settings say so.
+    """Build the initial model: seeded, and with its head whitened if the settings ask for it.
 
     Args:
         settings: of the run.
         tokenizer: of the corpus.
-        sample: training sentences to whiten on.
+        sample: training sentences for the whitening.
     """
     torch.manual_seed(settings.meta.seed)
     jepa = build_jepa(settings, tokenizer)
@@ -165,15 +165,15 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
 
 @torch.inference_mode()
 def solve_predictor(jepa: Jepa, predictor: RidgeTransformer, settings: Settings, sample: View) -> None:
-    """Set a predictor's `linear` to the ridge regression of unit targets.
+    """Set a predictor's `linear` layer to the ridge regression of unit targets.
 
-    The penalty is the one whose predictions have the largest cosine with the targets of every tenth group of eight
-    pairs; of fewer than ten groups it is 10.
+    The penalty is the one whose predictions have the largest cosine with the targets on every tenth group of eight
+    pairs; with fewer than ten groups it is 10.
 
     Args:
-        jepa: left in the mode it was found in.
-        predictor: its own.
-        settings: `model.score_sample` pairs at most.
+        jepa: restored to its mode afterwards.
+        predictor: the predictor of `jepa`.
+        settings: at most `model.score_sample` pairs are used.
         sample: training examples.
     """
     device, training = next(jepa.parameters()).device, jepa.training
@@ -211,14 +211,14 @@ _FORM = (
     "model.max_length", "model.head", "model.predictor", "model.pred_dim", "model.predictor_layers",
     "model.predictor_heads", "data.view", "data.context", "data.window_size", "data.horizons", "data.speakers",
 )  # fmt: skip
-"""Settings on which the form of a model may depend."""
+"""Settings that may determine the form of a model."""
 
 
 def _check_form(settings: Settings, start: str, folder: Path) -> None:
-    """Refuse a model to begin with that is of other sizes, or has another predictor.
+    """Refuse an initial model that has other sizes or another predictor.
 
     Raises:
-        LangJepaError: names the settings that differ.
+        LangJepaError: it has; the settings that differ are named.
     """
     theirs, tokenizer = read_settings(folder / SETTINGS), TextTokenizer.load(str(folder))
     whole = not (settings.model.pretrained or theirs.model.pretrained)
@@ -240,7 +240,7 @@ def _check_form(settings: Settings, start: str, folder: Path) -> None:
 
 
 def _form(settings: Settings, tokenizer: TextTokenizer, *, whole: bool) -> dict[str, tuple[int, ...]]:
-    """The shapes of a model's tensors, and its heads; `whole`: of its encoder too, which else is read as it is."""
+    """Return a model's tensor shapes and numbers of heads; `whole`: include its encoder, otherwise loaded unchanged."""
     model = settings.model
     form = {name: tuple(tensor.shape) for name, tensor in predictor_for(settings).state_dict().items()}
     form["head"] = () if model.head == "none" else (model.embed_dim,)
@@ -260,10 +260,10 @@ def _form(settings: Settings, tokenizer: TextTokenizer, *, whole: bool) -> dict[
 
 
 def _take_over(jepa: Jepa, start: str, tokenizer: TextTokenizer) -> None:
-    """Give a model the weights of a model directory.
+    """Load the weights of a model directory into a model.
 
     Raises:
-        LangJepaError: there is none, or it is of another tokenizer, other sizes or another predictor.
+        LangJepaError: there is no model, or it has another tokenizer, other sizes or another predictor.
     """
     folder = _start_folder(start)
     loaded, theirs, *_ = load_model(folder)
@@ -273,7 +273,7 @@ def _take_over(jepa: Jepa, start: str, tokenizer: TextTokenizer) -> None:
 
 
 def start_target(settings: Settings, jepa: Jepa, tokenizer: TextTokenizer) -> Target:
-    """What makes the targets, as training begins with it.
+    """Build the initial target, which makes the targets.
 
     Raises:
         LangJepaError: the teacher cannot be read, or does not fit the corpus' tokenizer or the model's width.
@@ -285,7 +285,7 @@ def start_target(settings: Settings, jepa: Jepa, tokenizer: TextTokenizer) -> Ta
 
 
 def _load_teacher(path: str, settings: Settings, tokenizer: TextTokenizer) -> TextEncoder:
-    """The encoder of a model directory of ours with its head, or a pretrained one without."""
+    """Load the encoder of one of our model directories with its head, or a pretrained encoder without one."""
     folder = find_model(Path(path))
     if folder is not None:
         jepa, theirs, *_ = load_model(folder)
@@ -310,20 +310,20 @@ def _check_teacher(path: str, width: int, settings: Settings) -> None:
 
 
 def _ids(tokenizer: TextTokenizer) -> tuple[object, ...]:
-    """What two tokenizers must share for one to read what the other wrote."""
+    """Return what must be equal for one tokenizer to read what another wrote."""
     return tokenizer.backend.get_vocab(with_added_tokens=True), tokenizer.prefix_ids, tokenizer.suffix_ids
 
 
 def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
-    """Set a head to the ZCA whitening of a sample: zero mean, and with power .5 unit covariance in every direction.
+    """Set a head to the ZCA whitening of a sample: zero mean and, with power .5, unit covariance in every direction.
 
-    A sample that is small for the width says nothing about most directions, and what it does not have would be blown up
-    by hundreds: there the covariance is shrunk towards a multiple of the identity (see `_shrinkage`).
+    A sample that is small for the width says nothing about most directions, and those it lacks would be amplified
+    hundreds of times. Its covariance is therefore shrunk towards a multiple of the identity (see `_shrinkage`).
 
     Args:
-        head: [D] to [D].
+        head: linear layer from [D] to [D].
         pooled: [N, D] vectors before the head.
-        power: of the inverse covariance; .25 evens out half of the spread of the directions, 0 none of it.
+        power: power of the inverse covariance; .25 evens out half of the spread between directions, 0 none of it.
 
     Raises:
         LangJepaError: fewer than two vectors.
@@ -339,8 +339,8 @@ def whiten_head(head: nn.Linear, pooled: Tensor, *, power: float = 0.5) -> None:
 
 
 def _shrinkage(pooled: Tensor) -> float:
-    """How much of a small sample's covariance S to replace by a multiple of the identity: OAS, the oracle approximating
-    shrinkage for normal vectors (Chen, Wiesel, Eldar and Hero 2010, equation 23).
+    """Return how much of a small sample's covariance S to replace by a multiple of the identity: OAS, the oracle
+    approximating shrinkage for normal vectors (Chen, Wiesel, Eldar and Hero 2010, equation 23).
     """
     count, width = pooled.shape
     covariance = np.cov(pooled.double().numpy(), rowvar=False, bias=True)
@@ -351,7 +351,7 @@ def _shrinkage(pooled: Tensor) -> float:
 
 
 def _powered(matrix: Tensor, exponent: float) -> Tensor:
-    """A symmetric positive matrix to a power, [D, D]."""
+    """Raise a symmetric positive [D, D] matrix to a power."""
     if exponent == 1:
         return matrix
     values, vectors = torch.linalg.eigh(matrix.double())

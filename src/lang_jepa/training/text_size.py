@@ -1,27 +1,27 @@
-"""How much training text an embedding's width takes: one rule, and one advice, for all that estimates covariances."""
+"""How much training text an embedding width needs: one rule and one advice for all that estimates covariances."""
 
 from lang_jepa.data.views import View
 from lang_jepa.settings.encoder import Settings
 
 LEAST_PER_DIMENSION = 2
-"""Sentences for each dimension of an embedding, below which a covariance is shrunk, and said to be rough."""
+"""Sentences per embedding dimension below which a covariance is shrunk and reported as rough."""
 ENOUGH_PER_DIMENSION = 8
-"""Sentences for each dimension from which all is well: what advice on widths counts with, everywhere, and from which
-the similarities `whitened` and `predictable` may be chosen; of fewer a covariance is that of the sample.
+"""Sentences per dimension that suffice: the basis of all advice on widths, and the minimum for choosing the
+similarities `whitened` and `predictable`. With fewer, a covariance mainly describes the sample.
 """
 _LEAST_WIDTH = 4
 """The smallest model.embed_dim."""
 
 
 def check_sample(settings: Settings, sample: View) -> str | None:
-    """A warning about training text that is too short for the whitened start or the statistics of the scores.
+    """Warn of too little training text for the whitened start or the score statistics.
 
     Args:
         settings: of the run.
-        sample: training sentences to take both from.
+        sample: training sentences from which both are computed.
 
     Returns:
-        A line for people; None where there is enough.
+        The warning; None if there is enough text.
     """
     model, there, units = settings.model, sample.split.num_sentences, settings.data.units
     least = LEAST_PER_DIMENSION * model.embed_dim
@@ -38,14 +38,14 @@ def check_sample(settings: Settings, sample: View) -> str | None:
 
 
 def text_for_width(settings: Settings) -> str:
-    """How much training text embeddings of this width take, in words."""
+    """Say how much training text embeddings of this width need."""
     width, units = settings.model.embed_dim, settings.data.units
     wanted = f"{ENOUGH_PER_DIMENSION * width:,} training {units} or more, {ENOUGH_PER_DIMENSION} for each dimension"
     return f"model.embed_dim={width} takes {wanted}"
 
 
 def more_text(settings: Settings, there: int) -> str:
-    """What to do where there are fewer training units than that."""
+    """Say what to do if there are fewer training units than that."""
     most = there // ENOUGH_PER_DIMENSION
     if settings.model.pretrained or most < _LEAST_WIDTH:
         return "Take more text"

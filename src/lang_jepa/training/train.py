@@ -1,4 +1,4 @@
-"""From settings to a finished run directory, of any system."""
+"""Train any system: from settings to a finished run directory."""
 
 import os
 import time
@@ -30,7 +30,7 @@ METHODS = {
     "decoder": "lang_jepa.training.methods.decoder:DecoderMethod",
     "gpt": "lang_jepa.training.methods.gpt:GPTMethod",
 }
-"""The class of each built-in system; one of your own is named the same way in `system`."""
+"""The class of each built-in system; your own class is named in the same form in `system`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class Result:
     Attributes:
         folder: the run directory.
         step, total: optimizer steps done and planned.
-        interrupted: it was asked to stop; go on with --resume.
+        interrupted: whether it was asked to stop; resume it with --resume.
         seconds: wall-clock time of the training loop.
-        exit_status: of a command that ends with it: 0, or 128 and the number of the signal that interrupted.
-        model: the model directory; None where there is none, or training was interrupted.
-        metrics: of the last validation.
-        best: of the validation whose weights the model has, its `metric`, `step` and `value` (None: the last one's).
-        alarms: what was wrong in training, in words.
-        warnings: what is wrong with the outcome, in words.
+        exit_status: for a command that ends with the run: 0, or 128 plus the number of the signal that interrupted it.
+        model: the model directory; None if there is none, or if training was interrupted.
+        metrics: metrics of the last validation.
+        best: `metric`, `step` and `value` of the validation whose weights the model has (None: the last one's).
+        alarms: messages about what went wrong in training.
+        warnings: messages about what is wrong with the outcome.
     """
 
     folder: Path
@@ -64,11 +64,11 @@ class Result:
 
 
 def method_of(settings: RunSettings) -> "Method[Any]":
-    """The system that the settings are of, not yet built. In its own settings, which a run keeps wherever it goes on,
-    meta.precision is never `auto` but what that is on this machine.
+    """Return the system named in the settings, not yet built. In its own settings, which a run keeps wherever it is
+    resumed, `auto` for meta.precision has been resolved for this machine.
 
     Raises:
-        LangJepaError: its class cannot be imported, is no `Method`, or lacks some of it.
+        LangJepaError: its class cannot be imported, is not a `Method`, or is incomplete.
     """
     from lang_jepa.models.precision import choose_precision
     from lang_jepa.training.contract import check_class
@@ -88,17 +88,17 @@ def train(
     on_start: "Callable[[Engine], None] | None" = None,
     lock: RunLock | None = None,
 ) -> Result:
-    """Train a system and write what it makes; of a run that is over, say so. Every process of a run calls this.
+    """Train a system and write its model; if the run is already finished, say so. Every process of a run calls this.
 
     Args:
-        settings: resolved, of any system.
-        reporter: called as it goes (rank 0 only); None is silent.
-        on_start: called on every rank when the run stands as it starts, or goes on, before its first step.
-        lock: on the run directory, where the caller holds it already.
+        settings: resolved settings of any system.
+        reporter: called during the run (rank 0 only); None is silent.
+        on_start: called on every rank once the run is set up or resumed, before its first step.
+        lock: on the run directory, if the caller already holds it.
 
     Raises:
-        LangJepaError: see `Engine.fit`; the run cannot work; another process trains in the run directory; the data or a
-            checkpoint cannot be used.
+        LangJepaError: see `Engine.fit`; or the run cannot work, another process trains in the run directory, or the
+            data or a checkpoint cannot be used.
     """
     from lang_jepa.models.precision import choose_precision
     from lang_jepa.training.contract import texts
@@ -127,7 +127,7 @@ def train(
 
 
 def open_run(method: "Method[Any]", reporter: Reporter | None = None) -> RunFolder:
-    """The processes of a run, which the method learns of, and its directory."""
+    """Launch the processes of a run, set fabric and reporter of the method, and return the run directory."""
     from lang_jepa.training.ranks import launch
 
     meta = method.settings.meta
@@ -139,7 +139,7 @@ def open_run(method: "Method[Any]", reporter: Reporter | None = None) -> RunFold
 
 
 def start(method: "Method[Any]", folder: RunFolder, lock: RunLock | None) -> "Engine":
-    """A run that stands at its first step, or where its last checkpoint left it, in a directory that is ready.
+    """Return a run that is set up at its first step, or resumed from a checkpoint, in a prepared directory.
 
     Raises:
         LangJepaError: the data or a checkpoint cannot be used.
@@ -148,7 +148,7 @@ def start(method: "Method[Any]", folder: RunFolder, lock: RunLock | None) -> "En
     from lang_jepa.training.engine import Engine
 
     method.open_data()
-    meet("data")  # which may be prepared on some machine for hours
+    meet("data")  # preparing it may take one machine hours
     if method.fabric.is_global_zero:
         resume = method.settings.meta.load_checkpoint
         folder.start(lock, method.settings, resume=resume, reporter=method.reporter)
@@ -176,16 +176,16 @@ def _train(engine: "Engine") -> Result:
 
 
 def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None:
-    """The summary of a run that is over, which is shown; None: there is work to do.
+    """Return the summary of a finished run, and report that it is; None if there is work to do.
 
-    Every rank calls it before anything is prepared, and the first one's folder decides.
+    Every rank calls this before anything is prepared; rank zero's folder decides.
 
     Args:
-        method: with whose settings a run is to go on.
+        method: the method with the settings of the run to be resumed.
         folder: of the run.
 
     Raises:
-        LangJepaError: the settings are others than those of the run, in what touches the numbers.
+        LangJepaError: the settings differ from those of the run in ways that affect the results.
     """
     from lang_jepa.models.precision import as_it_was
 
@@ -211,7 +211,7 @@ def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None
 
 
 def _of_the_end(summary: Any) -> dict[str, Any] | None:
-    """A summary that says of a run that it is over, in the form in which it was written; else None."""
+    """Return the summary if it is well-formed and that of a finished run; else None."""
     if not isinstance(summary, dict) or summary.get("interrupted") is not False:
         return None
     steps, total = summary.get("steps"), summary.get("total")
@@ -221,7 +221,7 @@ def _of_the_end(summary: Any) -> dict[str, Any] | None:
 
 
 def _result(folder: Path, summary: Mapping[str, Any], status: int = 0) -> Result:
-    """A result from what summary.json says."""
+    """Make a result from the contents of summary.json."""
     model = summary.get("model")
     return Result(
         folder=folder,
@@ -239,9 +239,9 @@ def _result(folder: Path, summary: Mapping[str, Any], status: int = 0) -> Result
 
 
 def resume_settings(folder: Path) -> RunSettings:
-    """Settings of a run directory of any system, set to go on in it, wherever it was moved, from its last checkpoint.
+    """Return a run's settings, set to resume it in its directory, wherever that was moved, from its last checkpoint.
 
-    A run that was ended before its first checkpoint starts at step 0.
+    A run that ended before its first checkpoint starts at step 0.
 
     Raises:
         LangJepaError: there is no run.
