@@ -54,7 +54,7 @@ class Silent(Reporter):
 
 
 def events_to(reporter: Reporter) -> Callable[[PrepareEvent], None]:
-    """Return a callback that passes on events of data preparation, finished blocks at most every ten seconds."""
+    """Return a callback that reports preparation events: warnings as warnings, blocks at most every ten seconds."""
     last = time.monotonic()
 
     def on_event(event: PrepareEvent) -> None:

@@ -1,1 +1,1 @@
-"""The built-in systems, one file each, with its data beside it."""
+"""The built-in systems: one file each, with a separate file for its data."""

@@ -1,4 +1,4 @@
-"""A concept decoder: text from the concepts of a frozen encoder, whose model directory it joins."""
+"""A concept decoder: generates text from the concepts of a frozen encoder, and is saved in its model directory."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,11 +47,11 @@ last_decoder.pt    to resume from
 """,
 )
 _PASS = 64
-"""Held-out sentences of one pass."""
+"""Held-out sentences in one pass."""
 
 
 class DecoderMethod(Method[DecoderSettings]):
-    """See `lang_jepa.training.method.Method`.
+    """The `Method` of decoders.
 
     Attributes:
         data: sentences and their concepts.
@@ -85,7 +85,7 @@ class DecoderMethod(Method[DecoderSettings]):
     @property
     def encoder(self) -> Path:
         """The encoder's run directory, model directory or checkpoint."""
-        assert self.settings.data.encoder is not None  # `complaints` sees to it
+        assert self.settings.data.encoder is not None  # ensured by `complaints`
         return Path(self.settings.data.encoder)
 
     def complaints(self) -> Iterator[str]:
@@ -113,7 +113,7 @@ class DecoderMethod(Method[DecoderSettings]):
             check_predicts(model)
         corpus = corpus_for(model, self.encoder, settings.data.encoder_data)
         model.jepa.to(fabric.device)
-        # Concepts are computed by one process, whose lock the others wait for.
+        # One process computes the concepts while the others wait for its lock.
         share = {"rank": fabric.global_rank, "world": fabric.world_size}
         self.data = DecoderData(settings, model, corpus, tokenizer, on_message=self.reporter.message, **share)
         self.identity = self.data.fingerprint
@@ -121,7 +121,7 @@ class DecoderMethod(Method[DecoderSettings]):
         self.micro_batches = settings.optimization.grad_accum_steps
 
     def _check_writable(self) -> None:
-        """Raise before the work if the model directory that the decoder is to join cannot be written."""
+        """Raise before any work is done if the encoder's model directory cannot be written."""
         model = None if self.encoder.is_file() else find_model(self.encoder)
         if model is not None:
             check_writable(model.parent / "model", folder=True)
@@ -145,7 +145,7 @@ class DecoderMethod(Method[DecoderSettings]):
         if settings.meta.compile != "none":
             self.decoder.compile(backend=settings.meta.compile)
         self.set_up(self.decoder, adamw(self.decoder, self.decoder, optimization))
-        # From here on the generator only feeds dropout, and ranks must not drop alike.
+        # From here on the generator is only used for dropout, which must differ between ranks.
         torch.manual_seed(seed * 1000 + 1 + self.fabric.global_rank)
 
     def warnings(self) -> Iterator[str]:
@@ -165,7 +165,7 @@ class DecoderMethod(Method[DecoderSettings]):
         with self.fabric.autocast():
             losses, _ = self.model(batch)
         nats = losses.sum()
-        # DDP averages over ranks; this makes the average the gradient of the mean over all tokens.
+        # DDP averages over ranks; with this factor the average is the gradient of the mean over all tokens.
         return Loss(nats * (self.fabric.world_size / part.count), {"loss": nats.detach()})
 
     @torch.no_grad()
@@ -179,7 +179,7 @@ class DecoderMethod(Method[DecoderSettings]):
         return Validation(metrics, examples)
 
     def _measure(self) -> dict[str, float]:
-        """Held-out metrics: sums over tokens of all ranks, divided once."""
+        """Compute held-out metrics from sums over the tokens of all ranks, divided once."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
         sample, side = self.data.sample, self.data.held_out
         mine = np.arange(len(sample))[rank::world]
@@ -208,7 +208,7 @@ class DecoderMethod(Method[DecoderSettings]):
         }
 
     def _score(self, batch: DecoderBatch) -> tuple[float, float, float]:
-        """Nats, right tokens, and tokens of a batch."""
+        """Return the nats, correct tokens and tokens of a batch."""
         if not batch.predictions:
             return 0.0, 0.0, 0.0
         with self.fabric.autocast():
@@ -216,7 +216,7 @@ class DecoderMethod(Method[DecoderSettings]):
         return float(nats.double().sum()), float(right.sum()), float(batch.predictions)
 
     def _examples(self) -> list[str]:
-        """Held-out sentences, spread over the side, with their greedy reconstructions."""
+        """Return held-out sentences, spread over the split, with their greedy reconstructions."""
         sample, held_out = self.data.sample, self.data.held_out
         count = min(self.settings.logging.num_examples, len(sample))
         if not count:
@@ -237,7 +237,7 @@ class DecoderMethod(Method[DecoderSettings]):
         return model is None or ((model / DECODER_WEIGHTS).is_file() and is_whole(model / CARD, what="model card"))
 
     def export(self, folder: Path, end: End) -> Path | None:
-        """Put the best decoder into the encoder's model directory; None where the encoder is a checkpoint file."""
+        """Save the best decoder in the encoder's model directory; None if the encoder is a checkpoint file."""
         state = checkpoints.load_checkpoint(end.checkpoint, system=self.settings.system, contents=self.contents)
         checkpoints.load_weights(self.decoder, state["model"], what=f"the decoder in {end.checkpoint}")
         if end.best_step is None:
@@ -262,7 +262,7 @@ def _check_end(tokenizer: TextTokenizer) -> None:
 
 
 def _optimization(settings: DecoderSettings, total: int) -> EncoderOptimizationSettings:
-    """The decoder's settings, with all that schedule and optimizer know."""
+    """Convert the decoder's settings to the full set that schedule and optimizer need."""
     own = settings.optimization
     return EncoderOptimizationSettings(
         lr=own.lr,

@@ -1,4 +1,4 @@
-"""The data of a decoder's run: sentences of the encoder's corpus, with their concepts."""
+"""Data of a decoder's run: sentences of the encoder's corpus, with their concepts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,17 +34,17 @@ from lang_jepa.training.start import tokenizer_is_of_start
 
 
 class DecoderSentences:
-    """Some sentences of a side as examples: their concepts and their tokens.
+    """Sentences of a split as examples: their concepts and their tokens.
 
     Args:
-        split: the side.
-        concepts: of all its sentences.
+        split: the split.
+        concepts: concepts of all its sentences.
         rows: int64 [N], the sentences that are examples.
-        tokenizer: of the decoder's text; None: the corpus' own tokens are taken.
-        eos_id: end of a text.
-        max_length: tokens of a text at most, the end included.
-        share: of the texts in `batch` that are read from the predicted concept of their context, where there is one.
-        seed: of which ones, together with the epoch.
+        tokenizer: of the decoder's text (None: use the corpus' own tokens).
+        eos_id: ends a text.
+        max_length: maximum number of tokens in a text, including the end.
+        share: fraction of texts in `batch` decoded from the concept predicted for them, if there is one.
+        seed: selects these texts, together with the epoch.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class DecoderSentences:
         return len(self.rows)
 
     def sizes(self, examples: Indices) -> Indices:
-        """Tokens of each example in the corpus, int64 [n]: what batches are sorted by."""
+        """Return the number of tokens of each example in the corpus, int64 [n], by which batches are sorted."""
         return self.split.lengths(self.rows[examples])
 
     def batch(self, examples: Indices, epoch: int = 0) -> DecoderBatch:
-        """A training batch: own concepts and predicted ones, as they are drawn in the given epoch."""
+        """Return a training batch with own and predicted concepts, as drawn in the given epoch."""
         batch = self.own(examples)
         if not self.share:
             return batch
@@ -82,12 +82,12 @@ class DecoderSentences:
         return batch
 
     def own(self, examples: Indices, *, concepts_of: Indices | None = None) -> DecoderBatch:
-        """Texts with their own concepts; `concepts_of`: examples whose concepts are taken instead (a control)."""
+        """Return texts with their own concepts, or, as a control, with those of the examples `concepts_of`."""
         read = self.rows[examples if concepts_of is None else concepts_of]
         return DecoderBatch(self.concepts.of(read), *self._tokens(examples))
 
     def predicted(self, examples: Indices) -> DecoderBatch:
-        """Texts with the predicted concepts of their contexts, where there are such."""
+        """Return the texts that have a predicted concept, with these concepts."""
         examples = examples[self.concepts.is_predicted(self.rows[examples])]
         return DecoderBatch(self.concepts.predicted(self.rows[examples]), *self._tokens(examples))
 
@@ -96,7 +96,7 @@ class DecoderSentences:
         return pad_texts(texts, eos_id=self.eos_id, max_length=self.max_length)
 
     def texts(self, examples: Indices) -> list[str]:
-        """Sentences as text."""
+        """Return sentences as text."""
         return self.split.texts(self.rows[examples])
 
     def _texts(self, rows: Indices) -> list[NDArray[Any]]:
@@ -106,13 +106,13 @@ class DecoderSentences:
 
 
 class SideConcepts:
-    """Concepts of a side's sentences: cached states through the encoder's head, L2-normalised; and predicted ones.
+    """Concepts of a split's sentences: cached states passed through the encoder's head, L2-normalised; and predictions.
 
     Args:
-        model: the encoder; every sentence is run through it once, and kept beside the corpus.
+        model: the encoder, which encodes every sentence once; the results are cached beside the corpus.
         split: S sentences.
-        predictions: also keep what the model predicts of each sentence.
-        on_message: called with what is made.
+        predictions: also cache the model's prediction of each sentence.
+        on_message: called with messages about the caches made.
     """
 
     def __init__(
@@ -128,40 +128,40 @@ class SideConcepts:
 
     @torch.no_grad()
     def of(self, rows: Indices) -> torch.Tensor:
-        """Float32 [n, D] on the CPU, as `ConceptModel.encode` gives them."""
+        """Return concepts, float32 [n, D] on the CPU, equal to those of `ConceptModel.encode`."""
         means = torch.from_numpy(np.array(self.vectors[rows])).to(self._model.device)
         head = self._model.jepa.encoder.head
         return functional.normalize(means if head is None else head(means), dim=-1).cpu()
 
     def is_predicted(self, rows: Indices) -> NDArray[np.bool_]:
-        """Which sentences a prediction is kept of, bool [n]."""
+        """Which sentences have a cached prediction, bool [n]."""
         if self.predictions is None:
             return np.zeros(len(rows), dtype=bool)
         return np.asarray(self.predictions[rows].any(1))
 
     def predicted(self, rows: Indices) -> torch.Tensor:
-        """Float32 [n, D], as `ConceptModel.predict_next` gives them; all rows must be predicted ones."""
+        """Return predictions, float32 [n, D], equal to those of `ConceptModel.predict_next`; all rows must have one."""
         assert self.predictions is not None
         return torch.from_numpy(np.array(self.predictions[rows]))
 
 
 class DecoderData:
-    """What a decoder's run needs of its data.
+    """Training and held-out data of a decoder's run.
 
     Args:
         settings: of the decoder.
         model: the encoder.
         corpus: prepared with the encoder's tokenizer.
         tokenizer: of the decoder's text; the corpus' own, or another.
-        rank, world: this process and their number.
-        on_message: called with what is made before training can start.
+        rank, world: rank of this process, and number of processes.
+        on_message: called with messages about what is computed before training starts.
 
     Attributes:
-        sample: examples of the held-out split that a validation uses, int64 [n].
-        fingerprint: identity of the data, compared on resumption.
+        sample: the held-out examples used in a validation, int64 [n].
+        fingerprint: identity of the data, compared when a run is resumed.
 
     Raises:
-        LangJepaError: no sentence is left to train on.
+        LangJepaError: no sentence is left to train on, or none can be predicted though predictions are wanted.
     """
 
     def __init__(
@@ -217,27 +217,27 @@ class DecoderData:
         )
 
     def total_steps(self) -> tuple[int, list[int]]:
-        """Optimizer steps of the run, and those at which an epoch ends."""
+        """Return the optimizer steps of the run, and those at which an epoch ends."""
         return plan_steps(self.order, self.settings.optimization)
 
     def batches(self, state: Any | None) -> Loader:
-        """Begin to read this rank's endless batches, at a saved state if there is one."""
-        # The loader only hands examples to `batch` and marks the position of what comes back.
+        """Start reading this rank's endless batches, from a saved state if there is one."""
+        # The loader only passes examples to `batch` and records the position of what it returns.
         source = CorpusBatches(cast(View, self.train), self.order, self.rank)
         return Loader(source, num_workers=0, state=state)
 
     def losses(self) -> Losses:
-        """What was lost between the source and the examples; the length of texts in other tokens is not measured."""
+        """Return what was lost between source and examples; truncation of texts in other tokens is not measured."""
         longest, cut = self.settings.decoder.max_length, 0
         if self.settings.decoder.tokenizer_path is None:
-            cut = int((self.train.sizes(np.arange(self.train.count)) >= longest).sum())  # the end takes one
+            cut = int((self.train.sizes(np.arange(self.train.count)) >= longest).sum())  # the end token takes one
         lost = Losses.of_manifest(
             self.corpus.manifest["statistics"], sentences=self.train.count, cut=cut, max_length=longest
         )
         return replace(lost, limit="decoder.max_length")
 
     def info(self) -> list[tuple[str, str]]:
-        """What is worth knowing about the data, for people."""
+        """Return (label, text) pairs about the data, to show."""
         held_out = "documents of the corpus' validation side"
         if not self.corpus.validation.num_documents:
             held_out = f"{self.settings.data.val_fraction:.0%} of the documents, which the encoder was trained on"
@@ -249,7 +249,7 @@ class DecoderData:
 
 
 def _sides(corpus: Corpus, ratio: float) -> tuple[tuple[CorpusSplit, Indices], tuple[CorpusSplit, Indices]]:
-    """Training and held-out sentences, as (side, rows): the corpus' own validation documents, or drawn ones."""
+    """Return training and held-out sentences as (split, rows); held out are the validation split or drawn documents."""
     train, validation = corpus.train, corpus.validation
     rows = np.arange(train.num_sentences, dtype=np.int64)
     if validation.num_documents:
@@ -260,10 +260,10 @@ def _sides(corpus: Corpus, ratio: float) -> tuple[tuple[CorpusSplit, Indices], t
 
 
 def corpus_for(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> Corpus:
-    """The encoder's corpus, or the one that overrides of its data settings ask for, in the encoder's tokens.
+    """Return the encoder's corpus, or the one given by overrides of its data settings, in the encoder's tokens.
 
     Raises:
-        LangJepaError: there is none, or it has other tokens.
+        LangJepaError: there is no corpus, it has other tokens, or an override is not of the data.
     """
     tree: dict[str, Any] = model.settings.model_dump()
     for override in overrides:
@@ -291,9 +291,9 @@ def corpus_for(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> 
 
 
 def _here(data: DataSettings, model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> DataSettings:
-    """Settings of other documents, which would give a `trained` tokenizer other tokens: the encoder's own is named.
+    """Return settings for other documents, naming the encoder's tokenizer: a `trained` one would have other tokens.
 
-    Nothing is prepared where a model of another machine has its corpora.
+    Nothing is prepared in the corpus folder of a model from another machine.
     """
     foreign = own_corpus(model) is None
     if foreign and not any(one.startswith("data.train_file=") for one in overrides):

@@ -1,4 +1,4 @@
-"""LANG-JEPA and its relatives: an encoder and a predictor of embeddings."""
+"""LANG-JEPA and related systems: an encoder and a predictor of embeddings."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,13 +55,13 @@ checkpoint-*.pth     to resume from
 
 
 class EncoderMethod(Method[Settings]):
-    """See `lang_jepa.training.method.Method`.
+    """The `Method` of encoders.
 
     Attributes:
         data: batches and the held-out sample.
         jepa: encoder and predictor.
-        target: makes what is predicted.
-        alarms: what the collapse monitor found.
+        target: makes the embeddings to be predicted.
+        alarms: warnings of the collapse monitor.
     """
 
     settings_class = Settings
@@ -83,9 +83,9 @@ class EncoderMethod(Method[Settings]):
         self.objective = Objective(settings)
         self.monitor = monitor_for(settings)
         self.alarms: list[Alarm] = []
-        self._warnings: list[str] = []  # about the end
+        self._warnings: list[str] = []  # about the outcome
         self._task_warned = False
-        self._slots = self._tokens = 0  # of this rank's step
+        self._slots = self._tokens = 0  # of this rank, in the current step
 
     def complaints(self) -> Iterator[str]:
         yield from check_splitter(self.settings)
@@ -102,7 +102,7 @@ class EncoderMethod(Method[Settings]):
         if settings.data.streaming:
             self.data = StreamData(settings, **share)
         else:
-            # Its lock lets one process prepare while the others wait, for as long as it takes.
+            # A lock lets one process prepare the corpus while the others wait, for as long as it takes.
             corpus = prepare(settings.data, progress=events_to(self.reporter))
             self.data = CorpusData(settings, corpus, **share)
         self.identity = self.data.fingerprint
@@ -110,7 +110,7 @@ class EncoderMethod(Method[Settings]):
         self.micro_batches = settings.optimization.grad_accum_steps
 
     def build_model(self) -> None:
-        """The model, its target and the schedule, as training begins with them."""
+        """Build the initial model, its target and the schedule."""
         settings = self.settings
         per_epoch = self.epoch_ends[0] if self.epoch_ends else None
         self.schedule = Schedule.of(settings.optimization, total=self.total, steps_per_epoch=per_epoch)
@@ -118,7 +118,7 @@ class EncoderMethod(Method[Settings]):
         self.target = start_target(settings, self.jepa, self.data.tokenizer)
 
     def optimizer(self) -> AdamW:
-        """AdamW with the groups of the settings."""
+        """Return AdamW with the parameter groups given by the settings."""
         return adamw(self.jepa, self.jepa.encoder, self.settings.optimization)
 
     def build(self) -> None:
@@ -132,11 +132,11 @@ class EncoderMethod(Method[Settings]):
             self._shard()
         self.set_up(self.jepa, self.optimizer())
         self.target.encoder.to(self.fabric.device)
-        # From here on the generator only feeds dropout, and ranks must not drop alike.
+        # From here on the generator is only used for dropout, which must differ between ranks.
         torch.manual_seed(settings.meta.seed * 1000 + 1 + self.fabric.global_rank)
 
     def _shard(self) -> None:
-        """Layer by layer; the embeddings with what else the backbone has, head and predictor by themselves."""
+        """Shard layer by layer; the embeddings with the rest of the backbone, head and predictor separately."""
         for encoder in (self.jepa.encoder, *([self.target.encoder] if self.target.own else ())):
             heads = [] if encoder.head is None else [encoder.head]
             shard(self.fabric, *layers_of(encoder.backbone), encoder.backbone, *heads)
@@ -227,7 +227,7 @@ class EncoderMethod(Method[Settings]):
         self.target.update(self.jepa.encoder, self.schedule.momentum(step))
 
     def concept_model(self) -> ConceptModel:
-        """The model as it is now, to use: the target's encoder where that follows the online one, else the online one.
+        """Return the current model for use: the target's encoder if it follows the online one, else the online encoder.
 
         It shares its weights with the run.
         """
@@ -253,7 +253,7 @@ class EncoderMethod(Method[Settings]):
         self.jepa.train()
         warnings, stop = [], ""
         task = task_alarm(step, self.total, found.metrics, self.settings.data.unit)
-        if task and not self._task_warned:  # once: it stays what it is
+        if task and not self._task_warned:  # only once: the task does not change
             self._task_warned = True
             warnings.append(str(task))
         if alarm := self.monitor.check(step, found.metrics):
@@ -265,7 +265,7 @@ class EncoderMethod(Method[Settings]):
         return Validation(self._named(found.metrics), found.examples, warnings, stop)
 
     def _predict(self, batch: Batch) -> Tensor:
-        with self.fabric.autocast():  # for the model alone: metrics are computed in full precision
+        with self.fabric.autocast():  # for the model only: metrics are computed in full precision
             output: Output = self.jepa(batch.contexts)
         return output.predictions
 
@@ -280,7 +280,7 @@ class EncoderMethod(Method[Settings]):
         return {**super().state(), **self.own_state()}
 
     def own_state(self) -> dict[str, Any]:
-        """What is neither the model's nor the optimizer's."""
+        """Return the state besides that of model and optimizer."""
         centre = self.objective.centre
         return {
             "target": self.target.encoder.state_dict() if self.target.own else {},
@@ -294,7 +294,7 @@ class EncoderMethod(Method[Settings]):
         self.restore_own(state, str(path))
 
     def restore_own(self, state: Mapping[str, Any], where: str) -> None:
-        """Take back what `own_state` gave; `where` names the checkpoint."""
+        """Restore what `own_state` returned; `where` names the checkpoint."""
         if self.target.own:
             checkpoints.load_weights(self.target.encoder, state["target"], what=f"the target in {where}")
         if self.objective.centre is not None:
@@ -307,18 +307,18 @@ class EncoderMethod(Method[Settings]):
         return model is not None and is_whole(model / CARD, what="model card")
 
     def export(self, folder: Path, end: End) -> Path:
-        """Write `model/`: the best by logging.best_metric where something is held out, else the last."""
+        """Write `model/`: the best by logging.best_metric if data is held out, else the last."""
         source, target = end.checkpoint, self.target
         parts = ("model", "target")
         state = checkpoints.load_checkpoint(source, system=self.settings.system, contents=self.contents, parts=parts)
-        if self.sharded:  # rank 0 alone needs whole weights, which it reads from the checkpoint
+        if self.sharded:  # only rank 0 needs whole weights, and reads them from the checkpoint
             self.jepa = build_jepa(as_resumed(self.settings), self.data.tokenizer).to(self.fabric.device)
             target.encoder = copy.deepcopy(self.jepa.encoder) if target.kept else self.jepa.encoder
         checkpoints.load_weights(self.jepa, state["model"], what=f"the model in {source}")
         if target.kept:
             checkpoints.load_weights(target.encoder, state["target"], what=f"the target in {source}")
         model, held_out = self.concept_model(), self.data.held_out
-        # The sample is shared out among ranks, of which the first alone cannot gather it.
+        # With several ranks each holds a part of the sample, and rank zero alone cannot gather it.
         if held_out is not None and self.fabric.world_size == 1:
             model.similarity_kind = best_similarity(held_out, model.jepa, model.statistics)
             if "whitened" not in estimated(model.statistics):
@@ -342,7 +342,7 @@ class EncoderMethod(Method[Settings]):
         return folder / "model"
 
     def _few(self, model: ConceptModel) -> str:
-        """Why not every similarity was asked."""
+        """Explain why not all similarities were compared."""
         there, count = self.data.sample_view.split.num_sentences, model.statistics.count
         cure = "Raise model.score_sample" if count < there else more_text(self.settings, there)
         units = self.settings.data.units
@@ -361,8 +361,8 @@ class EncoderMethod(Method[Settings]):
 
 
 def _of_an_encoder(settings: Settings) -> Settings:
-    """Settings for a model directory: what a system of one's own trains is an encoder's model, which needs no class of
-    its own.
+    """Return settings for a model directory: what a user-defined system trains is saved as an ordinary encoder, which
+    can be used without the user's class.
     """
     if type(settings) is Settings:
         return settings

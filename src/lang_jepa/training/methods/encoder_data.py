@@ -1,4 +1,4 @@
-"""The data of a run: training batches with a position, a held-out sample, and how long it all takes."""
+"""Data of an encoder's run: training batches with a position, a held-out sample, and the number of steps."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -28,19 +28,19 @@ from lang_jepa.settings.encoder import EncoderOptimizationSettings, Settings
 from lang_jepa.training.held_out import HeldOut
 
 LEAST_TARGETS = 2
-"""Fewer training targets are nothing that predictions can be told apart by."""
+"""Smallest number of training targets: with fewer, predictions cannot be told apart."""
 LEAST_HELD_OUT = 8
-"""Fewer held-out predictions say nothing about a model."""
+"""Smallest number of held-out predictions: fewer say nothing about a model."""
 
 
 class EncoderData(ABC):
-    """What a run needs of its data.
+    """Training and held-out data of an encoder's run.
 
     Attributes:
         tokenizer: of the corpus.
-        held_out: a fixed held-out sample, or None where nothing is held out.
-        sample_view: training sentences, for the whitening start and the score statistics.
-        fingerprint: identity of the data, compared on resumption.
+        held_out: a fixed held-out sample, or None if nothing is held out.
+        sample_view: training sentences for the whitened start and the score statistics.
+        fingerprint: identity of the data, compared when a run is resumed.
         complaint: what is doubtful about the first rows of a stream (None: nothing).
     """
 
@@ -55,46 +55,46 @@ class EncoderData(ABC):
 
     @abstractmethod
     def total_steps(self) -> tuple[int, list[int]]:
-        """Optimizer steps of the run, and the steps at which epochs end."""
+        """Return the optimizer steps of the run, and the steps at which epochs end."""
 
     @abstractmethod
     def source(self) -> BatchSource:
-        """Training batches of this rank."""
+        """Return the source of this rank's training batches."""
 
     @abstractmethod
     def info(self) -> list[tuple[str, str]]:
-        """What is worth knowing about the data, for people."""
+        """Return (label, text) pairs about the data, to show."""
 
     @abstractmethod
     def losses(self) -> Losses:
-        """What was lost between the source and the examples."""
+        """Return what was lost between source and examples."""
 
     @abstractmethod
     def why_nothing_held_out(self) -> str:
-        """Where `held_out` is None: why, and what to do."""
+        """Say why `held_out` is None, and what to do about it."""
 
     @abstractmethod
     def read_cached(self, encoder: TextEncoder, on_message: OnMessage) -> None:
-        """Where training never changes the encoder and needs whole sentences only, let it read each of them once.
+        """Encode each sentence once, if training never changes the encoder and only needs whole sentences.
 
-        Called before the first batch is read, with the weights that training goes on with.
+        Called before the first batch is read, with the initial or resumed weights.
         """
 
     def batches(self, state: Any | None) -> Loader:
-        """Begin to read this rank's endless batches, at a saved state if there is one."""
+        """Start reading this rank's endless batches, from a saved state if there is one."""
         return Loader(self.source(), num_workers=self.settings.data.num_workers, state=state)
 
 
 class CorpusData(EncoderData):
-    """A prepared corpus.
+    """Data from a prepared corpus.
 
     Args:
         settings: of the run.
         corpus: prepared with `settings.data`.
-        rank, world: this process and their number.
+        rank, world: rank of this process, and number of processes.
 
     Raises:
-        LangJepaError: there is nothing to predict in the training side.
+        LangJepaError: the training split has too little to predict.
     """
 
     def __init__(self, settings: Settings, corpus: Corpus, *, rank: int, world: int) -> None:
@@ -120,7 +120,7 @@ class CorpusData(EncoderData):
         self.order = make_order(settings, self.view, world=world)
 
     def _held_out(self) -> HeldOut | None:
-        # Wrong candidates are those of other documents; of one file's tail, those of its other parts.
+        # Wrong candidates come from other documents or, for the tail of a single file, from its other parts.
         alone = self.corpus.validation.num_documents < 2 and self.settings.data.val_split == "hash"
         if alone or self.held_out_view.targets < LEAST_HELD_OUT:
             return None
@@ -134,10 +134,10 @@ class CorpusData(EncoderData):
         if self.held_out is not None:
             held_out = ConceptCache.open_or_make(encoder, self.held_out_view, on_message=on_message)
             self.held_out_view.pooled = held_out.vectors
-            self.held_out = self._held_out()  # its batches were made without
+            self.held_out = self._held_out()  # its batches were made without the cached vectors
 
     def total_steps(self) -> tuple[int, list[int]]:
-        """From max_steps, or from the epochs' batches; leftover micro-batches go on into the next epoch."""
+        """Return max_steps, or the steps of all epochs, and where epochs end; leftover micro-batches carry over."""
         return plan_steps(self.order, self.settings.optimization)
 
     def source(self) -> BatchSource:
@@ -170,15 +170,15 @@ class CorpusData(EncoderData):
 def plan_steps(
     order: Order, optimization: EncoderOptimizationSettings | DecoderOptimizationSettings
 ) -> tuple[int, list[int]]:
-    """Optimizer steps of a run (`max_steps`, or those of all epochs), and the steps at which epochs end.
+    """Return the optimizer steps of a run (`max_steps`, or those of all epochs), and the steps at which epochs end.
 
-    An epoch ends with the step that its last batch is part of; batches left over from it go into that step together
-    with the first ones of the next epoch. Where a step takes the batches of several epochs, these end together. The
-    batches left over from the last epoch make no step any more: it ends with the run.
+    An epoch ends with the step that uses its last batch; batches left over from it share that step with the first
+    ones of the next epoch. If one step uses the batches of several epochs, these end together. Batches left over from
+    the last epoch make no further step: it ends with the run.
 
     Args:
-        order: of the examples.
-        optimization: `epochs` over them, `max_steps`, `grad_accum_steps`.
+        order: order of the examples.
+        optimization: `epochs`, `max_steps` and `grad_accum_steps` are read.
 
     Raises:
         LangJepaError: the batches of all epochs do not make a single step.
@@ -199,7 +199,7 @@ def plan_steps(
 
 
 def make_order(settings: Settings, view: View, *, world: int) -> Order:
-    """How the settings make batches of a view's examples."""
+    """Return the order in which a view's examples are batched by these settings."""
     data = settings.data
     return Order(
         count=view.count,
@@ -213,14 +213,14 @@ def make_order(settings: Settings, view: View, *, world: int) -> Order:
 
 
 class StreamData(EncoderData):
-    """A stream of documents; `data.limit` does not apply to it.
+    """Data from a stream of documents; `data.limit` does not apply to it.
 
     Args:
-        settings: of the run; `optimization.max_steps` is set (the settings see to it).
-        rank, world: this process and their number.
+        settings: of the run; `optimization.max_steps` is set (the settings ensure it).
+        rank, world: rank of this process, and number of processes.
 
     Raises:
-        LangJepaError: the source cannot be read, or its beginning holds nothing to train on.
+        LangJepaError: the source cannot be read, or its beginning holds nothing to train on, or too little held out.
     """
 
     def __init__(self, settings: Settings, *, rank: int, world: int) -> None:
@@ -258,9 +258,9 @@ class StreamData(EncoderData):
             self.held_out = HeldOut(settings, view, rank=rank, world=world)
 
     def _tokenizer(self, source: Any) -> TextTokenizer:
-        """The named one, or one trained on as many training documents as a block has, the same on every rank.
+        """Load the tokenizer named, or train one on a block's number of training documents, the same on every rank.
 
-        Documents of which nothing is learnt, such as the newest file of rotated logs, do not count.
+        Documents from which nothing is learnt, such as the newest file of rotated logs, do not count.
         """
         data = self.settings.data
         if data.tokenizer_path != "trained":
@@ -272,16 +272,16 @@ class StreamData(EncoderData):
         return train_tokenizer(training_texts(first, data), data.vocab_size)
 
     def total_steps(self) -> tuple[int, list[int]]:
-        """max_steps; a stream's epochs have no length that is known."""
+        """Return max_steps and no epoch ends, since the length of a stream's epochs is not known."""
         total = self.settings.optimization.max_steps
-        assert total is not None  # the settings see to it
+        assert total is not None  # the settings ensure it
         return total, []
 
     def source(self) -> BatchSource:
         return StreamBatches(self.settings, self.blocks, rank=self.rank, world=self.world)
 
     def read_cached(self, encoder: TextEncoder, on_message: OnMessage) -> None:
-        """Not here: a stream has no place to keep vectors in, and no end. Its encoder runs at every step."""
+        """Do nothing: a stream has no end and no place to cache vectors. Its encoder runs at every step."""
 
     def losses(self) -> Losses:
         return replace(
@@ -306,13 +306,13 @@ _BATCHES = 200
 
 
 def padding_share(*batches: Batch, slots: Callable[[Sequences], int] = group_slots) -> float:
-    """Share of slots, over contexts and targets, that hold no token. `slots`: how many some sequences take."""
+    """Return the fraction of slots in contexts and targets without a token; `slots` counts the slots of sequences."""
     parts = _parts(batches)
     return 1.0 - sum(int(part.lengths.sum()) for part in parts) / sum(slots(part) for part in parts)
 
 
 def padded_share(*batches: Batch) -> float:
-    """The same share if every batch were padded to its longest sequence, as is usual."""
+    """Return the same fraction if every batch were padded to its longest sequence, as is usual."""
     parts = _parts(batches)
     slots = sum(len(part) * int(part.lengths.max()) for part in parts)
     return 1.0 - sum(int(part.lengths.sum()) for part in parts) / slots
@@ -323,7 +323,7 @@ def _parts(batches: tuple[Batch, ...]) -> list[Sequences]:
 
 
 def padding_info(view: View, order: Order) -> list[tuple[str, str]]:
-    """Rows for a table: targets, and padding with and without packing, over the first batches of an epoch."""
+    """Return table rows: targets, and padding with and without packing, over the first batches of an epoch."""
     if not view.count:
         return []
     batches = [view.batch(group[0]) for _, group in islice(order.groups(0), _BATCHES)]

@@ -1,4 +1,4 @@
-"""A GPT trained on tokens, with or without a JEPA loss beside the cross-entropy."""
+"""A GPT trained on tokens, with or without a JEPA loss in addition to the cross-entropy."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -43,12 +43,12 @@ checkpoint-best.pth  the validation with the fewest bits per byte
 
 
 class GPTMethod(Method[GPTSettings]):
-    """See `lang_jepa.training.method.Method`. The model is that of the end, to which the rates come down, not the best.
+    """The `Method` of GPTs. The exported model is the last, for which the learning rates have decayed, not the best.
 
     Attributes:
-        tokens: to train on, and held out.
+        tokens: training and held-out tokens.
         gpt: the model.
-        average: of its weights, if the settings keep one; it is what is validated and kept in the end.
+        average: average of its weights, if the settings ask for one; this is what is validated and exported.
     """
 
     settings_class = GPTSettings
@@ -77,8 +77,8 @@ class GPTMethod(Method[GPTSettings]):
         "epoch/loss",
         "epoch/time",
     )
-    """`token_loss` is nats per token, and `loss` what is minimised, the weighted span loss included; the learning rate
-    is that of the matrices."""
+    """`token_loss` is in nats per token; `loss` is what is minimised, including the weighted span loss; the learning
+    rate is that of the matrices."""
     free = (
         "data.corpus_dir",
         "data.prepare_workers",
@@ -132,7 +132,7 @@ class GPTMethod(Method[GPTSettings]):
         self.average = None if decay is None else WeightAverage(self.gpt, decay)
 
     def _shard(self) -> None:
-        """Block by block; what reads the embedding and the head gathers both, since they may be the same weights."""
+        """Shard block by block. Methods that use embedding or head gather both, which may be the same weights."""
         from torch.distributed.fsdp import register_fsdp_forward_method
 
         shard(self.fabric, *self.gpt.blocks, self.gpt)
@@ -140,7 +140,7 @@ class GPTMethod(Method[GPTSettings]):
             register_fsdp_forward_method(self.gpt, name)
 
     def same_steps(self, before: GPTSettings, *, then: int, now: int) -> bool:
-        """Always: `data.batch_tokens` is that of all processes."""
+        """Always true: `data.batch_tokens` counts the tokens of all processes."""
         return True
 
     def warnings(self) -> Iterator[str]:
@@ -163,7 +163,7 @@ class GPTMethod(Method[GPTSettings]):
         return [self._batches.stream.epoch + 1] if self._batches.stream.at_end else []
 
     def work(self, step: int, seconds: float) -> Hashable:
-        """The looped layers, and whether spans are drawn."""
+        """Return the looped layers, and whether spans are drawn."""
         return self.schedule.looped(step, seconds), self.schedule.span_weight(step, seconds) > 0
 
     def set_rates(self, step: int, seconds: float) -> dict[str, float]:
@@ -177,11 +177,11 @@ class GPTMethod(Method[GPTSettings]):
         positions = self._positions(batch, part).to(self.fabric.device, non_blocking=True) if weight else None
         losses = self.model(batch.tokens, looped=looped, positions=positions, weight=factor)
         span = losses.cross_entropy.new_zeros(()) if losses.span is None else losses.span.detach()
-        # Micro-batches and ranks have equally many tokens, so the mean of their means is that of all.
+        # All micro-batches and ranks have the same number of tokens, so the mean of their means is the overall mean.
         return Loss(losses.total / part.parts, {"token": losses.cross_entropy.detach(), "span": span})
 
     def _positions(self, batch: GPTBatch, part: Part) -> Tensor:
-        """Spans of this rank's sequences, int64 [rows, S, 3 or 4]."""
+        """Draw the spans of this rank's sequences, int64 [rows, S, 3 or 4]."""
         jepa, count = self.settings.jepa, len(batch.tokens)
         before = part.step * self.fabric.world_size + self.fabric.global_rank
         first = (before * part.parts + part.number) * count
@@ -219,10 +219,10 @@ class GPTMethod(Method[GPTSettings]):
         self.gpt.eval()
         with self._averaged():
             metrics = self.validation.metrics(self.gpt, looped, last=last)
-            writes = self.fabric.is_global_zero or self.sharded  # weights are gathered by all
+            writes = self.fabric.is_global_zero or self.sharded  # every process must take part in gathering weights
             texts = self.validation.samples(self.gpt, looped, seed=step) if writes else []
         self.gpt.train()
-        # What is minimised, the span loss weighted as in the last step made.
+        # The minimised loss, with the span loss weighted as in the last step.
         loss = metrics["val/token_loss"] + self._span_weight * metrics.get("val/span_loss", 0.0)
         return Validation({"val/loss": loss, **metrics}, texts)
 
@@ -245,7 +245,7 @@ class GPTMethod(Method[GPTSettings]):
         return model is not None and is_whole(model / GPT_CARD, what="card of the GPT")
 
     def export(self, folder: Path, end: End) -> Path:
-        if self.sharded:  # rank 0 alone needs whole weights, which it reads from the checkpoint
+        if self.sharded:  # only rank 0 needs whole weights, and reads them from the checkpoint
             last, parts = folder / self.layout.last, ("model", "average")
             state = load_checkpoint(last, system=self.settings.system, contents=self.contents, parts=parts)
             self.gpt = initial_gpt(self.settings)

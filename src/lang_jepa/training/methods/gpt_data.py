@@ -1,4 +1,4 @@
-"""The data of a GPT's run: tokens to train on, held-out tokens, and their tokenizer."""
+"""Data of a GPT's run: training and held-out tokens, and their tokenizer."""
 
 import shutil
 from collections.abc import Callable
@@ -25,16 +25,16 @@ OnEvent = Callable[[PrepareEvent], None]
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Both sides of a data set of tokens.
+    """Both splits of a token dataset.
 
     Attributes:
-        train: to train on.
-        held_out: None where nothing is held out.
-        table: bytes of each token, and how tokens become text.
-        identity: what the data is, compared on resumption.
-        place: where it is, for people.
+        train: the training split.
+        held_out: the held-out split; None if nothing is held out.
+        table: bytes of each token, and the decoding of tokens to text.
+        identity: identifies the data; compared when a run is resumed.
+        place: where the data is, for messages.
         save_tokenizer: writes the tokenizer's files into a folder.
-        why_nothing_held_out: where that is so, and what to do.
+        why_nothing_held_out: the reason if nothing is held out, and what to do.
     """
 
     train: TokenSource
@@ -47,11 +47,11 @@ class Tokens:
 
 
 def open_tokens(settings: GPTDataSettings, on_event: OnEvent) -> Tokens:
-    """The tokens that the settings name; a corpus is prepared first if needed.
+    """Open the tokens named in the settings; a corpus is prepared first if needed.
 
     Raises:
-        LangJepaError: they cannot be read, or their vocabulary has another size than data.vocab_size. Only a tokenizer
-            that is learnt from the documents may have fewer ids, where their text gives no more.
+        LangJepaError: they cannot be read, or their vocabulary does not have the size data.vocab_size. Only a tokenizer
+            trained on the documents may have fewer ids, if their text yields no more.
     """
     if settings.data_path is None:
         tokens = of_corpus(prepare(settings.corpus(), progress=on_event), on_event)
@@ -70,7 +70,7 @@ def open_tokens(settings: GPTDataSettings, on_event: OnEvent) -> Tokens:
 
 
 def of_corpus(corpus: Corpus, on_event: OnEvent) -> Tokens:
-    """The tokens of a prepared corpus; what was lost on the way is reported."""
+    """Open the tokens of a prepared corpus, and report what was lost in preparing it."""
     report_losses(Losses.of_manifest(corpus.manifest["statistics"]), on_event)
     tokenizer = corpus.tokenizer
     held_out = corpus.validation
@@ -127,7 +127,7 @@ class GPTBatch:
     """Sequences of one micro-batch.
 
     Attributes:
-        tokens: int64 [rows, seq_len + 1], where the model is.
+        tokens: int64 [rows, seq_len + 1], on the model's device.
         read: the same, on the CPU.
     """
 
@@ -136,29 +136,29 @@ class GPTBatch:
 
     @property
     def predictions(self) -> int:
-        """Tokens that are predicted."""
+        """The number of tokens that are predicted."""
         return int(self.tokens.shape[0] * (self.tokens.shape[1] - 1))
 
     def to(self, device: Any) -> "GPTBatch":
-        """The same on a device."""
+        """Return the batch on a device."""
         return GPTBatch(self.tokens.to(device, non_blocking=True), self.read)
 
 
 class GPTBatches:
-    """Endless micro-batches of one rank; a position is one between optimizer steps.
+    """An endless stream of one rank's micro-batches; positions always lie between optimizer steps.
 
     Args:
         settings: sizes of a step.
-        tokens: both sides.
+        tokens: both splits.
         seed: of the order.
-        rank, world: this process and their number.
+        rank, world: rank of this process, and number of processes.
 
     Attributes:
-        parts: micro-batches of a step on this rank.
-        stream: the order, with its position.
+        parts: micro-batches in a step, on this rank.
+        stream: the token stream, with its position.
 
     Raises:
-        LangJepaError: a step cannot be shared out evenly, or there are fewer tokens than it takes.
+        LangJepaError: a step cannot be divided evenly among the processes, or there are too few tokens for one.
     """
 
     def __init__(self, settings: GPTDataSettings, tokens: Tokens, *, seed: int, rank: int, world: int) -> None:
@@ -178,12 +178,12 @@ class GPTBatches:
         self._rest: list[Tensor] = []  # of the step
 
     def anew(self) -> "GPTBatches":
-        """The same batches from the beginning; this one's position stays."""
+        """Return the same batches from the beginning, without changing this object's position."""
         seed = self.stream.seed
         return GPTBatches(self.settings, self.tokens, seed=seed, rank=self.rank, world=self.world)
 
     def __next__(self) -> GPTBatch:
-        """The next micro-batch."""
+        """Return the next micro-batch."""
         if not self._rest:
             self._rest = list(next(self.stream).chunk(self.parts))
         rows = self._rest.pop(0)
@@ -200,7 +200,7 @@ class GPTBatches:
         self._rest = []
 
     def info(self) -> list[tuple[str, str]]:
-        """What is worth knowing about the data, for people."""
+        """Return (label, text) pairs about the data, to show."""
         held_out = self.tokens.held_out
         settings = self.settings
         return [

@@ -1,4 +1,4 @@
-"""Validation of a GPT: bits per byte, the span loss with and without what all texts share, and samples."""
+"""Validation of a GPT: bits per byte, the span loss with and without what all texts have in common, and samples."""
 
 from typing import Any
 
@@ -16,19 +16,19 @@ from lang_jepa.training import ranks
 from lang_jepa.training.methods.gpt_data import Tokens
 
 _SPAN_SEED = 0
-"""The same positions for every run, so that runs can be compared."""
+"""Fixed, so that all runs use the same positions and can be compared."""
 
 
 class GPTValidation:
-    """A fixed held-out sample, shared out among the ranks.
+    """A fixed held-out sample, divided among the ranks.
 
     Args:
-        settings: budget and options.
-        tokens: both sides; something is held out.
-        fabric: a launched lightning Fabric.
+        settings: sample size and options.
+        tokens: both splits; the held-out one must exist.
+        fabric: a launched Lightning Fabric.
 
     Raises:
-        LangJepaError: the bytes of the held-out tokens are not counted as they are.
+        LangJepaError: there is nothing to predict, or the byte counts differ from the decoded text.
     """
 
     def __init__(self, settings: GPTSettings, tokens: Tokens, fabric: Any) -> None:
@@ -46,7 +46,7 @@ class GPTValidation:
         self.rows = self._sequences(tokens.held_out, evaluation.span_sequences)
 
     def _sequences(self, source: Any, count: int) -> np.ndarray[Any, Any]:
-        """int64 [n, T], sequences spread over the held-out tokens."""
+        """Return sequences spread over the held-out tokens, int64 [n, T]."""
         length = self.settings.data.seq_len
         last = max(0, source.num_tokens - length)
         starts = np.unique(np.linspace(0, last, min(count, 1 + last // length)).astype(np.int64))
@@ -54,12 +54,12 @@ class GPTValidation:
         return np.stack(rows)
 
     def metrics(self, model: GPT, looped: tuple[int, ...], *, last: bool) -> dict[str, float]:
-        """Held-out metrics; every rank must call it.
+        """Compute held-out metrics; every rank must call this.
 
         Args:
             model: in evaluation mode.
             looped: layers that are passed through twice.
-            last: at the end of the run, where sliding windows are used too if the settings have a stride.
+            last: whether the run ends here; if so, sliding windows are also used if the settings give a stride.
         """
 
         def logits(tokens: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class GPTValidation:
 
     @torch.no_grad()
     def _spans(self, model: GPT, looped: tuple[int, ...]) -> dict[str, float]:
-        """The span loss of the held-out sequences, and of the same states less their mean at each position."""
+        """Compute the span loss of the held-out sequences, and that of the states minus their mean at each position."""
         jepa, rows, fabric = self.settings.jepa, self.rows, self.fabric
         positions = torch.from_numpy(
             draw_spans(
@@ -124,7 +124,7 @@ class GPTValidation:
         return metrics
 
     def samples(self, model: GPT, looped: tuple[int, ...], *, seed: int) -> list[str]:
-        """Texts that the model writes after a beginning of a document; for one rank."""
+        """Generate texts from the beginning of a document; for one rank."""
         evaluation = self.settings.evaluation
         count = self.settings.logging.num_examples
         if not count:
@@ -142,7 +142,7 @@ class GPTValidation:
         return [self._text(row) for row in written.tolist()]
 
     def _text(self, ids: list[int]) -> str:
-        """Up to the beginning of the next document, in one line; ids that the tokenizer does not have are no text."""
+        """Decode up to the beginning of the next document, as one line; ids unknown to the tokenizer are dropped."""
         bos = self.tokens.train.bos_id
         rest = [index for index in ids[1:] if index < self.tokens.train.vocab_size]
         ids = rest[: rest.index(bos)] if bos in rest else rest

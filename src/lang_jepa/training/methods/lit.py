@@ -1,12 +1,12 @@
-"""For people who train with `lightning.Trainer`: a thin adapter of the method that the engine trains.
+"""A thin adapter that trains the engine's `EncoderMethod` with `lightning.Trainer`.
 
     settings = load_settings("lejepa_spans", ["optimization.max_steps=500"])
     module, data = LitJEPA(settings), TextDataModule(settings)
     Trainer(max_steps=500, val_check_interval=50, check_val_every_n_epoch=None).fit(module, data)
     module.concept_model().save("runs/mine/model")
 
-One optimizer step on one process computes what the loop computes. What differs: with
-`accumulate_grad_batches` the Trainer weighs micro-batches equally, the loop by their predictions.
+One optimizer step on one process computes the same as the loop of the engine, with one difference: with
+`accumulate_grad_batches` the Trainer weights micro-batches equally, the loop by their number of predictions.
 """
 
 from collections.abc import Mapping
@@ -39,24 +39,24 @@ _OURS = "lang_jepa"
 _HASH = "sha256"
 _LEARNT = ("state_dict", "optimizer_states")
 _HASHED = (*_LEARNT, "loops", "epoch", "global_step", "TextDataModule", _OURS)
-"""Parts of the Trainer's checkpoint that are ours, or that decide how training goes on."""
+"""Parts of the Trainer's checkpoint that are ours, or that determine how training continues."""
 _FULL: Final = "32-true"
 _MIXED: Final = "bf16-mixed"
 PROGRESS = ("train/loss", "train/repr_std", "val/loss")
-"""What the Trainer's progress bar shows."""
+"""Metrics shown in the Trainer's progress bar."""
 
 
 def _hash_of(checkpoint: Mapping[str, Any]) -> str:
-    """Of the parts that decide how training goes on."""
+    """Hash the parts that determine how training continues."""
     return tree_digest({name: checkpoint.get(name) for name in _HASHED})
 
 
 def _precision(trainer: Any) -> Precision:
-    """What Fabric does around the model in the loop, in the Trainer's precision.
+    """Return what Fabric applies around the model in the loop, for the Trainer's precision.
 
     Raises:
-        LangJepaError: a precision that would train otherwise than it says. Fused AdamW unscales float16 gradients
-            itself, after they were clipped; and a target in float32 cannot follow an encoder that is not.
+        LangJepaError: training in this precision would not do what it says. Fused AdamW unscales float16 gradients
+            itself, after they were clipped; and a float32 target cannot follow an encoder in another dtype.
     """
     if trainer.precision == _FULL:
         return Precision()
@@ -68,11 +68,11 @@ def _precision(trainer: Any) -> Precision:
 
 
 class _TrainersFabric:
-    """What a method asks of Fabric, by the Trainer.
+    """The part of Fabric's interface that a method uses, provided by the Trainer.
 
     Args:
-        module: that the Trainer trains.
-        precision: what Fabric does around the model.
+        module: the module that the Trainer trains.
+        precision: what Fabric applies around the model.
     """
 
     def __init__(self, module: "LitJEPA", precision: Precision) -> None:
@@ -80,12 +80,12 @@ class _TrainersFabric:
 
     @property
     def device(self) -> torch.device:
-        """Where the module is now."""
+        """The module's current device."""
         return self._module.device
 
     @property
     def global_rank(self) -> int:
-        """Of this process."""
+        """Rank of this process."""
         return self._module.global_rank
 
     @property
@@ -95,30 +95,30 @@ class _TrainersFabric:
 
     @property
     def is_global_zero(self) -> bool:
-        """Whether this is the first process."""
+        """Whether this is rank zero."""
         return self._module.trainer.is_global_zero
 
     def autocast(self) -> Any:
-        """Around the model alone."""
+        """Return the context for calling the model only."""
         return self._precision.forward_context()
 
 
 class LitJEPA(LightningModule):
-    """Any recipe as a LightningModule. Needs a `TextDataModule`: tokenizer and whitening start come from the data.
+    """Any recipe as a LightningModule. Needs a `TextDataModule`, since tokenizer and whitened start depend on the data.
 
-    Gradient clipping is `optimization.clip_grad`, unless the Trainer was given another; precision is the Trainer's:
-    32-true, or bf16-mixed, which rounds what `meta.precision=bf16` rounds in the loop.
+    Gradients are clipped to `optimization.clip_grad` unless the Trainer was given another limit. The precision is the
+    Trainer's: 32-true, or bf16-mixed, which rounds the same values as `meta.precision=bf16` in the loop.
 
     Args:
         settings: of the recipe. The schedules end at the Trainer's max_steps.
 
     Attributes:
-        method: what the loop trains too, once the Trainer has set the module up.
+        method: the method that the loop would train, available once the Trainer has set up the module.
 
     Raises:
         LangJepaError: in `fit`, without a TextDataModule or max_steps, in another precision, on a non-finite loss or
-            gradient (the update is not made), or when the collapse monitor warns and meta.on_collapse is `stop`; by
-            `load_from_checkpoint`.
+            gradient (the update is not made), or when the collapse monitor warns and meta.on_collapse is `stop`; and
+            in `load_from_checkpoint`, which is not supported.
     """
 
     method: EncoderMethod
@@ -127,12 +127,12 @@ class LitJEPA(LightningModule):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self._generators: list[Any] | None = None  # every rank's, of a checkpoint
-        self._read: list[Batch] = []  # since the last update
-        self._losses: list[Tensor] = []  # of their batches
+        self._generators: list[Any] | None = None  # those of all ranks, from a checkpoint
+        self._read: list[Batch] = []  # batches since the last update
+        self._losses: list[Tensor] = []  # the losses of these batches
 
     def setup(self, stage: str) -> None:
-        """Build the model as training begins with it."""
+        """Build the initial model."""
         self._precision = _precision(self.trainer)
         module = getattr(self.trainer, "datamodule", None)
         if not isinstance(module, TextDataModule):
@@ -146,37 +146,37 @@ class LitJEPA(LightningModule):
         method.data, method.total = module.data, self.trainer.max_steps
         _, method.epoch_ends = module.data.total_steps()
         method.build_model()
-        method.model = self._online  # type: ignore[assignment]  # called as a module is
+        method.model = self._online  # type: ignore[assignment]  # called like a module
         self.method, self.jepa = method, method.jepa
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW with the groups of the settings; rates are set at every step, so there is no scheduler."""
+        """Return AdamW with the settings' parameter groups; rates are set at every step, so there is no scheduler."""
         optimizer = self.method.optimizer()
         self.method.optimizers = [optimizer]
         return optimizer
 
     def on_fit_start(self) -> None:
-        """A resumed run's weights are there, and no batch was read yet."""
+        """Cache vectors: a resumed run's weights are loaded by now, and no batch has been read yet."""
         self._move_target()
         self.method.data.read_cached(self.jepa.encoder, rank_zero_info)
 
     def on_validation_start(self) -> None:
-        """Of `Trainer.validate`, which comes without `on_fit_start`."""
+        """Needed for `Trainer.validate`, which does not call `on_fit_start`."""
         self._move_target()
 
     def _move_target(self) -> None:
-        """To where the model is: the target is no submodule, since nothing may train or wrap it."""
+        """Move the target to the model's device: it is not a submodule, since nothing may train or wrap it."""
         self.method.target.encoder.to(self.device)
 
     def on_train_start(self) -> None:
-        """From here on the generators only feed dropout, and ranks must not drop alike; a resumed run goes on."""
+        """Seed the generators, from here on only used for dropout, differently on each rank, or restore their state."""
         torch.manual_seed(self.settings.meta.seed * 1000 + 1 + self.global_rank)
         if self._generators is not None:
             own, self._generators = of_this_rank(self._generators, self.trainer), None
             ranks.set_generators(own)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one micro-batch; logs it."""
+        """Compute and log the loss of one micro-batch."""
         rates = self.method.set_rates(self.global_step, 0.0)
         count = round(float(sum_over_ranks(torch.tensor(float(batch.predictions), device=self.device))))
         part = Part(step=self.global_step, seconds=0.0, count=count, number=0, parts=1)
@@ -189,26 +189,26 @@ class LitJEPA(LightningModule):
         return loss.total
 
     def _log(self, metrics: Mapping[str, float], batch_size: int) -> None:
-        """Log metrics that are equal on all ranks; those of the progress bar are shown there too."""
+        """Log metrics that are equal on all ranks; those in `PROGRESS` also appear in the progress bar."""
         for name, value in metrics.items():
             self.log(name, value, batch_size=batch_size, prog_bar=name in PROGRESS)
 
     def _online(self, *views: Any) -> Output:
-        """The model in training. What goes in and comes out is cast as Fabric casts it: of an output in fp32 the
+        """Call the model in training, with inputs and outputs cast as Fabric casts them: with an fp32 output, the
         gradients of several terms are summed in fp32.
         """
         output: Output = self._precision.convert_output(self.jepa(*self._precision.convert_input(views)))
         return output
 
     def _full_precision(self) -> torch.autocast:
-        """Around a whole step, all of which the Trainer runs under autocast: the objective and the metrics are computed
-        in fp32. Casts of a weight are kept within the step, as in the loop; the Trainer casts a weight anew for each
-        use, and the sum of their gradients is then rounded otherwise.
+        """Disable autocast, under which the Trainer runs a whole step, so that objective and metrics are computed in
+        fp32. Casts of a weight are cached within the step, as in the loop; the Trainer would cast a weight anew for
+        each use, which rounds the sum of its gradients differently.
         """
         return torch.autocast(self.device.type, enabled=False, cache_enabled=True)
 
     def on_after_backward(self) -> None:
-        """Every trainable parameter gets a gradient in the first step."""
+        """Check that every trainable parameter gets a gradient in the first step."""
         if self.global_step == 0:
             check_gradients(self.jepa)
 
@@ -218,10 +218,10 @@ class LitJEPA(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """By the settings, unless the Trainer was given a limit (0: leave the gradient). Not by lightning's own
-        function, which in mixed precision refuses a fused optimizer, though bfloat16 scales nothing.
+        """Clip to the limit in the settings, unless the Trainer was given one (0: leave the gradient). Lightning's own
+        function is not used: in mixed precision it refuses a fused optimizer, although bfloat16 needs no scaling.
 
-        This is where the loop stops a run, too: after the last micro-batch of a step, before the update.
+        A non-finite loss stops the run here, as in the loop: after the last micro-batch of a step, before the update.
         """
         given = gradient_clip_val is not None
         limit = (gradient_clip_val or None) if given else self.settings.optimization.clip_grad
@@ -233,8 +233,8 @@ class LitJEPA(LightningModule):
             nn.utils.clip_grad_value_(self.jepa.parameters(), limit)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """The update, then the target follows, and what was learnt from need not be read again. That is noted here
-        and not at the batch's end, where a ModelCheckpoint saves before this module is asked.
+        """Make the update, let the target follow, and record the batches as used. That happens here rather than at the
+        end of the batch, where a ModelCheckpoint saves before this module's hook is called.
         """
         step = self.global_step
         super().optimizer_step(*args, **kwargs)
@@ -244,10 +244,10 @@ class LitJEPA(LightningModule):
         self._read, self._losses = [], []
 
     def validation_step(self, held_out: HeldOut, batch_idx: int) -> None:
-        """Validation on the held-out sample, with the metrics and the collapse monitor of the loop."""
+        """Validate on the held-out sample, with the metrics and the collapse monitor of the loop."""
         with self._full_precision():
             found = self.method.validate(self.global_step, 0.0, last=False)
-        assert found is not None  # else there is no item to validate on
+        assert found is not None  # otherwise the loader has no item
         self._log(found.metrics, 1)
         if found.stop:
             raise LangJepaError(found.stop)
@@ -255,10 +255,10 @@ class LitJEPA(LightningModule):
             rank_zero_warn(text)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The target, the centre, the collapse monitor and all ranks' generators join the Trainer's checkpoint, which
-        every rank makes and rank 0 writes.
+        """Add target, centre, collapse monitor and all ranks' generators to the Trainer's checkpoint, which every rank
+        assembles and rank 0 writes.
         """
-        # Not this module's device: it is back on the CPU once `fit` is over.
+        # Not this module's device, which is the CPU again once `fit` has returned.
         place = SimpleNamespace(device=self.trainer.strategy.root_device)
         ours: dict[str, Any] = {
             **self.method.own_state(),
@@ -267,11 +267,11 @@ class LitJEPA(LightningModule):
         checkpoint[_OURS] = {**ours, _HASH: _hash_of({**checkpoint, _OURS: ours})}
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take back what `on_save_checkpoint` gave.
+        """Restore what `on_save_checkpoint` saved.
 
         Raises:
-            LangJepaError: `load_from_checkpoint` was called; the checkpoint was not made by this class as it is now; or
-                it is damaged: what the Trainer and this module need to go on does not match its hash, or is not finite.
+            LangJepaError: `load_from_checkpoint` was called, the checkpoint is not from this version of the class, or
+                it is damaged: the parts needed to resume do not match their hash, or are not finite.
         """
         if not hasattr(self, "jepa"):
             raise LangJepaError(
@@ -294,5 +294,5 @@ class LitJEPA(LightningModule):
         self._generators = ours["generators"]
 
     def concept_model(self) -> ConceptModel:
-        """The model as it is now, to use or to save as a model directory."""
+        """Return the current model, to use it or to save it as a model directory."""
         return self.method.concept_model()

@@ -1,4 +1,4 @@
-"""The data of a run under Lightning's Trainer; see `lang_jepa.training.methods.lit`."""
+"""The data module for runs under Lightning's Trainer; see `lang_jepa.training.methods.lit`."""
 
 from typing import Any
 
@@ -20,15 +20,15 @@ from lang_jepa.training.text_size import check_sample
 
 
 def place_of(trainer: Any | None) -> tuple[int, int]:
-    """Rank and number of processes; without a Trainer there is one."""
+    """Return rank and number of processes; without a Trainer there is only one process."""
     return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
 
 def of_this_rank(saved: list[Any], trainer: Any | None) -> Any:
-    """What this rank had saved.
+    """Return what this rank had saved.
 
     Raises:
-        LangJepaError: another number of processes saved, so that no rank could go on as it was.
+        LangJepaError: another number of processes saved it, so no rank could continue exactly.
     """
     rank, world = place_of(trainer)
     if len(saved) != world:
@@ -40,13 +40,13 @@ def of_this_rank(saved: list[Any], trainer: Any | None) -> Any:
 
 
 class TextDataModule(LightningDataModule):
-    """Ragged batches of the settings' view, endless, so the Trainer needs `max_steps`; resumes at the exact batch.
+    """Endless ragged batches of the settings' view, so the Trainer needs `max_steps`; resumes at the exact batch.
 
     Args:
         settings: `data`, `model.max_length`, `logging` (the held-out sample) and `meta.seed` are read.
 
     Raises:
-        LangJepaError: what the settings name is not there.
+        LangJepaError: the run cannot work, for example because a path in the settings does not exist.
 
     Attributes:
         data: batches and the held-out sample, once the Trainer has set the module up.
@@ -59,10 +59,10 @@ class TextDataModule(LightningDataModule):
         check_trainer_run(settings)
         self.settings = settings
         self._position: dict[str, Any] | None = None
-        self._saved: list[Any] | None = None  # every rank's, until it is known which rank this is
+        self._saved: list[Any] | None = None  # all ranks' positions, until it is known which rank this is
 
     def prepare_data(self) -> None:
-        """Prepare the corpus if needed; its lock lets one process do it while the others wait."""
+        """Prepare the corpus if needed; a lock lets one process do it while the others wait."""
         if not self.settings.data.streaming:
             prepare(self.settings.data)
 
@@ -80,36 +80,36 @@ class TextDataModule(LightningDataModule):
             rank_zero_warn(rough)
 
     def train_dataloader(self) -> Loader:
-        """Endless batches of this rank.
+        """Return this rank's endless batches.
 
         Raises:
-            LangJepaError: the position to go on from is of another number of processes.
+            LangJepaError: the position to resume from was saved by another number of processes.
         """
         if self._saved is not None:
             self._position, self._saved = of_this_rank(self._saved, self.trainer), None
         return self.data.batches(self._position)
 
     def val_dataloader(self) -> DataLoader[HeldOut] | list[Any]:
-        """One item: this rank's share of the held-out sample, as a whole (none: nothing is held out)."""
+        """Return a loader of one item, this rank's whole share of the held-out sample, or [] if nothing is held out."""
         if self.data.held_out is None:
             return []
-        generator = torch.Generator()  # else a seed is drawn from the one that dropout uses
+        generator = torch.Generator()  # otherwise a seed is drawn from the generator that dropout uses
         return DataLoader([self.data.held_out], batch_size=None, generator=generator)  # type: ignore[arg-type]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Batches move, the held-out sample moves batch by batch, in validation."""
+        """Move a batch; the held-out sample is moved batch by batch, in validation."""
         return batch.to(device) if isinstance(batch, Batch) else batch
 
     def learnt_from(self, batch: Batch) -> None:
-        """Move the saved position past a batch. The Trainer fetches ahead, so the loader's own is too far."""
+        """Move the saved position past a batch. The Trainer prefetches, so the loader's own position is too far."""
         self._position = self.data.source().advance(self._position or {}, batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """The positions of all ranks, for the Trainer's checkpoint; every rank must call it."""
+        """Return the positions of all ranks, for the Trainer's checkpoint; every rank must call this."""
         if self._saved is not None:
             return {"positions": self._saved}
         return {"positions": ranks.gather(self.trainer, self._position) if self.trainer else [self._position]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from this rank's saved position."""
+        """Resume from this rank's saved position."""
         self._saved = state_dict["positions"]
