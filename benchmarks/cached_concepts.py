@@ -1,10 +1,10 @@
-"""What caching concepts saves: a step of `concept_sequence` with its encoder at work, and with vectors read from disk.
+"""What caching concepts saves: a step of `concept_sequence` with its encoder running, and with vectors from disk.
 
     python benchmarks/cached_concepts.py --data ../shared/data/openstax.parquet --weights MINILM_FOLDER
 
-Both sides train the same predictor on the same batches by turns, in this process, fp32, one thread; first it is checked
-that their losses agree. Times are processor seconds of whole steps, medians over the rounds. Making the cache is timed
-too: it pays after as many steps as the last line says.
+Both variants train the same predictor on the same batches in turn, in this process, in fp32 with one thread; the
+difference of their losses is printed. Times are processor seconds of whole steps, medians over the rounds. Making the
+cache is timed as well; the last line says after how many steps it pays off.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from costs import Variant, ratio
 
 
 def main() -> None:
-    """Measure by turns and print what was found."""
+    """Measure both variants in turn and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--weights", required=True, help="folder of a pretrained encoder of width 384")

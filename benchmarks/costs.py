@@ -1,12 +1,12 @@
-"""What a step costs: each view and context mode, and each regularizer, with one encoder and about equal batches.
+"""Cost of a step for each view, context mode and regularizer, with the same encoder and batches of about equal size.
 
     python benchmarks/costs.py --data stories --rounds 5
 
 Every variant trains the same encoder from scratch (ModernBERT, 2 layers x 128, EMA target) in this process, a few steps
-at a time by turns, always on the same batches, filled up to as many context tokens. A step is a whole one: batch,
+in turn, always on the same batches, filled up to the same number of context tokens. A step includes everything: batch,
 forward, loss, backward, clipping, AdamW, EMA. Times are processor seconds of one thread, medians over the rounds. The
-regularizers train the same batches; how much of a step they are is timed on its own, forward and backward on the
-step's embeddings, because a difference of two steps is lost in a busy machine's noise.
+regularizers train on the same batches; their share of a step is timed separately, forward and backward on the step's
+embeddings, because the difference between two steps would be lost in the noise of a busy machine.
 """
 
 import argparse
@@ -47,12 +47,12 @@ REGULARIZERS = {
 
 
 class Variant:
-    """A model in training on a few batches that come again and again.
+    """A model in training on a few batches that are used over and over.
 
     Attributes:
-        seconds: processor seconds of a step, one for each round.
-        alone: of them those of the regularizer.
-        losses: of the first round.
+        seconds: processor seconds per step, one value for each round.
+        alone: the same for the regularizer alone.
+        losses: losses of the first round.
     """
 
     def __init__(self, settings: Any, steps: int) -> None:
@@ -76,7 +76,7 @@ class Variant:
         self.losses: list[float] = []
 
     def sizes(self) -> tuple[float, float, float]:
-        """Context tokens, target tokens and predictions of a batch, on average."""
+        """Return the average numbers of context tokens, target tokens and predictions in a batch."""
         batches = [self.view.batch(examples) for examples in self.examples]
         sums = [
             (len(batch.contexts.sequences.tokens), len(batch.targets.sequences.tokens), batch.predictions)
@@ -112,17 +112,17 @@ class Variant:
         self.alone.append(alone / len(self.examples))
 
     def median(self) -> float:
-        """Processor seconds of a step; the first round warms up and does not count."""
+        """Return the median processor seconds per step, without the first round, which is warm-up."""
         return statistics.median(self.seconds[1:])
 
 
 def ratio(ours: Variant, theirs: Variant) -> float:
-    """Median over the rounds of the ratio of two variants' steps: both ran on the machine as it was then."""
+    """Return the median over the rounds of the ratio of two variants' steps, both run under the same conditions."""
     return statistics.median(a / b for a, b in zip(ours.seconds[1:], theirs.seconds[1:], strict=True))
 
 
 def rows(variants: dict[str, Variant]) -> list[tuple[str, ...]]:
-    """A table: one row for each variant."""
+    """Return a table with one row for each variant."""
     table: list[tuple[str, ...]] = [
         ("variant", "tokens: context + target", "predictions", "s a step", "ms a prediction", "cost")
     ]
@@ -139,7 +139,7 @@ def rows(variants: dict[str, Variant]) -> list[tuple[str, ...]]:
 
 
 def main() -> None:
-    """Measure by turns and print the table."""
+    """Measure all variants in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="stories")
     parser.add_argument("--documents", type=int, default=400)

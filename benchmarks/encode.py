@@ -1,10 +1,10 @@
-"""How fast sentences are encoded: `ConceptModel` in fp32 and bf16 beside sentence-transformers, with the same weights.
+"""Speed of encoding sentences: `ConceptModel` in fp32 and bf16 against sentence-transformers, with the same weights.
 
     python benchmarks/encode.py                                          # MiniLM, sentences of the built-in stories
     python benchmarks/encode.py --data ../shared/data/openstax.parquet --weights FOLDER
 
-All take turns on the same sentences in one process; CPU seconds of one thread, medians of the ratios of a round. The
-vectors of all three are compared.
+All three take turns on the same sentences in one process. Times are CPU seconds of one thread; ratios are medians over
+the rounds. The vectors of all three are compared.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from speed import minilm, split_documents
 
 
 def main() -> None:
-    """Encode by turns and print a line for each form."""
+    """Encode with all three in turn and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="stories")
     parser.add_argument("--weights", help="folder of an encoder (default: MiniLM)")
@@ -44,7 +44,7 @@ def main() -> None:
         for name, encode in forms.items():
             began = time.process_time()
             vectors[name] = encode(sentences)
-            if number:  # the first warms up
+            if number:  # the first round is warm-up
                 seconds[name].append(time.process_time() - began)
     first, *ours = forms
     for name, times in seconds.items():

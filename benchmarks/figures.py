@@ -1,4 +1,4 @@
-"""The one line in which a benchmark says a ratio, so that `table.py` can read it."""
+"""The line in which a benchmark prints a ratio, and its parser for `table.py`."""
 
 import re
 
@@ -6,10 +6,10 @@ _LINE = re.compile(r"^figure: (?P<name>.+) = (?P<value>[-+.\de]+)$", re.MULTILIN
 
 
 def figure(name: str, value: float) -> None:
-    """Print a figure under the name that `table.py` knows it by."""
+    """Print a figure under the name by which `table.py` knows it."""
     print(f"figure: {name} = {value:.4g}", flush=True)
 
 
 def read_figures(output: str) -> dict[str, float]:
-    """The figures in what a benchmark printed."""
+    """Parse the figures in the output of a benchmark."""
     return {found["name"]: float(found["value"]) for found in _LINE.finditer(output)}

@@ -1,15 +1,15 @@
-"""Memory of each of two processes that train an encoder with an EMA target whose weights dominate: DDP against FSDP.
+"""Memory per process when two processes train an encoder with an EMA target, dominated by weights: DDP against FSDP.
 
     python benchmarks/fsdp_memory.py
     python benchmarks/fsdp_memory.py --width 768 --layers 12
 
-Prints for each strategy what rank 0 holds between steps (its part of weights, target and optimizer), the gradients of
-a step, and the peak of the resident set over some steps, above what the process had before the model was built. That
-is what the operating system counts: activations, gathered layers, DDP's buckets and torch's own work are in it. At the
-start of a run each process builds the whole model once.
+For each strategy this prints what rank 0 holds between steps (its part of weights, target and optimizer), the gradients
+of a step, and the peak resident set over some steps, above that of the process before the model was built. The resident
+set is counted by the operating system and includes activations, gathered layers, DDP's buckets and torch's workspace.
+At the start of a run each process builds the whole model once.
 
-MALLOC_MMAP_THRESHOLD_ is set to 256 KiB, so that glibc gives back what was freed; with --glibc it does as it does by
-itself, and keeps much of that.
+MALLOC_MMAP_THRESHOLD_ is set to 256 KiB so that glibc returns freed memory to the system; with --glibc its default
+behaviour is measured, which keeps much of it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--glibc", action="store_true", help="leave the allocator as it is")
-    parser.add_argument("--rank", help=argparse.SUPPRESS)  # strategy, in a process that this one started
+    parser.add_argument("--rank", help=argparse.SUPPRESS)  # strategy and folder, in a process started by this script
     arguments = parser.parse_args()
     if arguments.rank:
         _measure(arguments)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _two_ranks(strategy: str, folder: Path) -> dict[str, Any]:
-    """What rank 0 of two processes measured."""
+    """Run two processes and return what rank 0 measured."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -67,7 +67,7 @@ def _two_ranks(strategy: str, folder: Path) -> dict[str, Any]:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    """Train some steps in one of the processes; rank 0 writes what it measured."""
+    """Train some steps in one of the processes; rank 0 writes its measurements."""
     from lang_jepa.models.sharded import local
     from lang_jepa.settings.load import load_settings
     from lang_jepa.training.train import method_of, open_run, start
@@ -87,12 +87,12 @@ def _measure(arguments: argparse.Namespace) -> None:
     )
     method = method_of(settings)
     run = open_run(method)
-    method.open_data()  # so that what it needs is not counted as the model's; `start` opens it again
+    method.open_data()  # so that its memory is not counted as the model's; `start` opens it again
     before = _resident("VmRSS")
     _forget_peak()
     engine = start(method, run, None)
     begun = _resident("VmHWM") - before
-    engine.next_step()  # which makes the optimizer's state
+    engine.next_step()  # creates the optimizer's state
     _forget_peak()
     for _ in range(arguments.steps):
         engine.next_step()
@@ -114,7 +114,7 @@ def _measure(arguments: argparse.Namespace) -> None:
 
 
 def _resident(name: str) -> int:
-    """Bytes of this process in memory: now (`VmRSS`), or at most (`VmHWM`)."""
+    """Return this process's resident memory in bytes: current (`VmRSS`) or peak (`VmHWM`)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 

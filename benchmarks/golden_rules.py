@@ -4,9 +4,9 @@
     python benchmarks/golden_rules.py pySBD
 
 Reads the lists GOLDEN_*_RULES_TEST_CASES of tests/lang/test_*.py (with --all every list of cases there), without
-running any of that code. A case counts when the sentences, each without outer white space and empty ones left out,
-are exactly the expected ones, expected failures of pySBD included. Beside our rules stand sentencex without the
-wrapper and, where it is installed, pySBD, in `clean=False`. Languages without rules of ours are passed over.
+running any of that code. A case counts as correct if the sentences, stripped and without empty ones, are exactly the
+expected ones; pySBD's expected failures are included. Compares our rules with sentencex without the wrapper and, if
+installed, pySBD with `clean=False`. Languages for which we have no rules are skipped.
 """
 
 import argparse
@@ -25,7 +25,7 @@ MAX_CHARS = 1000
 
 
 def lists_of_cases(path: Path, every: bool) -> Iterator[tuple[str, list[Case]]]:
-    """(language code, cases) of each list in a test file."""
+    """Return (language code, cases) for each list in a test file."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
             continue
@@ -37,14 +37,14 @@ def lists_of_cases(path: Path, every: bool) -> Iterator[tuple[str, list[Case]]]:
 
 
 def _case(node: ast.expr) -> Case:
-    """A tuple of a text and its sentences, or the same as arguments of pytest.param."""
+    """Parse a tuple of a text and its sentences, or the same as arguments of pytest.param."""
     parts = node.args if isinstance(node, ast.Call) else node.elts  # type: ignore[attr-defined]
     text, sentences = (ast.literal_eval(part) for part in parts[:2])
     return text, [sentence.strip() for sentence in sentences]
 
 
 def splitters(language: str) -> dict[str, Split]:
-    """Functions from a text to its sentences."""
+    """Return functions that split a text into sentences."""
     ours = RuleSplitter(MAX_CHARS, language)
     found: dict[str, Split] = {
         "ours": lambda text: [text[start:end] for start, end in ours.spans(text)],
@@ -54,18 +54,18 @@ def splitters(language: str) -> dict[str, Split]:
         from pysbd import Segmenter
 
         segmenter = Segmenter(language=language, clean=False)
-    except (ImportError, ValueError):  # not installed, or a language that it does not know
+    except (ImportError, ValueError):  # not installed, or the language is not supported
         return found
     return found | {"pysbd": segmenter.segment}
 
 
 def right(split: Split, cases: list[Case]) -> int:
-    """Number of cases that are split as expected."""
+    """Return the number of cases that are split as expected."""
     return sum([part.strip() for part in split(text) if part.strip()] == sentences for text, sentences in cases)
 
 
 def main() -> None:
-    """A row for each language, and one for all of them."""
+    """Print a row for each language, and one for all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("checkout", type=Path, help="folder of a checkout of pySBD")
     parser.add_argument("--all", action="store_true", help="every list of cases, not the golden ones alone")

@@ -1,19 +1,19 @@
-"""What the span loss costs a GPT's training step, whether weight 0 is the plain GPT, and how near it is to its limit.
+"""Cost of the span loss in a GPT's training step, equality of weight 0 with the plain GPT, and distance to the limit.
 
     OMP_NUM_THREADS=1 python benchmarks/gpt.py [--recipe gpt_jepa] [-o section.key=value] [--rounds 9]
 
-A step is forward, backward and both optimizers, with the drawing of spans. All forms take turns in one process (A B C A
-B C), so that a busy machine slows all; medians of processor seconds count, and overheads are medians of the ratios to
-the plain step of the same round. The plain step is written out here and knows nothing of spans. The limit is the time
-that the step's matrix products alone would take at the rate that one large product reaches.
+A step consists of drawing spans, forward, backward and both optimizers. All forms take turns in one process (A B C A B
+C), so that a busy machine slows all of them; reported are medians of processor seconds, and as overheads the medians of
+the ratios to the plain step of the same round. The plain step is written out here and knows nothing of spans. The limit
+is the time that the step's matrix products alone would take at the rate of one large product.
 
     OMP_NUM_THREADS=1 python benchmarks/gpt.py --nanogpt FOLDER [--bf16] [--rounds 9]
 
-compares with nanoGPT instead (FOLDER: a checkout of https://github.com/karpathy/nanoGPT): as wide and deep, with as
-many heads, the same vocabulary, length and batches, no dropout, no biases, tied embeddings, the mean cross-entropy of
-every token, and the AdamW of its `configure_optimizers`; ours with the recipe's optimizers, and with AdamW alone. What
-differs: ours has shared key and value heads, rotary positions, normalised queries and keys, gains, gates, squared leaky
-ReLU and capped logits; nanoGPT has learnt positions, LayerNorm and GELU.
+compares with nanoGPT instead (FOLDER: a checkout of https://github.com/karpathy/nanoGPT): of the same width, depth and
+number of heads, with the same vocabulary, length and batches, no dropout, no biases, tied embeddings, the mean
+cross-entropy of every token, and the AdamW of its `configure_optimizers`; ours with the recipe's optimizers, and with
+AdamW alone. The differences: ours has shared key and value heads, rotary positions, normalised queries and keys, gains,
+gates, squared leaky ReLU and capped logits; nanoGPT has learnt positions, LayerNorm and GELU.
 """
 
 import argparse
@@ -42,7 +42,7 @@ Step = Callable[[Tensor, int], None]
 
 
 def make_step(settings: GPTSettings, kind: str, *, bfloat16: bool, layer: int = -1) -> Step:
-    """A training step of `plain`, `weight 0` or `spans`, from the same first weights."""
+    """Return a training step of `plain`, `weight 0` or `spans`, from the same initial weights."""
     torch.manual_seed(0)
     model = build_gpt(settings)
     optimizers = make_gpt_optimizers(model, settings.optimization)
@@ -92,8 +92,8 @@ def places(settings: GPTSettings, rows: Tensor, number: int) -> Tensor:
 
 
 def products(settings: GPTSettings, gpt: nn.Module) -> float:
-    """Floating-point operations of a step's matrix products: 6 for each weight and token, 12 T D / 2 a layer's
-    attention (causal: half of the square). Tables of positions are in no product."""
+    """Return the floating-point operations of a step's matrix products: per token, 6 for each weight and 12 T D / 2 for
+    each layer's attention (causal: half of the square). Position tables are in no product."""
     model, data = settings.model, settings.data
     weights = sum(one.numel() for name, one in gpt.named_parameters() if one.ndim == 2 and "wpe" not in name)
     attention = 6 * data.seq_len * model.model_dim * model.num_layers
@@ -101,7 +101,7 @@ def products(settings: GPTSettings, gpt: nn.Module) -> float:
 
 
 def peak(*, bfloat16: bool) -> float:
-    """Operations a processor second of one large matrix product, the best of five."""
+    """Return the operations per processor second of one large matrix product, the best of five."""
     one = torch.randn(2048, 2048, dtype=torch.bfloat16 if bfloat16 else torch.float32)
     best = 0.0
     for _ in range(5):
@@ -112,7 +112,7 @@ def peak(*, bfloat16: bool) -> float:
 
 
 def span_forms(settings: GPTSettings, *, bfloat16: bool) -> dict[str, Step]:
-    """The plain GPT, and what the span loss adds to it."""
+    """Return steps of the plain GPT and of variants with the span loss."""
     middle = settings.model.num_layers // 2
     return {
         "plain": make_step(settings, "plain", bfloat16=bfloat16),
@@ -123,7 +123,7 @@ def span_forms(settings: GPTSettings, *, bfloat16: bool) -> dict[str, Step]:
 
 
 def compared_forms(settings: GPTSettings, folder: Path, *, bfloat16: bool) -> dict[str, Step]:
-    """nanoGPT, and ours with the recipe's optimizers and with AdamW alone."""
+    """Return steps of nanoGPT, and of ours with the recipe's optimizers and with AdamW alone."""
     model, data = settings.model, settings.data
     sys.path.insert(0, str(folder))
     nano = importlib.import_module("model")
@@ -161,7 +161,7 @@ def compared_forms(settings: GPTSettings, folder: Path, *, bfloat16: bool) -> di
 
 
 def step_of(loss: Callable[[Tensor], Tensor], optimizers: list[torch.optim.Optimizer], *, bfloat16: bool) -> Step:
-    """A step that minimises the loss of rows of tokens."""
+    """Return a step that minimises the loss of rows of tokens."""
 
     def step(rows: Tensor, number: int) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
@@ -188,7 +188,7 @@ def main(settings: GPTSettings, nanogpt: Path | None, *, rounds: int, bfloat16: 
         for name, step in forms.items():
             began = time.process_time()
             step(rows, number)
-            if number:  # the first compiles and warms up
+            if number:  # the first round compiles and is warm-up
                 seconds[name].append(time.process_time() - began)
     limit = products(settings, build_gpt(settings)) / peak(bfloat16=bfloat16)
     tokens = settings.data.batch_tokens

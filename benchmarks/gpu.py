@@ -1,18 +1,18 @@
-"""What training gives on a CUDA machine, in at most eight minutes: speed, share of the peak, memory, agreement.
+"""Training on a CUDA machine, in at most eight minutes: speed, fraction of peak, memory, agreement of precisions.
 
     python benchmarks/gpu.py --data ../shared/data/openstax.parquet
     python benchmarks/gpu.py --device cpu --small           # the same parts on a CPU, to see that they run
 
-The parts, of which `--only` picks some:
+The parts, which can be selected with `--only`:
 
     encoders    steps of MiniLM's and RoBERTa-base's shapes (random weights), packed, causal, bf16 and fp32
     agreement   losses and gradients of the same batches in bf16 and fp32
     gpt         steps of a GPT of 17 million weights, eager and compiled, bf16
-    fsdp        one rank of meta.strategy=fsdp against none: the same losses
-    learning    the recipe `documents` from scratch for 1,500 steps, and the verb `evaluate`
+    fsdp        one rank with meta.strategy=fsdp against a run without: the same losses
+    learning    the recipe `documents` from scratch for 1,500 steps, and the command `evaluate`
 
-Steps are the engine's own, data loading included. Operations are matrix products and attention (in full); the peak is
-one product of 8,192 x 8,192 matrices (1,024 on a CPU). Where a part fails, the exit code is 1.
+Steps are the engine's own, including data loading. Operations counted are matrix products and attention (in full); the
+peak is the rate of one product of 8,192 x 8,192 matrices (1,024 on a CPU). If a part fails, the exit code is 1.
 """
 
 import argparse
@@ -37,11 +37,11 @@ SHAPES = {"MiniLM": (384, 6, 12), "RoBERTa-base": (768, 12, 12)}
 
 
 class Bench:
-    """The machine, a folder for what is thrown away, and how large things are.
+    """The device, a scratch folder, and the size of the measurements.
 
     Args:
         options: of the command line.
-        scratch: a folder.
+        scratch: a temporary folder.
     """
 
     def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
@@ -50,12 +50,12 @@ class Bench:
         self.runs = 0
 
     def wait(self) -> None:
-        """Until the device has done what it was given."""
+        """Wait until the device has finished its work."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 
     def peak(self, dtype: torch.dtype) -> float:
-        """Operations a second of one large matrix product, the best of ten."""
+        """Return the operations per second of one large matrix product, the best of ten."""
         size, best = 8192 if self.device == "cuda" else 1024, 0.0
         one = torch.randn(size, size, device=self.device, dtype=dtype)
         for _ in range(10):
@@ -67,7 +67,7 @@ class Bench:
         return best
 
     def engine(self, load: Callable[..., Any], recipe: str, *overrides: str) -> Any:
-        """A run of a recipe that stands at its first step."""
+        """Return a run of a recipe, set up at its first step."""
         self.runs += 1
         places = (f"data.corpus_dir={self.scratch}/corpora", f"logging.log_dir={self.scratch}/run{self.runs}")
         some = ("data.limit=300" if self.small else "data.limit=20000", "optimization.max_steps=100000")
@@ -76,7 +76,7 @@ class Bench:
         return start(method, open_run(method), None)
 
     def speed(self, name: str, engine: Any, dtype: torch.dtype) -> None:
-        """Print what a step of a run takes, after a few that warm up."""
+        """Print the time and memory of a run's step, after a few warm-up steps."""
         tokens = 0
         loss = engine.method.loss
 
@@ -107,14 +107,14 @@ class Bench:
 
 
 def tokens_of(batch: Any) -> int:
-    """Tokens that a micro-batch's contexts and targets have, or a GPT's rows."""
+    """Return the number of tokens in a micro-batch's contexts and targets, or in a GPT's rows."""
     if hasattr(batch, "contexts"):
         return int(batch.contexts.sequences.lengths.sum() + batch.targets.sequences.lengths.sum())
     return int(batch.tokens.numel())
 
 
 def shape(name: str, precision: str, *, small: bool) -> list[str]:
-    """Overrides for an encoder of a known shape, trained from random weights on passages."""
+    """Return overrides for an encoder of a known shape, trained from random weights on passages."""
     width, layers, heads = (64, 2, 2) if small else SHAPES[name]
     return [
         *("data.train_file=stories", "data.tokenizer_path=trained", "data.vocab_size=8192", "data.context=causal"),
@@ -126,7 +126,7 @@ def shape(name: str, precision: str, *, small: bool) -> list[str]:
 
 
 def encoders(bench: Bench) -> None:
-    """Steps of two shapes in two precisions."""
+    """Time steps of two shapes in two precisions."""
     print("| encoder | a step | tokens a second | of the peak | memory |\n|---|---|---|---|---|")
     for name in SHAPES:
         for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
@@ -135,7 +135,7 @@ def encoders(bench: Bench) -> None:
 
 
 def agreement(bench: Bench) -> None:
-    """The first steps' losses in both precisions, and the direction of the first gradient."""
+    """Compare the first steps' losses in both precisions, and the direction of the first gradient."""
     losses, gradients = [], []
     for precision in ("fp32", "bf16"):
         engine = bench.engine(load_settings, "next_sentence_causal", *shape("MiniLM", precision, small=bench.small))
@@ -149,7 +149,7 @@ def agreement(bench: Bench) -> None:
 
 
 def some_losses(engine: Any, gradients: list[torch.Tensor] | None = None) -> list[float]:
-    """Losses of five steps, from the run's own rows; the first step's gradient is appended to `gradients`."""
+    """Return the losses of five steps as the run reports them; append the first step's gradient to `gradients`."""
     found: list[float] = []
     step = engine.train_step
 
@@ -174,12 +174,12 @@ def some_losses(engine: Any, gradients: list[torch.Tensor] | None = None) -> lis
 
 
 def rounded(numbers: Sequence[float]) -> str:
-    """Numbers for people."""
+    """Format numbers for display."""
     return " ".join(f"{one:.4f}" for one in numbers)
 
 
 def gpt(bench: Bench) -> None:
-    """Steps of the competition's size, eager and compiled."""
+    """Time steps at the size of the competition, eager and compiled."""
     width, layers = (64, 2) if bench.small else (512, 9)
     sizes = [
         *("data.train_file=stories", f"data.vocab_size={400 if bench.small else 1024}"),
@@ -195,7 +195,7 @@ def gpt(bench: Bench) -> None:
 
 
 def fsdp(bench: Bench) -> None:
-    """One rank that holds all shards computes what a run without sharding does."""
+    """Check that one rank holding all shards computes the same as a run without sharding."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -213,7 +213,7 @@ def fsdp(bench: Bench) -> None:
 
 
 def learning(bench: Bench) -> None:
-    """A run from scratch by the commands that users type."""
+    """Train from scratch and evaluate with the commands that users type."""
     run, sizes = (
         bench.scratch / "learning",
         ["optimization.max_steps=1500", "data.batch_size=32", "meta.precision=bf16"],
@@ -235,11 +235,11 @@ def learning(bench: Bench) -> None:
 
 PARTS = {"encoders": encoders, "agreement": agreement, "gpt": gpt, "fsdp": fsdp, "learning": learning}
 LIMITS = {"encoders": 100, "agreement": 40, "gpt": 100, "fsdp": 40, "learning": 200}
-"""Seconds of each part at most, eight minutes together; on a CPU three times as many."""
+"""Time limit of each part in seconds, eight minutes in all; three times as much on a CPU."""
 
 
 def main() -> int:
-    """Run the parts one after another, each in a process of its own, so that one may fail."""
+    """Run the parts one after another, each in its own process, so that one may fail."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--data", default="stories", help="text of the part `learning`, for example openstax.parquet")
@@ -265,7 +265,7 @@ def main() -> int:
 
 
 def succeeds(part: str, limit: int) -> bool:
-    """Run a part in so many seconds at most and say what came of it."""
+    """Run a part within its time limit and report the outcome."""
     print(f"\n{part}", flush=True)
     began = time.perf_counter()
     try:

@@ -1,14 +1,14 @@
-"""How often the next event of twelve systems' logs is found: by n-grams of templates, by a model, by both together.
+"""How often the next event in the logs of twelve systems is found by n-grams of templates, by a model, and by both.
 
     python benchmarks/log_events.py --data ../shared/data/logs.parquet --model runs/log
 
-Of each system the first 70 % of the lines are counted (and were trained on, a file for each system). For each of the
-others, after the lines before it, 256 candidates are drawn from among them, the true one included: is the likeliest one
-of the true event? Ties count by their share. With `--templates events` the n-grams are of the annotators' events, not
-of the masked texts: what a perfect parser gives.
+The n-grams are counted on the first 70 % of each system's lines (the model's training data, one file per system). For
+each of the other lines, given those before it, 256 candidates are drawn from among these other lines, including the
+true one: does the most likely candidate have the true event? Ties count fractionally. With `--templates events` the
+n-grams are of the annotators' events instead of the masked texts, as a perfect parser would give them.
 
-Both together is a product of experts: log p of the n-grams, plus the logit of the model as it was trained, the cosine
-of prediction and candidate over the temperature. Nothing is fitted.
+"Both" is a product of experts: log p of the n-grams plus the model's logit as in training, the cosine of prediction and
+candidate divided by the temperature. Nothing is fitted.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from lang_jepa.training.load import load_any
 
 CANDIDATES, SHARE = 256, 0.3
 Logits = Callable[[int, NDArray[np.intp]], NDArray[np.float64]]
-"""Of a line, and of candidates [C], by their rows: float64 [C]."""
+"""Maps the row of a line and the rows of candidates [C] to logits, float64 [C]."""
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def ngram_logits(templates: list[str], first: int, order: int, cached: float) -> Logits:
-    """Log p of n-grams of the templates before the row `first`."""
+    """Return log p under n-grams of the templates before the row `first`."""
     model = UnitNGram([templates[:first]], order=order, cached_share=cached)
 
     def logits(row: int, some: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -81,7 +81,7 @@ def ngram_logits(templates: list[str], first: int, order: int, cached: float) ->
 
 
 def model_logits(model: EmbeddingModel, texts: list[str], first: int, kind: Similarity) -> Logits:
-    """Cosine of the prediction of each line from `first` on, and a candidate, over the temperature of the training."""
+    """Return the cosine of each prediction from row `first` on with candidates, divided by the training temperature."""
     window, temperature = model.settings.data.window_size, model.settings.objective.contrastive_temperature
     units = prepare(model.encode(texts), model.statistics, kind)
     contexts = [texts[max(0, row - window) : row] for row in range(first, len(texts))]
@@ -94,7 +94,7 @@ def _sum(one: Logits, other: Logits) -> Logits:
 
 
 def share_right(logits: Logits, events: NDArray[np.str_], first: int) -> float:
-    """Of the lines from `first` on, those of which the likeliest candidate is of the true event."""
+    """Return the fraction of lines from `first` on whose most likely candidate has the true event."""
     generator, hits = np.random.default_rng(0), []
     rows = np.arange(first, len(events))
     for row in rows:

@@ -1,4 +1,4 @@
-"""The baseline of `speed.py`: next-sentence JEPA training as it is usually written, at its own pace.
+"""The baseline of `speed.py`: next-sentence JEPA training as it is usually written.
 
 Every step tokenizes strings and pads them to the longest of the batch, runs the stock transformers model in fp32
 with `nn.Dropout` on hidden states and attention probabilities, encodes the targets with an EMA copy, predicts with
@@ -29,7 +29,7 @@ class Predictor(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, states: Tensor, real: Tensor) -> Tensor:
-        """States [N, L, D] and bool [N, L], true where a token is, to predictions [N, D]."""
+        """Map states [N, L, D] and bool [N, L], true at tokens, to predictions [N, D]."""
         keys = self.key(states).unflatten(-1, (self.heads, -1))
         values = self.value(states).unflatten(-1, (self.heads, -1))
         scores = torch.einsum("nlhc,hc->nlh", keys, self.query) * keys.shape[-1] ** -0.5
@@ -43,7 +43,7 @@ class PaddedBaseline:
 
     Args:
         weights: folder of a pretrained transformers encoder with its tokenizer.
-        max_length: tokens of a context or target at most; contexts lose their oldest.
+        max_length: maximum number of tokens in a context or target; contexts lose their oldest.
         dropout: rate on hidden states, attention probabilities and in the predictor.
     """
 

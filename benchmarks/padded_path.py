@@ -1,9 +1,9 @@
-"""The padded path of any encoder against the packed one of six families: the same BERT (MiniLM), the same batches.
+"""The padded path, for any encoder, against the packed one of six families: the same BERT (MiniLM) and batches.
 
     python benchmarks/padded_path.py
 
-Each batch goes forward and backward through both, by turns, fp32, without dropout; seconds are of the processor.
-Batches are 32 contexts of 8 sentences, or 128 single sentences, drawn at random, as training without pools draws them.
+Each batch goes forward and backward through both in turn, in fp32 without dropout; times are processor seconds.
+Batches are 32 contexts of 8 sentences, or 128 single sentences, drawn at random, as in training without pools.
 """
 
 import argparse
@@ -24,7 +24,7 @@ MAX_LENGTH = 256
 
 
 def paths(weights: str, vocab_size: int) -> dict[str, TextEncoder]:
-    """The same encoder by both paths."""
+    """Return the same encoder with both paths."""
     settings = ModelSettings(embed_dim=384, pred_dim=384, max_length=MAX_LENGTH, dropout=0.0)
     backbone = build_backbone(settings, vocab_size=vocab_size, weights=weights)
     padded = TextEncoder(copy.deepcopy(backbone))
@@ -34,7 +34,7 @@ def paths(weights: str, vocab_size: int) -> dict[str, TextEncoder]:
 
 
 def batches(texts: list[str], tokenizer: TextTokenizer, count: int, many: int) -> list[Sequences]:
-    """Batches of `many` texts in random order, between the special tokens, cut on the right."""
+    """Return batches of `many` texts in random order, between the special tokens and cut on the right."""
     order = np.random.default_rng(0).permutation(len(texts))[: count * many]
     encoded = tokenizer.encode_sentences([texts[i] for i in order])
     before, after = tokenizer.prefix_ids, tokenizer.suffix_ids
@@ -47,7 +47,7 @@ def batches(texts: list[str], tokenizer: TextTokenizer, count: int, many: int) -
 
 
 def measure(encoders: dict[str, TextEncoder], some: list[Sequences]) -> dict[str, float]:
-    """Median processor seconds of a batch, forward and backward, by path."""
+    """Return the median processor seconds of a batch, forward and backward, for each path."""
     seconds: dict[str, list[float]] = {name: [] for name in encoders}
     for sequences in some:
         for name, encoder in encoders.items():

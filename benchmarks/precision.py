@@ -1,11 +1,11 @@
-"""A training step of a recipe in fp32 and in bf16 autocast, by turns in one process on the same batches, each new.
+"""A training step of a recipe in fp32 and in bf16 autocast, in turn in one process on the same, always new batches.
 
     python benchmarks/precision.py                                       # `concepts` and `documents`, built-in stories
     python benchmarks/precision.py documents --data ../shared/data/openstax.parquet
 
-A step is a whole one, with the recipe's own sizes, batches, objective and optimizer. Times are processor seconds of
-one thread; the ratio is the median over the rounds of ratios of turns that follow each other. No batch comes twice:
-in bf16 oneDNN compiles for each new shape, which training pays for too.
+A step includes everything, with the recipe's own sizes, batches, objective and optimizer. Times are processor seconds
+of one thread; the ratio is the median over the rounds of the ratios of consecutive turns. No batch is used twice: in
+bf16 oneDNN compiles for each new shape, a cost that training has as well.
 """
 
 import argparse
@@ -24,7 +24,7 @@ class Steps:
     """A recipe's model in training.
 
     Attributes:
-        seconds: processor seconds of a step, one for each round.
+        seconds: processor seconds per step, one value for each round.
     """
 
     def __init__(self, settings: Any, corpus: Any, steps: int, *, half: bool) -> None:
@@ -69,7 +69,7 @@ class Steps:
 
 
 def prepared(recipe: str, data: str, corpora: str, overrides: list[str]) -> tuple[Any, Any]:
-    """The settings of a recipe and its corpus."""
+    """Return the settings of a recipe and its corpus."""
     from lang_jepa.data.corpus.prepare import prepare
     from lang_jepa.settings.load import load_settings
 
@@ -79,7 +79,7 @@ def prepared(recipe: str, data: str, corpora: str, overrides: list[str]) -> tupl
 
 
 def main() -> None:
-    """Measure by turns and print a line for each recipe."""
+    """Measure both precisions in turn and print a line for each recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", default=["concepts", "documents"])
     parser.add_argument("--data", default="stories")
@@ -91,7 +91,7 @@ def main() -> None:
         for recipe in arguments.recipes:
             settings, corpus = prepared(recipe, arguments.data, corpora, arguments.override)
             both = [Steps(settings, corpus, arguments.steps, half=half) for half in (False, True)]
-            for _ in range(arguments.rounds + 1):  # the first warms up
+            for _ in range(arguments.rounds + 1):  # the first round is warm-up
                 for one in both:
                     one.round()
             full, half = (statistics.median(one.seconds[1:]) for one in both)

@@ -1,13 +1,13 @@
-"""How fast a corpus is prepared, and in how much memory: megabytes a second, and the peak over all processes.
+"""Speed and memory of preparing a corpus: megabytes per second, and the peak over all processes.
 
     python benchmarks/prepare.py                            # generated stories
     python benchmarks/prepare.py PATH --tokenizer trained --workers 1 2
     python benchmarks/prepare.py PATH --tokenizer FOLDER --workers 1 2 --tasks 8    # in tasks of datatrove
 
-The column `blocks` is the stage that processes share: reading, splitting, tokenizing. Duplicates and shards come after.
-Memory is the largest sum, over this process and its workers, of the proportional set size (pages that several
-processes share are counted once), sampled four times a second. On a machine that does other things as well, read the
-column of megabytes per second of processor time.
+The column `blocks` is the stage divided among processes: reading, splitting, tokenizing; duplicates and shards follow.
+Memory is the largest sum, over this process and its workers, of the proportional set size (pages shared by several
+processes are counted once), sampled four times a second. On a busy machine, look at the column with megabytes per
+second of processor time.
 """
 
 import argparse
@@ -25,18 +25,18 @@ from lang_jepa.settings.data import DataSettings
 from speed import minilm
 
 STORIES = 10_000
-"""Stories where no source is named."""
+"""Number of stories if no source is named."""
 
 
 def family() -> list[int]:
-    """Ids of this process and all its descendants."""
+    """Return the IDs of this process and all its descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
             except (FileNotFoundError, ProcessLookupError):
-                continue  # ended while we looked
+                continue  # it has ended meanwhile
     members = [os.getpid()]
     for member in members:
         members += [child for child, parent in parents.items() if parent == member]
@@ -44,7 +44,7 @@ def family() -> list[int]:
 
 
 def memory() -> float:
-    """Megabytes that this process and its descendants hold together."""
+    """Return the memory of this process and its descendants together, in megabytes."""
     total = 0
     for member in family():
         try:
@@ -56,13 +56,13 @@ def memory() -> float:
 
 
 def processor_seconds() -> float:
-    """CPU time of this process and of its finished children."""
+    """Return the CPU time of this process and of its finished children."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, kinds))
 
 
 class Peak:
-    """Watches the memory in a thread while a block of code runs."""
+    """Samples memory in a thread while a `with` block runs."""
 
     def __enter__(self) -> "Peak":
         self.megabytes, self._stop = memory(), threading.Event()
@@ -92,7 +92,7 @@ def main() -> None:
         options.tokenizer = minilm()
     if options.source == "stories" and options.limit is None:
         options.limit = STORIES
-    from transformers import AutoTokenizer  # noqa: F401  (two seconds of importing are not preparation)
+    from transformers import AutoTokenizer  # noqa: F401  (two seconds of imports, which should not be measured)
 
     seconds: list[float] = []
     print(f"{'workers':>7} {'seconds':>8} {'blocks':>7} {'MB/s':>6} {'MB/CPU s':>8} {'peak MB':>8} {'tokens':>12}")

@@ -1,10 +1,10 @@
-"""How fast exact search is, and how much memory it and the writing of an index take, beside plain numpy and faiss.
+"""Speed of exact search, and memory of searching and of writing an index, against plain numpy and faiss.
 
     python benchmarks/search.py 100000          # rows; 384 dimensions, float16
     python benchmarks/search.py 1000000 --approximate
 
-Rows are synthetic: noisy copies of 2,000 centres. Rates are per second of CPU time, so that a shared machine does
-not show in them. The naive way holds the matrix in fp32 and sorts all scores; argpartition is the better plain one.
+Rows are synthetic: noisy copies of 2,000 centres. Rates are per second of CPU time, so other work on the machine does
+not affect them. The naive way holds the matrix in fp32 and sorts all scores; argpartition is better plain numpy.
 """
 
 import argparse
@@ -27,18 +27,18 @@ DIM, TOP_K, BLOCK = 384, 10, 4096
 
 
 def peak() -> float:
-    """Largest resident memory so far, GB (mapped pages of files included)."""
+    """Return the peak resident memory so far, in GB (including mapped file pages)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def rows(count: int, rng: np.random.Generator, centres: Any) -> Any:
-    """Unit rows around centres, float32 [count, DIM]."""
+    """Return unit rows around centres, float32 [count, DIM]."""
     noise = rng.standard_normal((count, DIM), dtype=np.float32)
     return unit_rows(centres[rng.integers(len(centres), size=count)] + noise)
 
 
 def write(folder: Path, count: int, rng: np.random.Generator, centres: Any) -> None:
-    """An index of synthetic sentences, block by block as `lang-jepa index` writes it."""
+    """Write an index of synthetic sentences block by block, as `lang-jepa index` does."""
     writer = IndexWriter(folder, DIM, "float16")
     for begin in range(0, count, BLOCK):
         numbers = range(begin, min(begin + BLOCK, count))
@@ -50,7 +50,7 @@ def write(folder: Path, count: int, rng: np.random.Generator, centres: Any) -> N
 
 
 def rate(what: str, search: Callable[[Any], Any], queries: Any) -> tuple[Any, float]:
-    """Print queries per CPU second of the quickest of three calls; returns its result and them."""
+    """Print the queries per CPU second of the fastest of three calls; return its result and that rate."""
     times = []
     for _ in range(3):
         began = time.process_time()
@@ -67,7 +67,7 @@ def naive(matrix: Any, queries: Any) -> Any:
 
 
 def partition(matrix: Any, queries: Any) -> Any:
-    """The best TOP_K of all scores, then sorted."""
+    """Select the best TOP_K of all scores, then sort them."""
     scores = queries @ matrix.T
     best = np.argpartition(-scores, TOP_K, axis=1)[:, :TOP_K]
     return np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)

@@ -1,9 +1,9 @@
-"""Speed of the sentence splitters on one thread, in megabytes of UTF-8 text a second.
+"""Speed of the sentence splitters on one thread, in megabytes of UTF-8 text per second.
 
     python benchmarks/sentences.py                          # generated stories
     python benchmarks/sentences.py ../shared/data/openstax.parquet ../shared/data/classics.parquet
 
-Reports our rules and sentencex without the wrapper; without arguments on 5,000 built-in stories.
+Measures our rules, and sentencex without the wrapper; without arguments, on 5,000 built-in stories.
 """
 
 import sys
@@ -21,11 +21,11 @@ from lang_jepa.settings.data import DataSettings
 
 ROUNDS = 3
 STORIES = 5000
-"""Stories where no file is named."""
+"""Number of stories if no file is named."""
 
 
 def measure(split: Callable[[str], int], texts: list[str]) -> tuple[float, int]:
-    """Best processor seconds of several rounds, and the number of sentences."""
+    """Return the lowest processor seconds of several rounds, and the number of sentences."""
     best, count = float("inf"), 0
     for _ in range(ROUNDS):
         start = time.process_time()
@@ -35,7 +35,7 @@ def measure(split: Callable[[str], int], texts: list[str]) -> tuple[float, int]:
 
 
 def splitters() -> dict[str, Callable[[str], int]]:
-    """Functions from a text to its number of sentences."""
+    """Return functions that count the sentences of a text."""
     rules = make_splitter(DataSettings())
     return {
         "rules": lambda text: len(rules.spans(text)),

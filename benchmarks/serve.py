@@ -1,10 +1,10 @@
-"""Requests a second of `lang-jepa serve` and of a plain sentence-transformers endpoint, in turns, with 50 clients.
+"""Requests per second of `lang-jepa serve` and of a plain sentence-transformers endpoint, in turn, with 50 clients.
 
     python benchmarks/serve.py MODEL [--precision fp32] [--clients 50] [--rounds 3] [--threads 1]
 
-MODEL is a sentence-transformers folder. The plain endpoint is `PLAIN` below, once with `def` (a thread a request) and
-once with `async def` (one request after the other). A client sends a text, waits for the vector, and sends the next
-one; the clients run in a process of their own, on the last core. Each server gets the first --threads cores.
+MODEL is a sentence-transformers folder. The plain endpoint is `PLAIN` below, once with `def` (one thread per request)
+and once with `async def` (one request after the other). A client sends a text, waits for the vector, and sends the next
+one; the clients run in a separate process on the last core. Each server gets the first --threads cores.
 """
 
 import argparse
@@ -43,7 +43,7 @@ HEAD = "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: applica
 
 
 def texts(count, sentences):
-    """Texts of so many sentences of stories each, all different."""
+    """Return `count` different texts of `sentences` story sentences each."""
     found, number = [], 0
     while len(found) < count:
         told = [one.text for one in story(number).sentences]
@@ -73,7 +73,7 @@ async def client(port, queue, seconds, vectors):
 
 
 def load(port, asked, clients):
-    """Requests a second, latencies, and some of the vectors."""
+    """Return requests per second, latencies, and some of the vectors."""
     queue, seconds, vectors = list(enumerate(asked)), [], {}
 
     async def all_clients():

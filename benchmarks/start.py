@@ -1,8 +1,8 @@
-"""How long a command takes that reads one text: `lang-jepa infer` beside sentence-transformers, whole processes.
+"""Time of a command that reads one text: `lang-jepa infer` against sentence-transformers, as whole processes.
 
     python benchmarks/start.py [--rounds 5]
 
-Both load a small model from disk and encode one sentence; nearly all of that is importing. CPU seconds, by turns.
+Both load a small model from disk and encode one sentence, in turn; nearly all the CPU seconds are spent on imports.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SentenceTransformer(sys.argv[1], trust_remote_code=False).encode([sys.argv[2]])
 
 
 def seconds(command: list[str]) -> float:
-    """CPU seconds of a process that must succeed."""
+    """Return the CPU seconds of a process, which must succeed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -33,7 +33,7 @@ def seconds(command: list[str]) -> float:
 
 
 def main() -> None:
-    """Train the smallest run that can be read, then take turns."""
+    """Train the smallest model that can be loaded, then run both commands in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
@@ -56,7 +56,7 @@ def main() -> None:
         for number in range(rounds + 1):
             for name, command in forms.items():
                 spent = seconds(command)
-                if number:  # the first fills the caches of the file system
+                if number:  # the first round fills the file system's cache
                     taken[name].append(spent)
     for name, times in taken.items():
         print(f"{name:<22} {statistics.median(times):.2f} CPU-s")

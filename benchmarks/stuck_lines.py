@@ -1,11 +1,11 @@
-"""How many stuck lines `monitor` notices, and how many false alarms there are: on the tails of twelve systems' logs.
+"""How many stuck lines `monitor` detects, and how many false alarms it raises, on the ends of twelve systems' logs.
 
     python benchmarks/stuck_lines.py --data ../shared/data/logs.parquet --model runs/log --per-thousand 1 5
     python benchmarks/stuck_lines.py --data ../shared/data/logs.parquet --model runs/log --own --per-thousand 3.4 10 20
 
-Of each system the last 30 % of the lines were held out of the training (a file for each system), and the second 300 of
-these are watched: as they are, and with ten bursts, in which a line comes eleven times more. The usual lines are the
-held-out ones of all systems, or with --own the first 300 of the system's.
+The last 30 % of each system's lines were held out of training (one file per system). The second 300 of these are
+monitored: unchanged, and with ten bursts, in each of which a line is repeated eleven times more. The reference lines
+are the held-out ones of all systems, or with --own the first 300 of the system's own.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def counted(watch: Monitor, lines: list[str], name: str) -> tuple[int, int, int]:
-    """Alarms in the lines as they are; bursts found, and alarms in bursts."""
+    """Return the alarms in the unchanged lines, the bursts found, and the alarms in bursts."""
     mixed, bursts = with_bursts(lines)
     clean = watch.score(lines, [f"{name}, as it is"] * len(lines))
     found = [one.alarm for one in watch.score(mixed, [f"{name}, with bursts"] * len(mixed))]
@@ -58,7 +58,7 @@ def counted(watch: Monitor, lines: list[str], name: str) -> tuple[int, int, int]
 
 
 def with_bursts(lines: list[str]) -> tuple[list[str], list[tuple[int, int]]]:
-    """The lines with bursts, and where each of these begins and ends."""
+    """Return the lines with bursts, and where each burst begins and ends."""
     generator = np.random.default_rng(0)
     mixed: list[str] = []
     places, done = [], 0

@@ -1,12 +1,12 @@
-"""All figures that are ratios, in one table: measured now, recorded before, wanted. Fails where one fell by a tenth.
+"""Measure all ratios and tabulate them with their records and goals. Fails if one is worse than its record by a tenth.
 
     python benchmarks/table.py                              # 20 minutes of one core, with nothing beside
     python benchmarks/table.py --nanogpt FOLDER             # a checkout of karpathy/nanoGPT, for the rows beside it
     python benchmarks/table.py --only search.py sigreg.py
 
-Writes docs/performance.md and benchmarks/record.json. A record is of one kind of processor, since ratios differ between
-them: on another kind there is nothing to compare with yet. Where a figure is more than a tenth worse than its record,
-the exit code is 1 and nothing is written. Else the record becomes the better of both; --accept takes the new ones.
+Writes docs/performance.md and benchmarks/record.json. Each kind of processor has its own records, since ratios differ
+between them; a new kind has none to compare with yet. If a figure is more than a tenth worse than its record, the exit
+code is 1 and nothing is written. Otherwise the better of both is recorded; --accept records the new ones.
 """
 
 import argparse
@@ -34,8 +34,8 @@ class Figure:
 
     Attributes:
         name: as printed.
-        goal: what it is to reach (None: nothing was set).
-        lower: whether less is better.
+        goal: the value to reach (None: no goal).
+        lower: whether lower is better.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Figure:
     lower: bool = False
 
     def reached(self, value: float) -> bool:
-        """Whether there is a goal, and it is reached."""
+        """Whether there is a goal and the value reaches it."""
         return self.goal is not None and (value <= self.goal if self.lower else value >= self.goal)
 
     def fell(self, value: float, recorded: float) -> bool:
@@ -57,8 +57,8 @@ class Script:
 
     Attributes:
         command: file and arguments.
-        figures: to be found in its output.
-        peer: option of this script that names a folder, without which it is not run.
+        figures: expected in its output.
+        peer: option of this script for the folder without which the benchmark is not run.
     """
 
     command: tuple[str, ...]
@@ -111,7 +111,7 @@ SCRIPTS = (
 
 
 def processor() -> str:
-    """The kind of processor, as the system names it, and how fast it multiplies in bf16."""
+    """Return the kind of processor, as named by the system, and its bf16 instructions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     facts = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
     name = facts.get("model name", os.uname().machine)
@@ -120,7 +120,7 @@ def processor() -> str:
 
 
 def run(script: Script, peers: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a script; its output passes through.
+    """Run a script, pass its output through, and return its figures.
 
     Raises:
         SystemExit: it failed, or printed other figures than the table knows.
@@ -140,7 +140,7 @@ def run(script: Script, peers: Mapping[str, Any]) -> dict[str, float]:
 
 
 def rows(found: Mapping[str, float], before: Mapping[str, float]) -> Iterable[str]:
-    """The table, a row for each figure; what was not run keeps its record."""
+    """Yield the table, with a row for each figure; those not measured keep their records."""
     yield "| figure | now | best recorded | to reach |"
     yield "|---|---|---|---|"
     for script in SCRIPTS:
@@ -190,13 +190,13 @@ def main() -> int:
 
 
 def better(name: str, value: float, recorded: float | None) -> float:
-    """The better of a value and its record, so that small losses do not add up unseen."""
+    """Return the better of a value and its record, so that small losses do not add up unnoticed."""
     lower = next(one.lower for script in SCRIPTS for one in script.figures if one.name == name)
     return value if recorded is None else min(value, recorded) if lower else max(value, recorded)
 
 
 def write(table: str) -> None:
-    """Put the table between its marks in docs/performance.md."""
+    """Put the table between its markers in docs/performance.md."""
     page = PAGE.read_text()
     head, rest = page.split(BEGIN)
     PAGE.write_text(f"{head}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}")

@@ -1,9 +1,9 @@
-"""Does a model of dialogues use more than the last turns, and their order?
+"""Test whether a dialogue model uses more than the last turns, and their order.
 
     python benchmarks/turn_order.py runs/dialogue unseen.parquet
 
-Recall@1 of the next turn among 256 of other dialogues, and in the same dialogue, from each context as it is, with all
-turns but the last shuffled or reversed, and cut to its last turns.
+Prints recall@1 of the next turn among 256 from other dialogues, and within the same dialogue, for each context
+unchanged, with all turns but the last shuffled or reversed, and cut to its last turns.
 """
 
 import argparse
