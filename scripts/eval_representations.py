@@ -6,7 +6,7 @@ from lang_jepa.cli.app import main
 
 
 def translate(arguments: list[str]) -> list[str]:
-    """`--checkpoint PATH` or `--checkpoint=PATH` as the positional argument of `evaluate`."""
+    """Turn `--checkpoint PATH` or `--checkpoint=PATH` into the positional argument of `evaluate`."""
     kept = [argument.removeprefix("--checkpoint=") for argument in arguments if argument != "--checkpoint"]
     return ["evaluate", *kept]
 

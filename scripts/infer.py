@@ -1,4 +1,4 @@
-"""Encode text with an encoder checkpoint, decode it, search a corpus: `lang-jepa infer` with the original's options."""
+"""Encode text with an encoder checkpoint, decode, search a corpus: `lang-jepa infer` with the old script's options."""
 
 import sys
 
@@ -8,7 +8,7 @@ RENAMED = {"--encoder-checkpoint": None, "--decoder-checkpoint": "--decoder"}
 
 
 def translate(arguments: list[str]) -> list[str]:
-    """`--encoder-checkpoint PATH` as the positional argument of `infer`, `--decoder-checkpoint` as `--decoder`."""
+    """Make `--encoder-checkpoint PATH` the positional argument of `infer`, and `--decoder-checkpoint` `--decoder`."""
     kept = []
     for argument in arguments:
         name, _, value = argument.partition("=")

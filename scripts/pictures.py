@@ -1,8 +1,8 @@
-"""Make the pictures of README.md and docs/ again, by the program itself: `make pictures`.
+"""Regenerate the pictures of README.md and docs/ from the program itself: `make pictures`.
 
-Terminals are SVG files of what a command prints in so many columns. The page of `lang-jepa serve`, and a notebook as it
-is stored, are photographed in Chromium through playwright; without a browser these stay as they are, and the script
-ends with status 3.
+Terminal pictures are SVG files of a command's output at a given width. Screenshots of the page of `lang-jepa serve` and
+of a stored notebook are taken in Chromium through playwright; without a browser these pictures stay unchanged and the
+script ends with status 3.
 """
 
 import importlib.util
@@ -37,7 +37,7 @@ TRAINING = (
     "evaluate runs/dialogue",
     "index runs/dialogue examples/chats.jsonl --output index --predictions",
 )
-"""What is trained first, in a folder that is thrown away: the commands of docs/logs.md and docs/dialogues.md."""
+"""Training commands to run first, in a temporary folder: those of docs/logs.md and docs/dialogues.md."""
 
 TERMINALS = (
     ("monitor", "monitor runs/log examples/new.log --per-thousand 5", 120),
@@ -47,10 +47,10 @@ TERMINALS = (
 
 
 def printed(command: str, columns: int, folder: Path) -> str:
-    """What a command shows on a terminal of so many columns, with its colours.
+    """Return what a command prints on a terminal of a given width, including colours.
 
     Raises:
-        SystemExit: the command failed; with what it said.
+        SystemExit: the command failed; includes its output.
     """
     ours, theirs = pty.openpty()
     environment = {
@@ -67,7 +67,7 @@ def printed(command: str, columns: int, folder: Path) -> str:
         while True:
             try:
                 part = os.read(ours, 65536)
-            except OSError:  # Linux: the other side is closed
+            except OSError:  # on Linux: the other end is closed
                 break
             if not part:
                 break
@@ -76,11 +76,11 @@ def printed(command: str, columns: int, folder: Path) -> str:
     text = b"".join(parts).decode(errors="replace").replace("\r\n", "\n")
     if process.returncode:
         raise SystemExit(f"lang-jepa {command}: status {process.returncode}\n{text}")
-    return "\n".join(line.rpartition("\r")[2] for line in text.splitlines())  # what a bar drew over
+    return "\n".join(line.rpartition("\r")[2] for line in text.splitlines())  # drop what a progress bar drew over
 
 
 def draw(name: str, command: str, columns: int, text: str) -> None:
-    """Write docs/images/NAME.svg, which needs no font from elsewhere."""
+    """Write docs/images/NAME.svg, without references to external fonts."""
     console = Console(record=True, width=columns, file=Path(os.devnull).open("w"), force_terminal=True)  # noqa: SIM115
     console.print(Text(f"$ lang-jepa {command}", style="bold"))
     console.print(Text.from_ansi(text))
@@ -92,7 +92,7 @@ def draw(name: str, command: str, columns: int, text: str) -> None:
 
 @contextmanager
 def browser() -> "Iterator[Browser | None]":
-    """Chromium; None, and said, where there is none."""
+    """Provide Chromium; None, with a message, if there is none."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None or importlib.util.find_spec("playwright") is None:
         print(f"no browser ({', '.join(BROWSERS)}) or no playwright: what is photographed stays as it is")
@@ -127,7 +127,7 @@ def photograph_page(chromium: "Browser", folder: Path) -> None:
 
 
 def photograph_notebook(chromium: "Browser", name: str, first: str, after: str) -> None:
-    """Write docs/images/notebook.png: what stands between two headings of a notebook, without any request."""
+    """Write docs/images/notebook.png: the part of a notebook between two headings, without network requests."""
     from nbconvert import HTMLExporter
 
     html, _ = HTMLExporter(template_name="lab").from_filename(str(ROOT / "examples" / name))

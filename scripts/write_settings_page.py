@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the settings' own descriptions, or with --check say whether it is up to date."""
+"""Write docs/settings.md from the settings' own descriptions, or with --check test whether it is up to date."""
 
 import sys
 import types
@@ -62,13 +62,13 @@ HEADER = "| setting | default | values | meaning |\n|---|---|---|---|"
 
 
 def page() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     parts = [INTRODUCTION, *_sections(Settings), DECODERS, *_sections(DecoderSettings)]
     return "\n".join([*parts, GPTS, *_sections(GPTSettings), OLD_NAMES, *_old_names(), ""])
 
 
 def _old_names() -> list[str]:
-    """A row for every old name; those of all systems once."""
+    """Return a row for every old name; names shared by all systems appear once."""
     kinds = {"": RunSettings, "decoder": DecoderSettings, "GPT": GPTSettings}
     return [
         f"| {what} | `{old}` | `{new}` |"
@@ -79,7 +79,7 @@ def _old_names() -> list[str]:
 
 
 def _sections(settings: type[BaseModel]) -> list[str]:
-    """The sections of a kind of settings."""
+    """Return the sections of one system's settings."""
     return [
         _section(name, field.annotation)
         for name, field in settings.model_fields.items()
@@ -88,7 +88,7 @@ def _sections(settings: type[BaseModel]) -> list[str]:
 
 
 def _section(name: str, section: type[BaseModel]) -> str:
-    """A heading, one sentence, and a table row for every setting."""
+    """Return a heading, the description, and a table row for every setting."""
     rows = [
         f"| `{name}.{key}` | {_code(field.default)} | {_kind(field)} | {_one_line(field.description)} |"
         for key, field in section.model_fields.items()
@@ -98,7 +98,7 @@ def _section(name: str, section: type[BaseModel]) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    """Type and bounds, in words."""
+    """Describe type and bounds in words."""
     bounds = [
         f"{sign} {getattr(limit, name)}"
         for limit in field.metadata
@@ -115,7 +115,7 @@ def _choices(values: Iterable[object]) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """`int or null`, `yes or no` and the like."""
+    """Name a type, e.g. `integer or null`, `true or false`."""
     if get_origin(annotation) is Literal:
         return _choices(get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):
@@ -127,7 +127,7 @@ def _type(annotation: Any) -> str:
 
 
 def _code(value: object) -> str:
-    """A default as YAML shows it."""
+    """Format a default as in YAML."""
     if isinstance(value, tuple):
         return f"`{list(value)}`"
     shown = (

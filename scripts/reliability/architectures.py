@@ -1,8 +1,8 @@
-"""Every architecture of a table against transformers' own padded forward: token states and gradients within 1e-5.
+"""Compare every architecture of a table with transformers' own padded forward: states and gradients within 1e-5.
 
     python scripts/reliability/architectures.py
 
-Tiny random models, fp32, sequences of 1 to 40 tokens, each model also saved and read back. Exit code 1 if one differs.
+Tiny random models in fp32, sequences of 1 to 40 tokens; each is also saved and read back. Exit code 1 if any differs.
 """
 
 import sys
@@ -74,11 +74,11 @@ class Architecture:
     """A row of the table.
 
     Attributes:
-        config: name of the configuration's class in transformers.
-        fields: of a tiny one.
-        packed: it runs packed, else padded.
-        dropout: it has dropout of hidden states.
-        mask: transformers' own forward takes an attention mask; without one it is run one sequence at a time.
+        config: name of the configuration class in transformers.
+        fields: fields of a tiny configuration.
+        packed: whether it runs packed, rather than padded.
+        dropout: whether it has dropout on hidden states.
+        mask: whether transformers' own forward takes an attention mask; if not, it is run one sequence at a time.
     """
 
     config: str
@@ -89,7 +89,7 @@ class Architecture:
 
 
 def _relative(more: dict[str, Any]) -> dict[str, Any]:
-    """DeBERTa with its relative positions, which are off by default."""
+    """Return fields of DeBERTa with relative positions, which are off by default."""
     return BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False} | more
 
 
@@ -145,21 +145,21 @@ TABLE = {
     ),
     "gpt_neox": Architecture("GPTNeoXConfig", LLAMA),
 }
-"""By transformers' `model_type`."""
+"""Architectures by transformers' `model_type`."""
 
 
 def config_of(name: str, **changes: Any) -> Any:
-    """A tiny configuration of a row."""
+    """Return the tiny configuration of a row."""
     row = TABLE[name]
     return getattr(transformers, row.config)(**(row.fields | changes))
 
 
 def write(name: str, folder: Path, **changes: Any) -> None:
-    """A whole tiny random model of a row, as transformers saves it."""
+    """Write a complete tiny random model of a row, as transformers saves it."""
     torch.manual_seed(0)
     with quiet_transformers():
         model = AutoModel.from_config(config_of(name, **changes))
-        with torch.no_grad():  # fresh weights are so small that all states would be alike
+        with torch.no_grad():  # initial weights are so small that all states would be alike
             for parameter in model.parameters():
                 if parameter.ndim > 1:
                     parameter.mul_(4.0)
@@ -167,19 +167,19 @@ def write(name: str, folder: Path, **changes: Any) -> None:
 
 
 def settings(name: str, **changes: Any) -> ModelSettings:
-    """Settings that read such a model."""
+    """Return settings for loading such a model."""
     fields = {"embed_dim": WIDTH, "pred_dim": WIDTH, "max_length": 48, "dropout": 0.0} | changes
     return ModelSettings(**fields)
 
 
 def ragged(lengths: tuple[int, ...] = LENGTHS) -> Sequences:
-    """Random tokens; no special ones."""
+    """Return random tokens without special ones."""
     generator = torch.Generator().manual_seed(1)
     return Sequences(torch.randint(3, VOCAB, (sum(lengths),), generator=generator), torch.tensor(lengths))
 
 
 def padded_forward(model: PreTrainedModel, sequences: Sequences, *, mask: bool) -> Tensor:
-    """States [T, D] of transformers' forward over all sequences, padded to the longest (not mask: one by one)."""
+    """Return states [T, D] of transformers' forward over padded sequences; without `mask`, over one at a time."""
     model = model.get_encoder() if model.config.is_encoder_decoder else model
     if not mask:
         rows = sequences.tokens.split(sequences.lengths.tolist())
@@ -191,11 +191,11 @@ def padded_forward(model: PreTrainedModel, sequences: Sequences, *, mask: bool) 
 
 
 def difference(name: str, folder: Path) -> float:
-    """The larger of the differences of states, and of gradients relative to the largest gradient of the model.
+    """Return the larger difference: that of states, or that of gradients relative to the model's largest gradient.
 
     Args:
         name: a row.
-        folder: an empty one; the model is written there, read, written again and read again.
+        folder: an empty folder, in which the model is written, read, written again and read again.
     """
     write(name, folder / "theirs")
     with quiet_transformers():
@@ -220,7 +220,7 @@ def difference(name: str, folder: Path) -> float:
 def _gradient_difference(ours: PreTrainedModel, theirs: PreTrainedModel) -> float:
     whole = theirs.get_encoder() if theirs.config.is_encoder_decoder else theirs
     expected = {name: one.grad for name, one in whole.named_parameters() if one.grad is not None}
-    if "shared.weight" in dict(ours.named_parameters()):  # T5's encoder as a model of its own
+    if "shared.weight" in dict(ours.named_parameters()):  # T5's encoder as a separate model
         expected = {f"encoder.{name}": grad for name, grad in expected.items()}
         expected["shared.weight"] = expected.pop("encoder.embed_tokens.weight")
     found = {name: one.grad for name, one in ours.named_parameters() if one.requires_grad}
@@ -230,7 +230,7 @@ def _gradient_difference(ours: PreTrainedModel, theirs: PreTrainedModel) -> floa
 
 
 def main() -> int:
-    """Print a line for each architecture and the count."""
+    """Print a line for each architecture, and the number that agree."""
     good = 0
     for name in TABLE:
         with tempfile.TemporaryDirectory() as folder:

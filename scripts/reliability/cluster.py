@@ -1,13 +1,13 @@
-"""All of a run on a small cluster, once undisturbed and once with a host killed: the same weights, scores and files.
+"""Run everything on a small cluster, once undisturbed and once with a host killed, and compare weights, scores, files.
 
     python scripts/reliability/cluster.py [--seed N]
 
-Texts lie in an object store (moto's S3 server), Ray prepares a corpus of them there, two hosts (network namespaces on a
-switch, to which the store is plugged in too) train an encoder on them as a stream, with weights shared out
-(`meta.strategy=fsdp`). At a random step one host is killed with SIGKILL, and the run is gone on with; then it is
-evaluated and exported. Prints what is equal.
+Texts lie in an object store (moto's S3 server), where Ray prepares a corpus of them. Two hosts (network namespaces on a
+switch to which the store is also connected) train an encoder on the texts as a stream, with sharded weights
+(`meta.strategy=fsdp`). At a random step one host is killed with SIGKILL and the run is resumed; then it is evaluated
+and exported. Prints what differs, or that both are the same.
 
-Needs Linux, root, iproute2, Ray, s3fs and moto. Without them nothing is tried, and the exit code is 3.
+Needs Linux, root, iproute2, Ray, datatrove, s3fs and moto. Without them nothing is tried, and the exit code is 3.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[2] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "distributed")]
-os.environ["OMP_NUM_THREADS"] = "1"  # sums in another order round otherwise
+os.environ["OMP_NUM_THREADS"] = "1"  # a different order of summation would round differently
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -39,9 +39,9 @@ from tiny import TINY, assert_same_run, environment, write_parquet  # noqa: E402
 NOT_RUN = 3
 STEPS = 60
 ADDRESS = "10.77.0.9"
-"""Of the store, on the network of the hosts."""
+"""Address of the store in the hosts' network."""
 STORE = "lj-store"
-"""Network device of this machine that the store answers at."""
+"""Network device of this machine on which the store listens."""
 SOURCE, CORPORA = "s3://texts/stories", "s3://texts/corpora"
 _DATA = (f"data.train_file={SOURCE}", f"data.corpus_dir={CORPORA}", "data.val_fraction=0.2")
 _RUN = (
@@ -57,11 +57,11 @@ _RUN = (
     "logging.checkpoint_steps=8",
 )
 _IN_PARTS = "from lang_jepa.data.corpus import tasks\ntasks.SIZE = 20_000\nfrom lang_jepa.cli.app import main\nmain()\n"
-"""`lang-jepa` for which 20 kB, and not 64 MiB, make a part of a source, so that tasks have something to share."""
+"""`lang-jepa` with parts of a source of 20 kB instead of 64 MiB, so that there is something to divide among tasks."""
 
 
 def main() -> int:
-    """0 if the run that lost a host made what the other one made."""
+    """Return 0 if the run that lost a host produced the same as the other one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     draw = random.Random(seed := parser.parse_args().seed)
@@ -91,13 +91,13 @@ def main() -> int:
 
 @contextmanager
 def _store(hosts: Hosts) -> Iterator[str]:
-    """Address of an S3 server that this machine and the hosts reach."""
+    """Start an S3 server that this machine and the hosts can reach; yield its URL."""
     from moto.server import ThreadedMotoServer
 
     hosts.plug_in(STORE)
     ip("addr", "add", f"{ADDRESS}/24", "dev", STORE)
     ip("link", "set", STORE, "up")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # requests
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # do not log requests
     server = ThreadedMotoServer(ip_address=ADDRESS, port=0, verbose=False)
     server.start()
     try:
@@ -116,11 +116,11 @@ def _access(url: str) -> Mapping[str, str]:
 
 
 class Drill:
-    """The steps of the way.
+    """The steps of a run.
 
     Args:
-        place: folder for everything, on a disk that all see.
-        hosts: made.
+        place: folder for everything, on a disk that all hosts see.
+        hosts: the hosts, already set up.
     """
 
     def __init__(self, place: Path, hosts: Hosts) -> None:
@@ -128,11 +128,11 @@ class Drill:
         self.corpus = Path()
 
     def say(self, what: str) -> None:
-        """A line with the seconds since the beginning."""
+        """Print a line with the seconds since the beginning."""
         print(f"{time.monotonic() - self.began:5.0f} s  {what}", flush=True)
 
     def prepare(self) -> None:
-        """Put texts into the store, and let Ray prepare a corpus of them, which goes there too."""
+        """Put texts into the store and let Ray prepare a corpus of them, also in the store."""
         from lang_jepa.data.sources import stores
 
         system = stores.system_of("s3")
@@ -146,7 +146,7 @@ class Drill:
         self.say(f"Ray has prepared {SOURCE}: {CORPORA}/{self.corpus.name}")
 
     def train(self, name: str, step: int | None = None, number: int = 0) -> Path:
-        """Train on both hosts, one of which is killed after a step, if one is named; the run directory."""
+        """Train on both hosts, kill host `number` after `step` if one is given and resume; return the run directory."""
         folder = self.place / name
         folder.mkdir()
         options = _settings(
@@ -183,12 +183,12 @@ class Drill:
 
 
 def _settings(*overrides: str) -> list[str]:
-    tiny = [one for one in TINY if not one.startswith(("data.limit=", "data.vocab_size="))]  # of prepared data alone
+    tiny = [one for one in TINY if not one.startswith(("data.limit=", "data.vocab_size="))]  # for prepared data only
     return [part for one in (*tiny, *overrides) for part in ("-o", one)]
 
 
 def compare(whole: Path, lost: Path) -> Iterator[str]:
-    """What differs between two runs and what was made of them."""
+    """Yield the differences between two runs, their scores and their exports."""
     try:
         assert_same_run(whole, lost)
     except AssertionError as difference:

@@ -1,4 +1,4 @@
-"""What the reliability scripts share: tiny systems, made once in a temporary folder."""
+"""Shared by the reliability scripts: tiny systems, made once in a temporary folder."""
 
 import resource
 import sys
@@ -33,7 +33,7 @@ class Made:
 
 
 def limit(megabytes: int, seconds: int) -> None:
-    """Let this process take so much more memory than it has mapped now, and so much processor time from now on."""
+    """Limit this process's memory beyond what it has mapped now, and its processor time from now on."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     bytes_now = pages * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (bytes_now + megabytes * 2**20,) * 2)
@@ -43,7 +43,7 @@ def limit(megabytes: int, seconds: int) -> None:
 
 
 def check(name: str, done: bool, detail: str, failures: list[str]) -> None:
-    """Tell of one try that went wrong."""
+    """Report an attempt that went wrong."""
     if not done:
         failures.append(name)
         print(f"  {name}: {detail}", flush=True)

@@ -1,8 +1,8 @@
-"""Folders crafted to run code when a model is loaded, through every loader and verb: none may run any.
+"""Load folders crafted to run code on loading with every loader and command: none may run any.
 
     python scripts/reliability/custom_code.py
 
-Each folder's code would write a file. Standard input answers yes to every question. Exit code 1 if any ran.
+Each folder's code would write a file. Standard input answers yes to every question. The exit code is 1 if any ran.
 """
 
 import io
@@ -32,7 +32,7 @@ TEXTS = ["The sea was calm.", "It rained all night."] * 20
 
 
 class _Pickled:
-    """Writes the marker when it is unpickled without care."""
+    """Writes the marker file when it is unpickled unsafely."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -42,7 +42,7 @@ class _Pickled:
 
 
 def base(folder: Path) -> None:
-    """A whole tiny encoder that loads."""
+    """Write a complete tiny encoder that can be loaded."""
     tokenizer = train_tokenizer(TEXTS, 300)
     config = BertConfig(
         vocab_size=tokenizer.vocab_size,
@@ -58,7 +58,7 @@ def base(folder: Path) -> None:
 
 
 def changed(file: Path, **changes: Any) -> None:
-    """Set entries of a JSON file; None removes one."""
+    """Set entries of a JSON file; None removes an entry."""
     content = json.loads(file.read_text()) if file.is_file() else {}
     content.update(changes)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def changed(file: Path, **changes: Any) -> None:
 
 
 def modules(folder: Path, *kinds: tuple[str, str]) -> None:
-    """A modules.json of types and paths, with a mean pooling where one is named."""
+    """Write a modules.json of types and paths, and the configuration of mean pooling if a pooling is among them."""
     found = [{"idx": i, "name": str(i), "type": kind, "path": path} for i, (kind, path) in enumerate(kinds)]
     (folder / "modules.json").write_text(json.dumps(found))
     for kind, path in kinds:
@@ -80,7 +80,7 @@ AUTO = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model", "AutoTokenizer":
 
 
 def _nested(folder: Path) -> Path:
-    """Move the model into 0_Transformer, as sentence-transformers may have it."""
+    """Move the model into 0_Transformer, a layout that sentence-transformers also uses."""
     inner = folder / "0_Transformer"
     inner.mkdir()
     for file in [one for one in folder.iterdir() if one.is_file() and one.suffix != ".py"]:
@@ -156,7 +156,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
     "pickled weights": _without_weights,
     "an adapter of a model with code": _adapter,
 }
-"""What makes a loading folder run code, by name."""
+"""Changes that make a loadable folder run code, by name."""
 
 QUICK_VERBS = (
     "index {folder} {texts} --lines --output {out}/index",
@@ -176,7 +176,7 @@ VERBS = (
     "-o logging.log_dir={out}/taught",
     f"train gpt_jepa {_RUN} -o data.tokenizer_path={{folder}} -o logging.log_dir={{out}}/gpt",
 )
-"""Every verb that loads an encoder or a tokenizer."""
+"""Every command that loads an encoder or a tokenizer."""
 
 
 def _loaders(folder: Path, out: Path, verbs: Sequence[str]) -> Iterator[Callable[[], object]]:
@@ -196,7 +196,7 @@ def _loaders(folder: Path, out: Path, verbs: Sequence[str]) -> Iterator[Callable
 
 @contextmanager
 def _yes() -> Iterator[None]:
-    """Standard input that answers yes."""
+    """Answer yes on standard input."""
     before = sys.stdin
     sys.stdin = io.StringIO("y\n" * 100)
     try:
@@ -206,11 +206,11 @@ def _yes() -> Iterator[None]:
 
 
 def ran_code(work: Path, verbs: Sequence[str] = VERBS) -> list[str]:
-    """Names of the folders of which some loader ran code.
+    """Return the names of the folders whose code was run by some loader.
 
     Args:
         work: an empty folder.
-        verbs: commands to try beside the loaders of Python.
+        verbs: commands to try in addition to the Python loaders.
     """
     base(work / "base")
     found = []
@@ -222,7 +222,7 @@ def ran_code(work: Path, verbs: Sequence[str] = VERBS) -> list[str]:
         craft(folder)
         with _yes():
             for load in _loaders(folder, out, verbs):
-                with suppress(Exception):  # that it is refused is right; whether code ran is the question
+                with suppress(Exception):  # refusing is right; the question is whether code ran
                     load()
         if (folder / MARKER).exists():
             found.append(name)
@@ -230,7 +230,7 @@ def ran_code(work: Path, verbs: Sequence[str] = VERBS) -> list[str]:
 
 
 def main() -> int:
-    """Print the count, and the folders that ran code."""
+    """Print the folders that ran code, and their number."""
     with tempfile.TemporaryDirectory() as work:
         found = ran_code(Path(work))
     for name in found:

@@ -1,4 +1,4 @@
-"""Flip random bits in the checkpoints of every system, and see each refused before anything is loaded.
+"""Flip random bits in the checkpoints of every system, and check that each is refused before anything is loaded.
 
 python scripts/reliability/flips.py [--flips 30] [--seed 0]
 """
@@ -16,7 +16,7 @@ from lang_jepa.training.checkpoint import LAST, load_checkpoint
 
 
 def refused(path: Path) -> str:
-    """Nothing if a checkpoint is refused by name with nothing loaded; else what happened."""
+    """Return "" if a checkpoint is refused by name and nothing is loaded; else what happened."""
     real, loaded = torch.load, list[str]()
     torch.load = lambda *args, **options: loaded.append("it was loaded")  # type: ignore[assignment]
     try:
@@ -24,14 +24,14 @@ def refused(path: Path) -> str:
         return "it was accepted"
     except LangJepaError as error:
         return "".join(loaded) or ("" if str(path) in str(error) else f"not named: {error}")
-    except Exception as error:  # noqa: BLE001  (which one it is, is what is asked)
+    except Exception as error:  # noqa: BLE001  (any other exception is a finding)
         return f"{type(error).__name__}: {error}"
     finally:
         torch.load = real
 
 
 def main() -> int:
-    """Flip, and count."""
+    """Flip bits, and count the refusals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flips", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
@@ -42,7 +42,7 @@ def main() -> int:
         files = (made.encoder / LAST, made.decoder / DECODER_LAST, made.gpt / LAST)
         contents = [path.read_bytes() for path in files]
         for path in files:
-            load_checkpoint(path)  # whole, they are read
+            load_checkpoint(path)  # undamaged, they can be read
         for number in range(options.flips):
             path, content = files[number % 3], contents[number % 3]
             place, bit = random.randrange(len(content)), random.randrange(8)

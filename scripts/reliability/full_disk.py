@@ -1,8 +1,8 @@
-"""Fill a small disk, let every writer try, and see each say so in one line, keep the last good file, leave no litter.
+"""Fill a small disk and check that every writer reports it in one line, keeps the last good file and leaves no litter.
 
     python scripts/reliability/full_disk.py
 
-Needs Linux, and the right to mount: as root, or with user namespaces (`unshare -rm python ...`). Without it nothing is
+Needs Linux and permission to mount: as root, or with user namespaces (`unshare -rm python ...`). Without it nothing is
 tried, and the exit code is 3.
 """
 
@@ -47,7 +47,7 @@ from lang_jepa.training.reporter import ExamplesFile, TensorBoard
 Writer = Callable[[Path], Any]
 SIZE = 48 * 2**20
 NOT_RUN = 3
-"""Exit code where nothing could be tried."""
+"""Exit code if nothing could be tried."""
 
 
 class Disk:
@@ -59,7 +59,7 @@ class Disk:
         subprocess.run(command, check=True, capture_output=True)
 
     def fill(self, left: int) -> None:
-        """Leave so many bytes."""
+        """Fill the disk except for `left` bytes."""
         free = os.statvfs(self.place)
         with (self.place / "filler").open("wb") as file, suppress(OSError):
             wanted = free.f_bavail * free.f_frsize - left
@@ -73,7 +73,7 @@ class Disk:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def contents(self) -> dict[str, str]:
-        """Hashes of all files that are no work to be gone on with."""
+        """Return the hashes of all files except for the filler and locks."""
         return {
             str(path): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.place.rglob("*"))
@@ -84,7 +84,7 @@ class Disk:
 def attempt(
     disk: Disk, name: str, write: Writer, left: int, failures: list[str], *, before: Writer | None = None
 ) -> None:
-    """One writer on a disk with so many bytes left; `before`: makes what is there before."""
+    """Run one writer on a disk with `left` bytes free; `before` makes the files that are already there."""
     disk.clear()
     target = disk.place / "out" / "file"
     target.parent.mkdir()
@@ -97,7 +97,7 @@ def attempt(
         said = "it was written"
     except LangJepaError as error:
         said = "" if "disk is full" in str(error) and "\n" not in str(error) else f"said: {error}"
-    except Exception as error:  # noqa: BLE001  (which one it is, is what is asked)
+    except Exception as error:  # noqa: BLE001  (any other exception is a finding)
         said = f"{type(error).__name__}: {str(error)[:200]}"
     after = disk.contents()
     changed = [path for path in there if after.get(path) != there[path]]
@@ -106,7 +106,7 @@ def attempt(
 
 
 def many_rows(path: Path) -> None:
-    """Metrics until a page is full."""
+    """Write metrics until a page is full."""
     file = MetricsFile(path) if not path.exists() else MetricsFile.__new__(MetricsFile)
     file.path, file.columns = path, COLUMNS
     for step in range(200 if path.stat().st_size > 10_000 else 100):
@@ -114,13 +114,13 @@ def many_rows(path: Path) -> None:
 
 
 def many_examples(path: Path) -> None:
-    """Examples until a page is full."""
+    """Write examples until a page is full."""
     file = ExamplesFile(path, resume_step=10)
     file.write(1, ["An example of a context."] * 500)
 
 
 def writers(made: Made, place: Path) -> dict[str, tuple[Writer, Writer | None]]:
-    """Every writer by name, and what was there before it, if that makes another try."""
+    """Return every writer by name, with a writer of existing files if that case is to be tried as well."""
     model, (gpt, gpt_settings, card) = ConceptModel.load(made.encoder), load_gpt(made.gpt)
     states = {
         "encoder": load_checkpoint(made.encoder / LAST),
@@ -204,14 +204,14 @@ def writers(made: Made, place: Path) -> dict[str, tuple[Writer, Writer | None]]:
 
 
 def study(model: ConceptModel, text: str) -> Any:
-    """What the document tools find in a text."""
+    """Return what the document tools find in a text."""
     from lang_jepa.inference.document import study as run
 
     return run(model, text)
 
 
 def whole_runs(made: Made) -> dict[str, Writer]:
-    """Commands from beginning to end."""
+    """Return complete training runs, by name."""
     return {
         "train an encoder": lambda path: train(tiny_settings(path)),
         "train a decoder": lambda path: train(tiny_decoder(path).of(made.encoder)),
@@ -220,7 +220,7 @@ def whole_runs(made: Made) -> dict[str, Writer]:
 
 
 def main() -> int:
-    """Try them all, and count."""
+    """Try all writers, and count."""
     torch.set_num_threads(1)
     failures, tried = list[str](), 0
     with tempfile.TemporaryDirectory(prefix="full-disk-") as folder:
@@ -244,7 +244,7 @@ def main() -> int:
                     attempt(disk, name, write, left, failures)
                 tried += 1
         finally:
-            # Lazily, since a corpus that was read may still be mapped.
+            # Unmount lazily, since a corpus that was read may still be mapped.
             subprocess.run(["umount", "-l", str(place)], check=True)
     failed = {name.split(",")[0] for name in failures}
     print(f"{tried - len(failed)} of {tried} clear")

@@ -1,8 +1,8 @@
-"""Damage and craft the files of every reader, and see each refused by name, or read, within limits of memory and time.
+"""Damage and craft files for every reader; check that each is refused by name, or read, within memory and time limits.
 
     python scripts/reliability/fuzz.py [--tries 200] [--seed 0]
 
-Half of the damaged files get hashes that are right again, as someone who means harm would give them.
+Half of the damaged files get correct hashes again, as an attacker would give them.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Damage = Callable[[bytes, Random], bytes]
 
 
 def flipped(content: bytes, random: Random) -> bytes:
-    """Some bits are others."""
+    """Flip some bits."""
     found = bytearray(content)
     for _ in range(random.choice((1, 3, 30))):
         found[random.randrange(len(found))] ^= 1 << random.randrange(8)
@@ -47,36 +47,36 @@ def flipped(content: bytes, random: Random) -> bytes:
 
 
 def cut(content: bytes, random: Random) -> bytes:
-    """The end is missing."""
+    """Cut off the end."""
     return content[: random.randrange(len(content))]
 
 
 def zeroed(content: bytes, random: Random) -> bytes:
-    """A stretch of zeros."""
+    """Replace a stretch by zeros."""
     place = random.randrange(len(content))
     return content[:place] + bytes(min(200, len(content) - place)) + content[place + 200 :]
 
 
 def repeated(content: bytes, random: Random) -> bytes:
-    """Something stands in it twice."""
+    """Repeat a stretch."""
     place = random.randrange(len(content))
     return content[:place] + content[max(0, place - 300) :]
 
 
 def other_number(content: bytes, random: Random) -> bytes:
-    """A digit is many."""
+    """Replace a digit by another number."""
     digits = [place for place, byte in enumerate(content[:20_000]) if 48 <= byte < 58]
     place = random.choice(digits or [0])
     return content[:place] + random.choice((b"9" * 12, b"-7", b"9" * 5000, b"1e99")) + content[place + 1 :]
 
 
 def nested(content: bytes, random: Random) -> bytes:
-    """Brackets in brackets."""
+    """Return deeply nested brackets."""
     return random.choice((b"[", b'{"a":', b"a: &a [")) * 60_000
 
 
 def huge_header(content: bytes, random: Random) -> bytes:
-    """A safetensors header that says it is larger than anything."""
+    """Prepend a safetensors header that claims a huge size."""
     return (2 ** random.choice((27, 40, 63))).to_bytes(8, "little") + b"{" + content[:2000]
 
 
@@ -87,10 +87,10 @@ class Target:
     """A reader and the files that it reads.
 
     Args:
-        name: for people.
-        place: file or folder, whole.
-        read: reads it.
-        card: in the folder, with the hashes of its files.
+        name: shown in messages.
+        place: the file or folder, undamaged.
+        read: function that reads it.
+        card: file in the folder with the hashes of the others.
     """
 
     def __init__(self, name: str, place: Path, read: Callable[[Path], object], card: str | None = None) -> None:
@@ -99,14 +99,14 @@ class Target:
         self.files = [path for path in self.files if not path.name.endswith(".lock")]
 
     def damage(self, random: Random) -> tuple[str, Path, bytes]:
-        """Put damage into one file; what it was, where, and what stood there."""
+        """Damage one file; return what was done, where, and the original content."""
         path, how = random.choice(self.files), random.choice(DAMAGES)
         content = path.read_bytes()
         path.write_bytes(how(content, random) if content else b"x")
         return f"{how.__name__} {path.name}", path, content
 
     def mend_hashes(self, path: Path) -> None:
-        """Give the damaged file the hashes that it would need."""
+        """Correct the hashes of a damaged file."""
         if path.suffix in (".pth", ".pt"):
             with path.open("r+b") as file:
                 if path.stat().st_size > 2:
@@ -118,7 +118,7 @@ class Target:
 
 
 def in_child(read: Callable[[], object]) -> str:
-    """What became of a reading in a process with limits: nothing if it ended well or was refused by name."""
+    """Read in a process with limits; return "" if that succeeded or was refused by name, else what happened."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -129,7 +129,7 @@ def in_child(read: Callable[[], object]) -> str:
             said = ""
         except LangJepaError:
             said = ""
-        except BaseException:  # noqa: BLE001  (which one it is, is what is asked)
+        except BaseException:  # noqa: BLE001  (any other exception is a finding)
             said = traceback.format_exc()[-700:]
         finally:
             os.write(writer, said.encode(errors="replace"))
@@ -142,7 +142,7 @@ def in_child(read: Callable[[], object]) -> str:
 
 
 def read_corpus(path: Path) -> None:
-    """All of a corpus."""
+    """Read all of a corpus."""
     for side in (Corpus.open(path).train, Corpus.open(path).validation):
         for index in range(0, side.num_sentences, 7):
             side.texts([index])
@@ -153,7 +153,7 @@ def read_corpus(path: Path) -> None:
 
 
 def targets(made: Made, place: Path) -> list[Target]:
-    """Every reader with files of its own."""
+    """Return every reader, each with its own files."""
     model, (gpt, settings, card) = ConceptModel.load(made.encoder), load_gpt(made.gpt)
     lines = place / "lines.txt"
     lines.write_text("".join(f"The cat saw {i} dogs.\n" for i in range(40)))
@@ -187,7 +187,7 @@ def targets(made: Made, place: Path) -> list[Target]:
 
 
 def main() -> int:
-    """Damage, read, and count."""
+    """Damage and read files, and count the failures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

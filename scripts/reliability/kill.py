@@ -1,12 +1,11 @@
-"""Kill training at random moments, go on, and compare with a run that nobody killed, bit for bit.
+"""Kill training at random moments, resume it, and compare the result bit for bit with an uninterrupted run.
 
     python scripts/reliability/kill.py [TIMES] [--seed N]
 
 Each time a tiny run of one of the systems (encoder on a corpus, on a stream, on cached concepts; decoder; GPT) is
-started as a command of its own and killed with SIGKILL a random while after it has begun to train, gone on with and
-killed again (up to three times), then gone on with to its end. Weights, optimizer, generators, position in the data,
-metrics and the exported model must equal those of the uninterrupted run, and nothing temporary may be left. Prints
-`N of N`.
+started as a separate command, killed with SIGKILL at a random time after training has begun, resumed and killed again
+(up to three times), then resumed to its end. Weights, optimizer, generators, position in the data, metrics and the
+exported model must equal those of the uninterrupted run, and no temporary files may be left. Prints `N of N`.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from typing import Any
 
 TESTS = Path(__file__).parents[2] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "contracts")]
-os.environ["OMP_NUM_THREADS"] = "1"  # sums in another order round otherwise
+os.environ["OMP_NUM_THREADS"] = "1"  # a different order of summation would round differently
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -36,7 +35,7 @@ STEPS = 60
 
 
 def main() -> int:
-    """0 if every run went on as if nothing had happened."""
+    """Return 0 if every run was resumed as if nothing had happened."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("times", nargs="?", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
@@ -67,7 +66,7 @@ def _train(system: System, folder: Path, inputs: Inputs) -> Path:
 
 
 def _once(system: System, folder: Path, whole: Path, inputs: Inputs, draw: random.Random) -> tuple[int, str]:
-    """How often a run was killed, and what differs from the whole one in the end."""
+    """Return how often a run was killed, and how it differs from the uninterrupted one in the end."""
     command = system.command(_settings(system, folder, inputs), inputs)
     killed = 0
     for time_of in range(draw.randint(1, 3)):
@@ -81,7 +80,7 @@ def _once(system: System, folder: Path, whole: Path, inputs: Inputs, draw: rando
 
 
 def _killed(command: Sequence[str], folder: Path, after: float) -> bool:
-    """Start a command, and kill it so many seconds after its files have begun to change; whether it was still alive."""
+    """Start a command and kill it `after` seconds after its metrics change; return whether it was still alive."""
     began = time.time()
     child = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     metrics = folder / "metrics.csv"

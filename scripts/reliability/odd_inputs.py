@@ -1,8 +1,8 @@
-"""Odd inputs to the Python interface: each must be understood, or refused with one message that names the place.
+"""Odd inputs to the Python interface: each must be understood, or refused with one message that says where it is wrong.
 
     python scripts/reliability/odd_inputs.py
 
-prints what is not clear, and how many of how many are. The model is a tiny one of random weights, made on the spot.
+prints the inputs that are handled unclearly, and how many of all are clear. The model is tiny, with random weights.
 """
 
 import sys
@@ -45,9 +45,9 @@ class Case:
     """An odd input.
 
     Attributes:
-        name: of it.
-        call: hands it over.
-        right: the shape or length of what must come, or words that the refusal must have.
+        name: of the input.
+        call: passes it to the model.
+        right: the expected shape or length of the result, or text that the refusal must contain.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Case:
 
 
 def made(*texts: str) -> Iterator[str]:
-    """A generator of texts."""
+    """Yield texts, as a generator."""
     yield from texts
 
 
 def text_cases() -> Iterator[tuple[str, Any, str, bool]]:
-    """A name, a list of texts, what a refusal must say ("" where the list is good), whether `encode` alone takes it."""
+    """Yield name, list of texts, what a refusal must say ("" if the list is valid), whether only for `encode`."""
     yield "a list", [A, B], "", False
     yield "a tuple", (A, B), "", False
     yield "a generator", made(A, B), "", False
@@ -98,7 +98,7 @@ def text_cases() -> Iterator[tuple[str, Any, str, bool]]:
 
 
 def cases() -> list[Case]:
-    """All of them."""
+    """Return all cases."""
     found = []
     for name, texts, said, alone in text_cases():
         found.append(Case(f"encode: {name}", lambda m, t=texts: m.encode(t), said or (2, DIM)))
@@ -191,7 +191,7 @@ def cases() -> list[Case]:
 
 
 def tiny_model(folder: Path) -> ConceptModel:
-    """A model of random weights with a decoder, on a few stories."""
+    """Build a model with random weights and a decoder, on a few stories."""
     settings = load_settings("concepts", [*TINY, f"data.corpus_dir={folder}"])
     corpus = prepare(settings.data)
     torch.manual_seed(0)
@@ -204,7 +204,7 @@ def tiny_model(folder: Path) -> ConceptModel:
 
 
 def trouble(case: Case, model: ConceptModel) -> str:
-    """What is not clear about a case; nothing where all is."""
+    """Return what is unclear about a case; empty if nothing is."""
     try:
         with np.errstate(all="ignore"):
             found = case.call(model)
@@ -212,14 +212,14 @@ def trouble(case: Case, model: ConceptModel) -> str:
         if isinstance(case.right, tuple):
             return f"refused: {error}"
         return "" if case.right in str(error) else f"says: {error}"
-    except Exception as error:  # noqa: BLE001, whatever else is raised is what is looked for
+    except Exception as error:  # noqa: BLE001  (any other exception is a finding)
         return f"{type(error).__name__}: {error}"
     shape = np.shape(found) if isinstance(found, np.ndarray) else (len(found),)
     return "" if shape == case.right else f"gives {shape}, not {case.right}"
 
 
 def main() -> int:
-    """Print what is not clear, and the count."""
+    """Print what is unclear, and the number of clear cases."""
     with tempfile.TemporaryDirectory() as folder:
         model = tiny_model(Path(folder))
         troubles = {case.name: trouble(case, model) for case in cases()}
