@@ -1,5 +1,5 @@
-"""Checks of what a `Method` provides to the engine, made where it provides it: the author of a system is told what is
-wrong with it, before training if that can be known.
+"""Checks of everything a `Method` passes to the engine, at the moment it does, so that the author of a system is told
+what is wrong with it, before training if possible.
 """
 
 import inspect

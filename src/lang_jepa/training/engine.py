@@ -120,7 +120,7 @@ class Engine:
         return [batch.to(self.fabric.device) for batch in batches]
 
     def next_step(self) -> None:
-        """Read the data of one step and make it, without writing anything."""
+        """Make one step, including reading its data, without writing anything."""
         batches = self._next_batches()
         count, _ = ranks.agree(self.fabric, sum(batch.predictions for batch in batches), False)
         self.train_step(batches, count)

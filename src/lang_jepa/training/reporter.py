@@ -147,11 +147,11 @@ class Wanted(Protocol):
 
     @property
     def log_to_tensorboard(self) -> bool:
-        """In the run directory."""
+        """Log to TensorBoard files in the run directory."""
 
     @property
     def log_to_wandb(self) -> bool:
-        """As a W&B run."""
+        """Log to a W&B run."""
 
 
 def make_trackers(wanted: Wanted, settings: BaseModel, folder: Path, *, first: int) -> list[Tracker]:

@@ -99,7 +99,7 @@ class _TrainersFabric:
         return self._module.trainer.is_global_zero
 
     def autocast(self) -> Any:
-        """Return the context for calling the model only."""
+        """Return the autocast context, for the model only."""
         return self._precision.forward_context()
 
 
@@ -156,7 +156,7 @@ class LitJEPA(LightningModule):
         return optimizer
 
     def on_fit_start(self) -> None:
-        """Cache vectors: a resumed run's weights are loaded by now, and no batch has been read yet."""
+        """Move the target and cache vectors: resumed weights are loaded by now, and no batch has been read yet."""
         self._move_target()
         self.method.data.read_cached(self.jepa.encoder, rank_zero_info)
 
