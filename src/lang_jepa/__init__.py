@@ -1,7 +1,7 @@
 """LANG-JEPA: joint-embedding predictive models of text.
 
-Nothing heavy is imported here: `from lang_jepa import ConceptModel` loads torch when it is asked for,
-`LitJEPA` loads Lightning, and `ConceptVectorizer` scikit-learn.
+Heavy libraries are imported lazily: `from lang_jepa import ConceptModel` loads torch, `LitJEPA` Lightning, and
+`ConceptVectorizer` scikit-learn.
 """
 
 import importlib

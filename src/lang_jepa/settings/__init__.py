@@ -1,4 +1,4 @@
-"""What can be set, with defaults, rules and the reading of YAML files; of other rooms only `files` is read here."""
+"""All settings with their defaults and rules, and the reading of YAML; depends on no other package but `files`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["load_decoder_settings", "load_gpt_settings", "load_settings"]
 
 
 def __getattr__(name: str) -> Any:
-    """The loaders, which read all kinds of settings, only when they are asked for."""
+    """Import the loaders, which need every kind of settings, on first use."""
     if name in __all__:
         from lang_jepa.settings import load
 

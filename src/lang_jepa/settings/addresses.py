@@ -1,4 +1,4 @@
-"""Addresses of files elsewhere, `s3://bucket/folder`; one that carries a password or a signature is never kept."""
+"""Addresses of remote files such as `s3://bucket/folder`; those with a password or a signature are never saved."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 """Scheme, and the rest."""
 _PLAIN = frozenset(["download", "raw", "export", "format", "id", "alt", "versionid", "rev", "revision", "branch", "dl"])
-"""Parameters that open nothing; any other one may be a secret, whatever its name."""
+"""Query parameters that grant no access; any other one may be a secret, whatever its name."""
 _MISTYPED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/?[^/\s:@]+:[^/\s@]+@", re.DOTALL)
 _USER = re.compile(r"(?<=://)[^/\s@]+@")
 _PARAMETER = re.compile(r"(?<=[?&])([^=&\s]+)=[^&\s'\"]*")
@@ -17,11 +17,11 @@ _OWN_WAYS = (
 
 
 def refuse_secret(address: str) -> str:
-    """The address, unless it carries a secret; settings are saved, and they are shown.
+    """Return the address unless it carries a secret, since settings are saved and shown.
 
     Raises:
-        ValueError: a user or password, a parameter that is not known to open nothing, or a fragment; the
-            message has none of it.
+        ValueError: the address has a user or password, a parameter not known to be harmless, or a fragment; the
+            message repeats none of it.
     """
     if ADDRESS.fullmatch(address) is None:
         if _MISTYPED.match(address):
@@ -45,7 +45,7 @@ def _is_plain(name: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """A text with `***` in the place of what `refuse_secret` refuses.
+    """Replace whatever `refuse_secret` refuses with `***`.
 
     >>> without_secrets("s3://me:pw@bucket/a https://host/a?X-Amz-Signature=f00&raw=1")
     's3://***@bucket/a https://host/a?X-Amz-Signature=***&raw=1'

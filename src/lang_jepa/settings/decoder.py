@@ -1,7 +1,7 @@
 """Every setting of a concept decoder: text from the concepts of a trained encoder.
 
-The encoder's own settings stay those it was trained with (`lang_jepa.settings.encoder`). `-d section.key=value` changes
-one of these, `-o` one of the encoder's `data` settings, from which the decoder's corpus follows.
+The encoder keeps the settings it was trained with (`lang_jepa.settings.encoder`). `-d section.key=value` changes one of
+the settings here, `-o` one of the encoder's `data` settings, which define the decoder's corpus.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,54 +24,54 @@ class DecoderModelSettings(Section):
     num_heads: int = Field(default=8, ge=1)
     """Attention heads."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout of embeddings, attention probabilities and residual branches."""
+    """Dropout probability of embeddings, attention probabilities and residual branches."""
     max_length: int = Field(default=128, ge=2)
-    """Tokens of a text at most, its end token included; longer sentences are cut on the right."""
+    """Maximum tokens of a text, its end token included; longer sentences are cut on the right."""
     prefix_length: int = Field(default=4, ge=1)
-    """Vectors that the concept becomes; text tokens attend to them. With a single one attention to the concept would
-    be a constant."""
+    """Vectors that the concept is mapped to, for text tokens to attend to. With a single one, attention to the concept
+    would be a constant."""
     whiten: bool = True
-    """Undo mean and covariance of the training concepts first, so that directions in which an encoder varies little
-    are as easy to read as the others."""
+    """Remove the mean and covariance of the training concepts first, so that directions in which an encoder varies
+    little are as easy to read as the others."""
     noise: float = Field(default=0.0, ge=0)
-    """Noise on the standardised concepts of training, up to this many standard deviations, on every second one on
-    average, so that training meets concepts that no sentence has. It costs some exactness of reconstruction."""
+    """Noise on the standardised concepts in training, up to this many standard deviations, on half of them on average,
+    so that training covers concepts that no sentence has. It makes reconstruction somewhat less exact."""
     tokenizer_path: str | None = None
-    """Tokenizer of the text by Hugging Face name or folder (null: the encoder's)."""
+    """Tokenizer of the text, by Hugging Face name or folder (null: the encoder's)."""
 
 
 class DecoderDataSettings(Section):
-    """The encoder, sentences of its corpus, and how many make a batch."""
+    """The encoder, the sentences of its corpus, and the batches."""
 
     encoder: str | None = None
-    """Run directory, model directory or checkpoint of the encoder, which stays as it is (`--encoder`)."""
+    """Run directory, model directory or checkpoint of the encoder, which is not changed (`--encoder`)."""
     encoder_data: tuple[str, ...] = Field(default=(), strict=False)
-    """Changes of the encoder's data settings, for training on other text than the encoder's:
+    """Changes to the encoder's data settings, to train on other text than the encoder's:
     `["data.train_file=notes.md"]` (`-o`)."""
     batch_size: int = Field(default=32, ge=1)
-    """Sentences in a batch on each rank."""
+    """Sentences in a batch, per rank."""
     pool_batches: int = Field(default=64, ge=1)
-    """Batches in one length-sorted pool: larger pads less, smaller shuffles more finely."""
+    """Batches per length-sorted pool: larger pools pad less, smaller ones shuffle more finely."""
     val_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of documents held out where the encoder's corpus (its data.val_fraction) holds none out."""
+    """Share of documents held out if the encoder's corpus (its data.val_fraction) holds none out."""
     predicted_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the training texts that are read from the predicted concept of their context instead of from their own
-    concept, so that predictions too can be decoded. Needs an encoder that predicts the next sentence."""
+    """Share of the training texts decoded from the concept predicted from their context instead of their own, so that
+    predictions can be decoded too. Needs an encoder that predicts the next sentence."""
 
 
 class DecoderOptimizationSettings(OptimizationSettings):
-    """Optimizer, schedule and budget; everything counts optimizer steps."""
+    """Optimizer, schedule and budget; steps are optimizer steps."""
 
     epochs: int = Field(default=10, ge=1)
     """Passes over the training sentences (ignored when max_steps is set)."""
     max_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps in all; the schedule ends here."""
+    """Total optimizer steps; the schedule ends here."""
     lr: float = Field(default=1e-4, gt=0)
     """Peak learning rate."""
     final_lr: float = Field(default=0.0, ge=0)
     """Learning rate at the last step (cosine)."""
     warmup_steps: int | None = Field(default=None, ge=0)
-    """Linear warm-up in steps (null: a twentieth of the run)."""
+    """Length of the linear warm-up, in steps (null: a twentieth of the run)."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay of matrices."""
     grad_accum_steps: int = Field(default=1, ge=1)
@@ -79,18 +79,18 @@ class DecoderOptimizationSettings(OptimizationSettings):
 
 
 class DecoderLoggingSettings(LoggingSettings):
-    """What a decoder's run writes, and how often it is validated and saved."""
+    """What a decoder's run writes, and how often it validates and saves."""
 
     log_dir: str = "outputs/decoder"
     """The run directory: best_decoder.pt, last_decoder.pt, metrics.csv, samples.txt, settings.yaml."""
     eval_freq: int | None = Field(default=100, ge=1)
-    """Optimizer steps between validations (null: once an epoch, at least ten a run); the last step is always one."""
+    """Optimizer steps between validations (null: one an epoch, at least ten a run), with one after the last step."""
     checkpoint_steps: int | None = Field(default=1000, ge=1)
-    """Optimizer steps between saves of last_decoder.pt (null: ten a run); the last step is always one."""
+    """Optimizer steps between saves of last_decoder.pt (null: ten a run), with one after the last step."""
     num_examples: int = Field(default=5, ge=0)
-    """Held-out sentences shown at each validation with their reconstructions."""
+    """Held-out sentences shown with their reconstructions at each validation."""
     val_sentences: int = Field(default=1024, ge=8)
-    """Held-out sentences, in all, that one validation may use."""
+    """Maximum held-out sentences that one validation uses, in total."""
 
 
 class DecoderSettings(RunSettings):
@@ -131,7 +131,7 @@ class DecoderSettings(RunSettings):
     system: Literal["decoder"] = "decoder"
     """What is trained."""
     recipe: str = "concept_decoder"
-    """Name of the recipe these settings began from."""
+    """Name of the recipe that these settings are based on."""
     decoder: DecoderModelSettings = DecoderModelSettings()
     data: DecoderDataSettings = DecoderDataSettings()
     optimization: DecoderOptimizationSettings = DecoderOptimizationSettings()
@@ -148,6 +148,6 @@ class DecoderSettings(RunSettings):
         return self
 
     def of(self, encoder: Path, overrides: Sequence[str] = ()) -> "DecoderSettings":
-        """The same for an encoder, and with changes of that one's data settings."""
+        """Return a copy for an encoder, with changes to that encoder's data settings."""
         changes = {"encoder": str(encoder), "encoder_data": tuple(overrides)}
         return self.model_copy(update={"data": self.data.model_copy(update=changes)})

@@ -1,4 +1,4 @@
-"""Which settings have no effect beside others. Choosing one is a mistake that is refused; a default may stand there."""
+"""Find settings that have no effect beside others: choosing one is an error, leaving it at its default is not."""
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 from lang_jepa.settings.parts import AXES
 
 Chosen: TypeAlias = Mapping[str, int | None]
-"""What was set, as `section.key`, and where: 0 in the user's file, less in the bases of it, TYPED on the command line,
-NOBODY where the program sets it. What stands in no such place is a default or of a built-in recipe."""
+"""What was set, as `section.key`, and where: 0 in the user's file, lower in its bases, TYPED on the command line,
+NOBODY if the program sets it. Settings that are not listed are defaults or come from a built-in recipe."""
 TYPED, NOBODY = 1, None
 _LOWEST = -1000
 
@@ -44,7 +44,7 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
     ("data.splitter_device", "data.splitter", "rules", "it belongs to data.splitter=sat"),
     ("model.weights_path", "model.pretrained", False, "it belongs to model.pretrained=true"),
 )
-"""A setting, and another with the value beside which it does nothing; why, and what to do."""
+"""(setting, other setting, value of the other that makes it ineffective, reason and what to do)."""
 
 
 _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
@@ -63,13 +63,13 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("optimization.encoder_lr_multiplier", "model.freeze_encoder", (False,)),
     ("optimization.predictor_warmup_steps", "model.freeze_encoder", (False,)),
 )
-"""A setting of an encoder's run, and another with the values beside which alone it does something."""
+"""(setting of an encoder's run, other setting, the only values of the other with which it has an effect)."""
 
 
 def without_effect(settings: Any, chosen: Chosen) -> Iterator[str]:
-    """A complaint for each chosen setting that has no effect.
+    """Yield a complaint for each chosen setting that has no effect.
 
-    Of the second table, one that was chosen where it had an effect, and lost it to what was put on top, is no mistake.
+    In the second table, a setting that had an effect where it was chosen and lost it to a later override is no mistake.
 
     Args:
         settings: of any kind.
@@ -98,7 +98,7 @@ def without_effect(settings: Any, chosen: Chosen) -> Iterator[str]:
 
 
 def _needs_of_parts(settings: Any) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
-    """As `_NEEDS`: the settings that parts read by themselves, with the names of the parts that do."""
+    """Rows like those of `_NEEDS` for the settings that only some parts read, with the names of those parts."""
     for axis in AXES:
         parts = {name: part for name, part in axis.built_in.items() if part is not None}
         own = {name: axis.part(name) for name in [axis.chosen(settings)] if ":" in name}
@@ -111,13 +111,13 @@ def _needs_of_parts(settings: Any) -> Iterator[tuple[str, str, tuple[Any, ...]]]
 
 
 def _is_meant(chosen: Chosen, setting: str, beside: str) -> bool:
-    """Whether a setting was chosen by somebody who could see the one beside it."""
+    """Whether a setting was chosen at the same level as the one beside it, or at a higher one."""
     level, other = chosen.get(setting, NOBODY), chosen.get(beside, _LOWEST)
     return level is not NOBODY and other is not NOBODY and level >= other
 
 
 def _shown(value: Any) -> str:
-    """A value as it is written in YAML."""
+    """Format a value as in YAML."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -128,6 +128,6 @@ def _is_default(settings: Any, path: str) -> bool:
 
 
 def _get(settings: Any, path: str) -> Any:
-    """The value of a setting, None where this kind does not have it."""
+    """The value of a setting, or None if this kind of settings lacks it."""
     section, _, name = path.partition(".")
     return getattr(getattr(settings, section, None), name, None)

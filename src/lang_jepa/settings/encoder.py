@@ -1,8 +1,7 @@
-"""Every setting there is, with its default, its meaning and its unit.
+"""Every setting of an encoder, with its default, its meaning and its unit, and the rules that combinations must meet.
 
-A recipe is a YAML file that changes some of these; `-o section.key=value` changes them again. The resolved
-settings are saved in the run directory and everything later reads those. Reading and overriding lives in
-`lang_jepa.settings.load`; this file only says what exists and what fits together.
+A recipe is a YAML file that changes some of these; `-o section.key=value` changes them again. The resolved settings are
+saved in the run directory, and everything later reads those. `lang_jepa.settings.load` does the reading and overriding.
 """
 
 from collections.abc import Iterator
@@ -29,98 +28,99 @@ class ModelSettings(Section):
     """Encoder, head and predictor."""
 
     pretrained: bool = True
-    """Start from the weights at `data.tokenizer_path` (or `weights_path`); false: from scratch."""
+    """Start from the weights at `data.tokenizer_path` (or `weights_path`); false: train from scratch."""
     weights_path: str | None = None
-    """Pretrained weights by name or folder, if not those of `data.tokenizer_path`."""
+    """Pretrained weights, by name or folder, if not those of `data.tokenizer_path`."""
     architecture: Literal["roberta", "bert", "modernbert", "gpt2"] = "roberta"
     """Architecture of an encoder from scratch."""
     embed_dim: int = Field(default=768, ge=4)
-    """Width of the encoder. A pretrained encoder must have it."""
+    """Width of the encoder; a pretrained encoder must have this width."""
     pred_dim: int = Field(default=768, ge=4)
     """Width of the prediction; must equal embed_dim, since the target side has no projection."""
     max_length: int = Field(default=512, ge=8)
-    """Longest token sequence of one pass, special tokens included; contexts are cut on the left."""
+    """Maximum tokens of a sequence in one pass, special tokens included; contexts are cut on the left."""
     num_layers: int = Field(default=12, ge=0)
     """Transformer layers (from scratch). 0 is a bag of token embeddings."""
     num_heads: int = Field(default=12, ge=1)
     """Attention heads (from scratch)."""
     mlp_ratio: float = Field(default=4.0, gt=0)
-    """Hidden width of the MLP over embed_dim (from scratch)."""
+    """Hidden width of the MLP as a multiple of embed_dim (from scratch)."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout of hidden states, in pretrained encoders and the predictor too."""
+    """Dropout probability of hidden states, also in pretrained encoders and in the predictor."""
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout of attention probabilities; above 0 it keeps attention off its fast path."""
+    """Dropout probability of attention weights; above 0 it keeps attention off its fast path."""
     embedding_std: float | None = Field(default=None, gt=0)
     """Standard deviation of freshly initialised token embeddings (null: the architecture's own, .02)."""
     residual_scale: float = Field(default=1.0, gt=0)
     """Factor on the initial weights of the residual outputs (attention and MLP) of an encoder from scratch."""
     head: Literal["none", "linear", "whitened"] = "none"
-    """Linear map after pooling, part of the encoder: none, identity at the start, or ZCA whitening at the start."""
+    """Linear map after pooling, part of the encoder: none, or initialised as identity (`linear`) or ZCA whitening."""
     head_sample: int = Field(default=4000, ge=16)
-    """Training sentences from which the whitening start is estimated."""
+    """Training sentences from which the initial whitening is estimated."""
     whitening_power: float = Field(default=0.5, ge=0, le=0.5)
-    """Power of the inverse covariance that a whitened head begins with: .5 makes all directions alike, .25 evens out
-    half of their spread (in logarithms), 0 only takes the mean out."""
+    """Power of the inverse covariance with which a whitened head starts: .5 gives all directions equal variance, .25
+    evens out half of their spread (in logarithms), 0 only removes the mean."""
     score_sample: int = Field(default=4000, ge=16)
-    """Training predictions, with their targets, from which the score statistics are estimated when training ends, and
-    from which `ridge_transformer` is solved. The similarity `predictable` gains from many more of them than there are
+    """Training predictions, with their targets, from which the score statistics are estimated at the end of training
+    and `ridge_transformer` is solved. The similarity `predictable` benefits from many more of them than there are
     dimensions."""
     freeze_encoder: bool = False
-    """Train the predictor alone (head included in what is frozen); needs objective.target=frozen. With
+    """Train only the predictor, with the encoder and its head frozen; needs objective.target=frozen. With
     `data.context=concepts` or `data.view=masked_concepts` each sentence is then encoded once and cached beside the
     corpus (not in a stream)."""
     predictor: Annotated[str, PREDICTOR] = "attention_query"
-    """What reads the context: one learnt query over its tokens; an MLP on the state of the mask token; Linear and
-    LayerNorm on the context's mean; a bidirectional transformer over the passage's sentence vectors, read at the
-    mask; the context's mean itself; a causal transformer over sentence vectors (`concepts`); the same as a correction,
-    zero at the start, of their recency-weighted mean (`concepts`); the weighted sum of the neighbours, which starts as
-    the recency-weighted mean; the same with weights that also depend on how the neighbours resemble each other; the
-    weighted sum with a learnt correction (the last three: `masked_concepts`). `turn_transformer` reads the window of
-    each prediction with positions counted from the target, and who speaks (`concepts`). `ridge_transformer` starts
-    as a ridge regression of the next vector, solved on training pairs (`concepts`)."""
+    """How the context is read. `attention_query`: one learnt query over its tokens; `mask_mlp`: an MLP on the state of
+    the mask token; `linear`: Linear and LayerNorm on its mean; `transformer`: a bidirectional transformer over the
+    passage's sentence vectors, read at the mask; `identity`: its mean, unchanged. With `concepts`: a causal
+    transformer over sentence vectors (`concept_transformer`); the same as a correction, zero at the start, of their
+    recency-weighted mean (`recency_transformer`); `turn_transformer` reads each prediction's window, with positions
+    counted from the target, and the speakers; `ridge_transformer` starts as a ridge regression of the next vector,
+    solved on training pairs. With `masked_concepts`: a weighted sum of the neighbours that starts as the
+    recency-weighted mean (`neighbour_weights`), also with weights that depend on how similar the neighbours are
+    (`neighbour_gates`), or with a learnt correction (`neighbour_attention`)."""
     predictor_layers: int = Field(default=1, ge=1)
-    """Layers of the transformer predictors."""
+    """Layers of a transformer predictor."""
     predictor_heads: int = Field(default=4, ge=1)
     """Attention heads of the predictor."""
 
 
 class ObjectiveSettings(Section):
-    """The regularizer and how targets are prepared; the distance is `optimization.loss_fn`."""
+    """The targets and the regularizer; the distance is `optimization.loss_fn`."""
 
     center_targets: bool = False
     """Subtract a running mean of the targets from both sides before the distance (not in `mse`, where it cancels)."""
     target: Annotated[str, TARGET] = "ema"
-    """What targets are made with: a moving average of the encoder, the encoder itself, or an encoder that stays as it
-    is. Predictions then live in that encoder's space; with `frozen`, the encoder that training changes is kept."""
+    """Encoder of the targets: a moving average of the trained one (`ema`), the trained one itself (`shared`), or one
+    that never changes (`frozen`). Predictions lie in its space; with `frozen`, the trained encoder is the one saved."""
     target_gradient: bool = False
-    """Let the gradient flow into the targets too, and regularize them as a second view (`shared` only): LeJEPA."""
+    """Let gradients flow into the targets too, and regularize them as a second view (`shared` only), as in LeJEPA."""
     teacher_path: str | None = None
-    """Encoder of a `frozen` target: a run or model directory, or a pretrained encoder by name or folder, with
-    the same tokenizer and width (null: the encoder's own starting weights)."""
+    """Encoder of a `frozen` target: a run or model directory, or a pretrained encoder by name or folder, with the same
+    tokenizer and width (null: the encoder's own initial weights)."""
     regularizer: Annotated[str, REGULARIZER] = "none"
-    """Term on the un-normalised online embeddings of the context's sentences or spans."""
+    """Loss term on the unnormalised online embeddings of the context's sentences or spans."""
     regularizer_weight: float = Field(default=1.0, ge=0)
-    """Weight of the regularizer in the sum, at the first step. LeJEPA's (1 - lambda) * prediction + lambda * SIGReg is
+    """Weight of the regularizer in the loss at the first step. LeJEPA's (1 - lambda) * prediction + lambda * SIGReg is
     prediction_weight = 1 - lambda and regularizer_weight = lambda (.05 in the paper)."""
     final_regularizer_weight: float | None = Field(default=None, ge=0)
-    """Weight of the regularizer at the last step, reached by a cosine (null: the same throughout). Lower keeps the
+    """Weight of the regularizer at the last step, reached by a cosine (null: constant). A lower final weight keeps the
     early spread and lets the encoder forget wording later."""
     prediction_weight: float = Field(default=1.0, gt=0)
-    """Weight of the prediction distance in the sum (VICReg's 25)."""
+    """Weight of the prediction distance in the loss (VICReg: 25)."""
     contrastive_temperature: float = Field(default=0.1, gt=0)
-    """Temperature of `optimization.loss_fn=contrastive`; lower puts the weight on the hardest wrong targets."""
+    """Temperature of `optimization.loss_fn=contrastive`; a lower one emphasises the hardest wrong targets."""
     contrastive_near: int = Field(default=8, ge=0)
-    """Targets at most this many sentences away from a prediction's own do not count as wrong. 8: as many as
-    contexts usually have; 0 where what was just said does not recur, as in dialogues. At most data.window_size or
-    data.passage_size, the larger (or 8)."""
+    """Targets at most this many sentences from a prediction's own do not count as wrong. 8 is the usual size of a
+    context; use 0 for text that does not repeat what was just said, such as dialogues. At most the largest of
+    data.window_size, data.passage_size and 8."""
     vicreg_variance: float = Field(default=25.0, ge=0)
     """Weight of VICReg's variance term."""
     vicreg_covariance: float = Field(default=1.0, ge=0)
     """Weight of VICReg's covariance term."""
     sigreg_directions: int = Field(default=256, ge=1)
-    """Random directions along which SIGReg tests at every step (paper: 1024)."""
+    """Random directions that SIGReg tests at every step (paper: 1024)."""
     sigreg_knots: int = Field(default=17, ge=2)
-    """Positions at which SIGReg compares characteristic functions, 0 included."""
+    """Number of positions at which SIGReg compares characteristic functions, 0 included."""
     sigreg_range: float = Field(default=3.0, gt=0)
     """The largest of these positions, in inverse standard deviations."""
 
@@ -131,69 +131,69 @@ class ObjectiveSettings(Section):
 
 
 class EncoderOptimizationSettings(OptimizationSettings):
-    """Optimizer, schedules and budget; everything counts optimizer steps."""
+    """Optimizer, schedules and budget; steps are optimizer steps."""
 
     epochs: int = Field(default=5, ge=1)
     """Passes over the training documents (ignored when max_steps is set)."""
     max_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps in all; the schedules end here. Required when streaming."""
+    """Total optimizer steps; the schedules end here. Required when streaming."""
     lr: float = Field(default=1e-4, gt=0)
     """Peak learning rate."""
     final_lr: float = Field(default=1e-6, ge=0)
     """Learning rate at the last step (cosine)."""
     warmup: float = Field(default=2, ge=0)
-    """Linear warm-up in epochs, never more than a tenth of the run."""
+    """Length of the linear warm-up, in epochs, but never more than a tenth of the run."""
     warmup_steps: int | None = Field(default=None, ge=0)
-    """Linear warm-up in steps; takes the place of `warmup`."""
+    """Length of the linear warm-up, in steps; replaces `warmup`."""
     weight_decay: float = Field(default=0.04, ge=0)
     """Weight decay of matrices at the first step."""
     final_weight_decay: float = Field(default=0.4, ge=0)
     """Weight decay at the last step (cosine)."""
     loss_fn: Annotated[str, DISTANCE] = "smooth_l1"
     """Distance between prediction and target: `cosine` of directions, `smooth_l1` of vectors scaled to unit RMS, `mse`
-    of the vectors as they are; `contrastive` is the cross-entropy of finding the target among all targets of the batch
+    of unscaled vectors; `contrastive` is the cross-entropy of finding the target among all targets of the batch
     (InfoNCE)."""
     momentum_start: float = Field(default=0.996, ge=0, le=1)
     """Momentum of the EMA target at the first step."""
     momentum_end: float = Field(default=1.0, ge=0, le=1)
     """Momentum of the EMA target at the last step (cosine)."""
     grad_accum_steps: int = Field(default=1, ge=1)
-    """Micro-batches per optimizer step. They do not enlarge the batch a regularizer sees."""
+    """Micro-batches per optimizer step; they do not enlarge the batch that a regularizer sees."""
     embedding_lr_multiplier: float = Field(default=1.0, gt=0)
     """Learning-rate factor of the token embeddings."""
     encoder_lr_multiplier: float = Field(default=1.0, gt=0)
     """Learning-rate factor of the whole encoder, embeddings included."""
     predictor_warmup_steps: int = Field(default=0, ge=0)
-    """Steps in which only the predictor learns (a pretrained encoder is spared a random predictor's gradient)."""
+    """Initial steps in which only the predictor learns, sparing a pretrained encoder a random predictor's gradients."""
 
 
 class EncoderLoggingSettings(LoggingSettings):
-    """What an encoder's run writes, and how often it is validated and saved."""
+    """What an encoder's run writes, and how often it validates and saves."""
 
     log_dir: str = "logs/lang_jepa"
     """The run directory: checkpoints, metrics.csv, settings.yaml, examples.txt, model."""
     log_freq: int = Field(default=50, ge=1)
     """Optimizer steps between rows of training metrics."""
     checkpoint_freq: int | None = Field(default=1, ge=1)
-    """Epochs between checkpoints of epochs (null: only the last and the best are kept)."""
+    """Epochs between epoch checkpoints (null: none; only the last and the best checkpoint are kept)."""
     val_sentences: int = Field(default=1024, ge=8)
-    """Held-out sentences, in all, that one validation may use."""
+    """Maximum held-out sentences that one validation uses, in total."""
     best_metric: str | None = "val/retrieval/recall@1"
-    """Held-out metric that decides which checkpoint is the best and becomes the model (null: the last one does)."""
+    """Held-out metric that selects the best checkpoint, which becomes the model (null: the last one does)."""
     best_mode: Literal["max", "min"] = "max"
-    """Whether best_metric should be large or small."""
+    """Whether a larger or a smaller best_metric is better."""
 
 
 class EncoderMetaSettings(MetaSettings):
-    """Precision, device, seed, going on with a run, and what to do in trouble."""
+    """Precision, device, seed, starting weights and resuming, and the reaction to collapse."""
 
     use_gradient_checkpointing: bool = False
-    """Recompute encoder layers in the backward pass: less memory, about a third more time."""
+    """Recompute encoder layers in the backward pass, which saves memory and takes about a third more time."""
     start_from: str | None = None
-    """Run or model directory whose weights, predictor included, training begins with; the sizes and the tokenizer must
-    be its own (`lang-jepa train --from RUN` sets them). The text may be another: this does not resume a run."""
+    """Run or model directory with the initial weights, predictor included; sizes and tokenizer must be the same
+    (`lang-jepa train --from RUN` sets them). The text may be different: this does not resume a run."""
     on_collapse: Literal["warn", "stop"] = "warn"
-    """What the collapse monitor does when it warns."""
+    """Whether a warning of the collapse monitor stops the run."""
 
 
 class Settings(RunSettings):
@@ -208,19 +208,19 @@ class Settings(RunSettings):
     logging: EncoderLoggingSettings = EncoderLoggingSettings()
     meta: EncoderMetaSettings = EncoderMetaSettings()
     own_view: dict[str, Any] = Field(default={})
-    """Settings that a view of your own defines (see docs/own_parts.md)."""
+    """Settings defined by a view of your own (see docs/own_parts.md)."""
     own_predictor: dict[str, Any] = Field(default={})
-    """Settings that a predictor of your own defines."""
+    """Settings defined by a predictor of your own."""
     own_target: dict[str, Any] = Field(default={})
-    """Settings that a target of your own defines."""
+    """Settings defined by a target of your own."""
     own_regularizer: dict[str, Any] = Field(default={})
-    """Settings that a regularizer of your own defines."""
+    """Settings defined by a regularizer of your own."""
     own_distance: dict[str, Any] = Field(default={})
-    """Settings that a distance of your own defines."""
+    """Settings defined by a distance of your own."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Cross-field rules, see `check`; and the settings of parts of one's own, with their defaults."""
+        """Apply the cross-field rules of `check` and fill in the defaults of the settings of custom parts."""
         parts = parts_of(self)
         check(self, parts)
         for axis, part in zip(AXES, parts, strict=True):
@@ -230,13 +230,13 @@ class Settings(RunSettings):
 
     @model_serializer(mode="wrap")
     def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What there are no parts of one's own for is left out."""
+        """Leave out the `own_*` sections that are empty."""
         tree: dict[str, Any] = dump(self)
         return {name: one for name, one in tree.items() if one or not name.startswith("own_")}
 
 
 def check(settings: Settings, parts: Parts) -> None:
-    """Raise ValueError for the first rule that is broken; what the parts are is asked of their classes."""
+    """Raise ValueError for the first rule that is broken; rules about parts ask the parts' classes."""
     rules = (
         _sizes(settings),
         _splitter(settings),
@@ -293,7 +293,7 @@ def _schedules(settings: Settings) -> Iterator[str]:
 
 
 _OF_ONE_VIEW = ("context", "horizons", "crop")
-"""Settings of the data that change what one view is, so that they may not stand beside another one even by default."""
+"""Data settings that change what a view is: with a view that does not read them they must keep their default values."""
 
 
 def _views(settings: Settings, parts: Parts) -> Iterator[str]:
@@ -321,7 +321,7 @@ def _views(settings: Settings, parts: Parts) -> Iterator[str]:
 
 
 def _contrasts(settings: Settings, parts: Parts) -> Iterator[str]:
-    """Whether a distance that looks at wrong targets has any."""
+    """Check that a distance that needs wrong targets has some."""
     data, near = settings.data, settings.objective.contrastive_near
     if "objective.contrastive_near" not in parts.distance.reads:
         return

@@ -1,7 +1,7 @@
 """Every setting of a GPT that is trained on tokens, with or without a JEPA loss beside the cross-entropy.
 
-`-o section.key=value` changes one of these; so do the environment variables of `python train_jepa.py`, see
-`lang_jepa.training.environment`.
+`-o section.key=value` changes one of these, as do the environment variables of `python train_jepa.py` (see
+`lang_jepa.training.environment`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -75,100 +75,100 @@ def _sizes(settings: "GPTSettings") -> Iterator[str]:
 
 
 class GPTDataSettings(Section):
-    """Where tokens come from, and how many make a step."""
+    """The source of the tokens, and how many make a step."""
 
     data_path: str | None = None
-    """A folder of token shards (`*train_*.bin` and `*val_*.bin`) or a prepared corpus (null: the corpus that
-    `train_file` gives, prepared first if needed)."""
+    """A folder of token shards (`*train_*.bin` and `*val_*.bin`) or a prepared corpus (null: the corpus of
+    `train_file`, prepared first if needed)."""
     tokenizer_path: str = "trained"
-    """Of token shards: the SentencePiece model they were made with. Of `train_file`: a Hugging Face tokenizer by name
+    """For token shards: the SentencePiece model they were made with. For `train_file`: a Hugging Face tokenizer by name
     or folder, or `trained` (byte-level BPE learnt on the corpus). A prepared corpus has its own."""
     vocab_size: int = Field(default=1024, ge=300, le=65_536)
-    """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; that of shards, of a prepared
-    corpus or of another tokenizer must be the same."""
+    """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; the vocabulary of shards, of a
+    prepared corpus or of another tokenizer must have this size."""
     train_file: Place = "stories"
-    """Documents to prepare, as in an encoder's `data.train_file`; read where data_path is null, like the next nine."""
+    """Documents to prepare, as in an encoder's `data.train_file`; used if data_path is null, as are the next nine."""
     text_column: str = "text"
-    """Column that holds a document's text in parquet, JSON, CSV, TSV and hub sources."""
+    """Column with a document's text in parquet, JSON, CSV, TSV and hub sources."""
     include: tuple[str, ...] = Field(default=(), strict=False)
-    """Files of a folder that are read, as patterns relative to it (empty: all of a known kind)."""
+    """Files of a folder to read, as patterns relative to it (empty: all files of a known kind)."""
     exclude: tuple[str, ...] = Field(default=(), strict=False)
-    """Files of a folder that are left out, as patterns relative to it."""
+    """Files of a folder to leave out, as patterns relative to it."""
     corpus_dir: Place = "corpora"
-    """Folder in which prepared corpora are kept, or an address (s3://, gs://), as in an encoder's `data.corpus_dir`."""
+    """Folder for prepared corpora, or an address (s3://, gs://), as in an encoder's `data.corpus_dir`."""
     language: LanguageCode = "en"
-    """Language of the texts, whose abbreviations and dates decide where sentences end, here and in `evaluate`."""
+    """Language of the texts; its abbreviations and dates decide where sentences end, here and in `evaluate`."""
     limit: int | None = Field(default=None, ge=1)
-    """Take at most so many documents (null: all)."""
+    """Maximum number of documents to read (null: all)."""
     min_length: int = Field(default=100, ge=0)
-    """Reject documents with fewer characters. One of Chinese, Japanese or Korean counts as three, one of Thai, Lao,
-    Khmer, Burmese or Tibetan as two."""
+    """Reject documents with fewer characters. A Chinese, Japanese or Korean character counts as three; a Thai, Lao,
+    Khmer, Burmese or Tibetan one as two."""
     val_fraction: float = Field(default=0.02, ge=0.0, lt=1.0)
     """Share of documents held out for validation, chosen by a hash of the text."""
     prepare_workers: int | None = Field(default=None, ge=1)
     """Processes that prepare the corpus (null: one per core)."""
     seq_len: int = Field(default=1024, ge=4)
-    """Tokens of a sequence that the model reads in training."""
+    """Tokens in a training sequence."""
     batch_tokens: int = Field(default=524_288, ge=4)
-    """Tokens of an optimizer step, over all micro-batches and ranks."""
+    """Tokens in an optimizer step, over all micro-batches and ranks."""
     micro_batch_tokens: int | None = Field(default=None, ge=4)
-    """Tokens of one forward pass on one rank (null: the rank's whole share of the step)."""
+    """Tokens in one forward pass on one rank (null: the rank's whole share of the step)."""
 
     def corpus(self) -> DataSettings:
-        """The same as settings of a corpus to prepare."""
+        """These settings as those of a corpus to prepare."""
         ours = {"data_path", "seq_len", "batch_tokens", "micro_batch_tokens"}
         return DataSettings(**self.model_dump(exclude=ours))
 
 
 class GPTModelSettings(Section):
-    """The transformer. The recipe `gpt_jepa_public` has the shape on which the idea was tried in public."""
+    """The transformer. The recipe `gpt_jepa_public` has the shape with which the idea was tried in public."""
 
     num_layers: int = Field(default=11, ge=1)
     """Transformer layers."""
     model_dim: int = Field(default=512, ge=4)
     """Width of the residual stream."""
     num_heads: int = Field(default=8, ge=1)
-    """Heads of queries; their size is model_dim / num_heads."""
+    """Query heads, of size model_dim / num_heads."""
     num_kv_heads: int = Field(default=4, ge=1)
-    """Heads of keys and values, each shared by num_heads / num_kv_heads heads of queries (arXiv 2305.13245)."""
+    """Key and value heads, each shared by num_heads / num_kv_heads query heads (arXiv 2305.13245)."""
     mlp_mult: float = Field(default=4.0, gt=0)
-    """Hidden width of the MLP over model_dim."""
+    """Hidden width of the MLP as a multiple of model_dim."""
     activation_slope: float = Field(default=0.5, ge=0, le=1)
     """Slope of the MLP's activation below 0, before squaring (0: squared ReLU, arXiv 2109.08668)."""
     tie_embeddings: bool = True
-    """Predict tokens with the token embeddings; false: with a matrix of its own."""
+    """Predict tokens with the token embeddings; false: with a separate matrix."""
     embedding_std: float = Field(default=0.005, gt=0)
-    """Standard deviation of the initial token embeddings. What is read is normalised, so it scales the first logits."""
+    """Standard deviation of the initial token embeddings. Inputs are normalised, so it scales the initial logits."""
     logit_softcap: float | None = Field(default=30.0, gt=0)
-    """Largest size of a logit, approached by a tanh (arXiv 2408.00118; null: no limit)."""
+    """Largest magnitude of a logit, approached by a tanh (arXiv 2408.00118; null: no limit)."""
     rope_base: float = Field(default=10_000.0, gt=1)
-    """Base of the rotary positions' wavelengths (arXiv 2104.09864)."""
+    """Base of the wavelengths of rotary positions (arXiv 2104.09864)."""
     rope_fraction: float = Field(default=1.0, ge=0, le=1)
-    """Share of each head's dimensions that is rotated; the others see no position."""
+    """Share of each head's dimensions that are rotated; the others carry no position."""
     qk_gain_init: float = Field(default=1.5, gt=0)
-    """Initial factor of each head on its normalised queries, learnt (QK-norm, arXiv 2010.04245)."""
+    """Initial value of each head's learnt factor on its normalised queries (QK-norm, arXiv 2010.04245)."""
     skips: bool = True
-    """Add the output of layer i, times a learnt gate for each dimension, to the input of layer num_layers - 1 - i,
-    for the first half of the layers."""
+    """Add the output of each layer i in the first half, times a learnt gate per dimension, to the input of layer
+    num_layers - 1 - i."""
     parallel_from: int | None = Field(default=None, ge=0)
-    """First layer whose attention and MLP read the same input and are added together (null: none)."""
+    """First layer from which attention and MLP read the same input and their outputs are summed (null: none)."""
     loop_layers: tuple[int, ...] = Field(default=(), strict=False)
-    """Layers that are passed through a second time, neighbours together: 4, 5 gives 3 4 5 4 5 6."""
+    """Layers that are applied twice, consecutive ones together: 4, 5 gives 3 4 5 4 5 6."""
     loop_starts: tuple[float, ...] = Field(default=(), strict=False)
-    """Fraction of training from which each of loop_layers is passed through twice."""
+    """Fraction of training from which each of loop_layers is applied twice."""
 
 
 class SpanSettings(Section):
-    """The JEPA loss: hidden states of a span and of what surrounds it should point the same way."""
+    """The JEPA loss: the hidden states of a span and of its surroundings should point the same way."""
 
     weight: float = Field(default=0.0, ge=0)
-    """Factor lambda of the loss beside the cross-entropy. With 0 nothing of it is computed in training."""
+    """Weight lambda of the loss, added to the cross-entropy. With 0 it is not computed in training."""
     form: Literal["partition", "triple"] = "partition"
     """`partition`: the step through a span against the steps before and after it. `triple`: two consecutive steps
-    between three places (semantic tube, arXiv 2602.22617)."""
+    between three positions (semantic tube, arXiv 2602.22617)."""
     max_span_frac: float = Field(default=0.5, gt=0, le=1)
-    """Length of a span at most, as a share of its document's tokens in the sequence (`triple`: of the way from the
-    first to the last place)."""
+    """Maximum length of a span, as a share of its document's tokens in the sequence (`triple`: of the distance from the
+    first to the last position)."""
     spans: int = Field(default=1, ge=1)
     """Spans drawn in each sequence."""
     layer: int = Field(default=-1, ge=-1)
@@ -176,88 +176,88 @@ class SpanSettings(Section):
     start_frac: float = Field(default=0.0, ge=0, le=1)
     """Fraction of training from which the loss is added."""
     ramp_frac: float = Field(default=0.0, ge=0, le=1)
-    """Fraction of training in which its weight rises linearly after that."""
+    """Fraction of training, after start_frac, over which the weight rises linearly."""
     end_frac: float = Field(default=1.0, ge=0, le=1)
-    """Fraction of training from which there is only cross-entropy again."""
+    """Fraction of training from which only the cross-entropy is left."""
 
 
 class GPTOptimizationSettings(OptimizationSettings):
     """Muon for matrices, AdamW for the rest; budget and schedule."""
 
     max_steps: int = Field(default=20_000, ge=1)
-    """Optimizer steps in all."""
+    """Total optimizer steps."""
     max_seconds: float | None = Field(default=None, gt=0)
-    """Seconds of training steps after which the run ends, if max_steps are not done before. The schedule follows
-    whichever is nearer. A run with it depends on the clock, so it cannot be repeated bit for bit."""
+    """Seconds of training steps after which the run ends, unless max_steps come first. The schedule follows whichever
+    is closer. A run with this limit depends on the clock, so it cannot be repeated bit for bit."""
     warmup_steps: int = Field(default=20, ge=0)
-    """Linear warm-up of all learning rates, in steps."""
+    """Length of the linear warm-up of all learning rates, in steps."""
     warmdown_steps: int = Field(default=1200, ge=0)
-    """Linear warm-down of all learning rates to 0 at the end, in steps. Towards max_seconds it takes the time that so
-    many steps have taken on average."""
+    """Length of the final linear warm-down of all learning rates to 0, in steps. With max_seconds it takes the time
+    that so many steps have taken on average."""
     lr: float = Field(default=0.04, gt=0)
-    """Learning rate of Muon: of the layers' matrices, times sqrt(max(1, rows / columns))."""
+    """Learning rate of the layers' matrices (Muon), multiplied by sqrt(max(1, rows / columns))."""
     scalar_lr: float = Field(default=0.04, gt=0)
     """Learning rate of gains and gates (AdamW)."""
     embedding_lr: float = Field(default=0.05, gt=0)
     """Learning rate of the token embeddings (AdamW)."""
     head_lr: float = Field(default=0.008, gt=0)
-    """Learning rate of a prediction matrix that is not tied (AdamW)."""
+    """Learning rate of an untied prediction matrix (AdamW)."""
     muon_momentum: float = Field(default=0.95, ge=0, lt=1)
     """Momentum of Muon."""
     muon_momentum_start: float = Field(default=0.85, ge=0, lt=1)
-    """Momentum of Muon at the first step, from where it rises linearly."""
+    """Momentum of Muon at the first step, from which it rises linearly."""
     muon_momentum_steps: int = Field(default=300, ge=0)
-    """Steps in which it rises."""
+    """Steps over which the momentum of Muon rises."""
     muon_ns_steps: int = Field(default=5, ge=1)
     """Newton-Schulz iterations of Muon."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay of the matrices."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
-    """First moment's decay of AdamW."""
+    """Decay of AdamW's first moment."""
     beta2: float = Field(default=0.95, ge=0, lt=1)
-    """Second moment's decay of AdamW."""
+    """Decay of AdamW's second moment."""
     clip_grad: float | None = Field(default=None, gt=0)
     """Largest global gradient norm (null: no clipping)."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """Keep a moving average of the weights with this decay per step; it is what is evaluated and kept in the end
-    (null: the weights themselves)."""
+    """Decay per step of a moving average of the weights, which is evaluated and finally saved in their place (null: no
+    average)."""
 
 
 class GPTEvaluationSettings(Section):
     """How a run is validated on held-out tokens."""
 
     val_tokens: int | None = Field(default=None, ge=1)
-    """Held-out tokens of a validation, from the beginning (null: all)."""
+    """Held-out tokens in a validation, from the beginning (null: all)."""
     val_batch_tokens: int = Field(default=65_536, ge=1)
-    """Held-out tokens of one forward pass."""
+    """Held-out tokens in one forward pass."""
     stride: int | None = Field(default=None, ge=1)
-    """If set, the last validation measures again with windows that advance by this many tokens, so that most tokens are
+    """If set, the last validation is repeated with windows that advance by this many tokens, so that most tokens are
     predicted from a long context."""
     span_sequences: int = Field(default=64, ge=2)
-    """Held-out sequences on which the span loss is measured at each validation, as it is and after removing the mean of
-    each position."""
+    """Held-out sequences on which the span loss is measured at each validation, with and without the mean of each
+    position."""
     sample_tokens: int = Field(default=64, ge=1)
-    """Tokens of a text that is written at a validation, at most."""
+    """Maximum tokens of a text generated at a validation."""
     temperature: float = Field(default=0.8, ge=0)
-    """Of these texts (0: always the likeliest token)."""
+    """Sampling temperature of these texts (0: always the most likely token)."""
     top_k: int = Field(default=0, ge=0)
-    """Of these texts: tokens drawn from (0: all)."""
+    """Number of most likely tokens that these texts are sampled from (0: all)."""
     sentence_layer: int = Field(default=-1, ge=-1)
-    """Layer whose states, averaged over a text's tokens, are its vector in retrieval and STS (-1: the last, before its
+    """Layer whose states, averaged over a text's tokens, give its vector in retrieval and STS (-1: the last, before its
     norm)."""
 
 
 class GPTLoggingSettings(LoggingSettings):
-    """What a GPT's run writes, and how often it is validated and saved."""
+    """What a GPT's run writes, and how often it validates and saves."""
 
     log_dir: str = "runs/gpt_jepa"
     """The run directory: checkpoints, metrics.csv, settings.yaml, samples.txt, model."""
     eval_freq: int | None = Field(default=1000, ge=1)
-    """Optimizer steps between validations (null: once an epoch, at least ten a run); the last step is always one."""
+    """Optimizer steps between validations (null: one an epoch, at least ten a run), with one after the last step."""
     checkpoint_steps: int | None = Field(default=1000, ge=1)
-    """Optimizer steps between saves of the last checkpoint (null: ten a run); the last step is always one."""
+    """Optimizer steps between saves of the last checkpoint (null: ten a run), with one after the last step."""
     num_examples: int = Field(default=3, ge=0)
-    """Texts written at each validation."""
+    """Texts generated at each validation."""
 
 
 class GPTSettings(RunSettings):
@@ -275,7 +275,7 @@ class GPTSettings(RunSettings):
     system: Literal["gpt"] = "gpt"
     """What is trained."""
     recipe: str = "gpt_jepa"
-    """Name of the recipe these settings began from."""
+    """Name of the recipe that these settings are based on."""
     data: GPTDataSettings = GPTDataSettings()
     model: GPTModelSettings = GPTModelSettings()
     jepa: SpanSettings = SpanSettings()
@@ -285,6 +285,6 @@ class GPTSettings(RunSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Cross-field rules: see `lang_jepa.settings.gpt`."""
+        """Apply the cross-field rules of `check`."""
         check(self)
         return self

@@ -1,4 +1,4 @@
-"""Recipes, YAML and dotted overrides to `Settings`, and back; all mistakes in one message."""
+"""Build settings from recipes, YAML and dotted overrides, reporting all mistakes in one message, and save them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -44,46 +44,46 @@ from lang_jepa.settings.yaml_files import NULLS, Dumper, parse_yaml
 _BUILT_IN = frozenset(SYSTEMS.values())
 Model = TypeVar("Model", bound=BaseModel)
 VERSION = "version"
-"""Key of saved settings that says which version wrote them."""
+"""Key of saved settings with the version that wrote them."""
 SAVED = "settings.yaml"
-"""Name of the file in a run or model directory that holds its resolved settings."""
+"""Name of the file with the resolved settings in a run or model directory."""
 
 
 def load_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> Settings:
-    """Settings of an encoder's recipe (a built-in name or the path of a YAML file) with overrides on top.
+    """Load the settings of an encoder's recipe (a built-in name or the path of a YAML file) and apply overrides.
 
     Args:
         recipe: name or path.
-        overrides: each `section.key=value`; of two for one key the last holds.
-        usual: overrides that nobody chose, put below the others: they may be without effect.
+        overrides: each `section.key=value`; the last one for a key wins.
+        usual: overrides set by the program, applied before the others; they may have no effect.
 
     Raises:
-        LangJepaError: unknown recipe, one of another system, unreadable YAML, unknown key, wrong type, values that do
-            not fit together, a setting of the user that has no effect beside the others.
+        LangJepaError: unknown recipe, recipe of another system, unreadable YAML, unknown key, wrong type, values that
+            do not fit together, or a setting chosen by the user that has no effect beside the others.
     """
     return _load(Settings, recipe, overrides, usual)
 
 
 def load_decoder_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> DecoderSettings:
-    """The same for the recipe of a decoder."""
+    """Like `load_settings`, for the recipe of a decoder."""
     return _load(DecoderSettings, recipe, overrides, usual)
 
 
 def load_gpt_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> GPTSettings:
-    """The same for the recipe of a GPT."""
+    """Like `load_settings`, for the recipe of a GPT."""
     return _load(GPTSettings, recipe, overrides, usual)
 
 
 def load_run_settings(recipe: str, overrides: Iterable[str] = (), usual: Iterable[str] = ()) -> RunSettings:
-    """The same for a recipe of any system, one of your own too."""
+    """Like `load_settings`, for a recipe of any system, including custom ones."""
     return _load(settings_class(system_of(recipe)), recipe, overrides, usual)
 
 
 def settings_class(system: str) -> type[RunSettings]:
-    """The settings of a system.
+    """The settings class of a system.
 
     Args:
-        system: a built-in name, or `module:Class` of a `lang_jepa.training.method.Method`, that names them.
+        system: a built-in name, or `module:Class` of a `lang_jepa.training.method.Method`, which names the class.
 
     Raises:
         LangJepaError: there is no such system.
@@ -113,7 +113,7 @@ def settings_class(system: str) -> type[RunSettings]:
 
 
 def own_system(path: str) -> Any:
-    """The class of a system of one's own, `module:Class`.
+    """Import the class of a custom system, `module:Class`.
 
     Raises:
         LangJepaError: it cannot be imported.
@@ -145,7 +145,7 @@ def _load(kind: type[Model], recipe: str, overrides: Iterable[str], usual: Itera
 
 
 def _check_wanted(kind: type[BaseModel], stated: str | None, where: str) -> None:
-    """Raise where a recipe trains another built-in system than the settings are of."""
+    """Raise if a recipe trains a different built-in system from the one that the settings are for."""
     wanted = next((name for name, settings in SYSTEMS.items() if settings is kind), None)
     if stated is not None and wanted is not None and stated != wanted:
         raise LangJepaError(f"{where} trains system {stated}, and this takes recipes of system {wanted} alone")
@@ -154,17 +154,17 @@ def _check_wanted(kind: type[BaseModel], stated: str | None, where: str) -> None
 def _sections(
     kind: type[BaseModel], recipe: str, heirs: tuple[str, ...], chosen: dict[str, int | None]
 ) -> dict[str, Any]:
-    """The sections of a recipe, on top of those of its `base`.
+    """The sections of a recipe, merged over those of its `base`.
 
     Args:
         kind: of the settings.
         recipe: name or path.
-        heirs: files that inherit from it, the first one last named.
-        chosen: gets what a user's own files set, as `section.key`, and at which level: that of a base is lower. Saved
-            settings set everything, so nothing by choice.
+        heirs: files that inherit from the recipe, the direct heir last.
+        chosen: filled with the settings (`section.key`) of the user's own files and their levels, lower for a base.
+            Saved settings contain everything, so none of them counts as chosen.
 
     Raises:
-        LangJepaError: it cannot be found or read, or inherits from itself.
+        LangJepaError: the recipe cannot be found or read, or inherits from itself.
     """
     path = Path(recipe)
     by = f" (the base of {heirs[-1]})" if heirs else ""
@@ -197,7 +197,7 @@ def _sections(
 
 
 def _check_system(kind: type[BaseModel], tree: Mapping[str, Any], where: str) -> None:
-    """Raise where a file that does not say what it trains has settings of another system only."""
+    """Raise if a file that names neither a system nor a base has only settings of another system."""
     unknown = unknown_settings(kind, {key: own for key, own in tree.items() if key != BASE})
     if SYSTEM in tree or BASE in tree or not unknown:
         return
@@ -207,7 +207,7 @@ def _check_system(kind: type[BaseModel], tree: Mapping[str, Any], where: str) ->
 
 
 def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections with the settings of `own` in place of those of `base`, whose own name is gone."""
+    """Merge the settings of `own` over those of `base`, whose recipe name is dropped."""
     merged = {key: value for key, value in base.items() if key != "recipe"}
     for key, value in own.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -216,10 +216,10 @@ def _on_top(base: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> str:
-    """Put one `section.key=value` into a tree of settings of some kind, in place; returns the setting's current name.
+    """Apply one `section.key=value` to a tree of settings, in place, and return the setting's current name.
 
-    The value is YAML; of a setting that takes text it is the text as it was typed, unless it is a string in quotes. A
-    setting that takes a list takes one text alone too.
+    The value is parsed as YAML. For a setting that takes text, an unquoted value is taken literally; for one that takes
+    a list, a single text is accepted too.
     """
     path, separator, text = override.partition("=")
     given, path = path.strip(), current_name(kind, path.strip())
@@ -242,7 +242,7 @@ def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel]) -
 
 
 def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
-    """Validate a tree against a model; on failure name every path, with the nearest known key.
+    """Validate a tree against a model; the error lists every mistake with its path and the closest known key.
 
     Raises:
         LangJepaError: with one line per mistake.
@@ -251,7 +251,7 @@ def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
     try:
         if kind in _BUILT_IN:
             return kind.model_validate(current)
-        # By way of JSON, since settings are saved as YAML, which has no more types: a tuple is a list there.
+        # Through JSON, since settings are saved as YAML, which has no further types: a tuple is a list there.
         return kind.model_validate_json(json.dumps(current, default=str))
     except ValidationError as failure:
         lines = mistakes(kind, failure)
@@ -259,7 +259,7 @@ def build(kind: type[Model], tree: Mapping[str, Any], *, where: str) -> Model:
 
 
 def build_saved(kind: type[Model], tree: Any, *, where: str) -> Model:
-    """As `build`, of settings that were saved by some version: that one is named, since nobody mistyped them.
+    """Like `build`, for saved settings: errors name the version that wrote them, since nobody mistyped them.
 
     Args:
         kind: of the settings.
@@ -267,7 +267,7 @@ def build_saved(kind: type[Model], tree: Any, *, where: str) -> Model:
         where: the file.
 
     Raises:
-        LangJepaError: no settings, settings of another version, or with one line per mistake.
+        LangJepaError: these are no settings, or settings of another version; otherwise with one line per mistake.
     """
     if not isinstance(tree, Mapping):
         raise LangJepaError(f"{where}: expected sections of settings, found {type(tree).__name__}")
@@ -281,23 +281,23 @@ def build_saved(kind: type[Model], tree: Any, *, where: str) -> Model:
 
 
 def _known(kind: type[BaseModel], tree: Mapping[str, Any]) -> int:
-    """How many sections and settings of a tree a kind of settings has."""
+    """Count the sections and settings of a tree that a kind of settings has."""
     groups = {name: section_of(kind, str(name)) for name in tree}
     inside = [(group, tree[name]) for name, group in groups.items() if group is not None]
     return sum(1 + len(group.model_fields.keys() & set(own or ())) for group, own in inside)
 
 
 def _is_saved(kind: type[BaseModel], tree: Mapping[str, Any]) -> bool:
-    """Whether `save_settings` wrote a tree, with its version or before it did so: nobody writes down half of all."""
+    """Whether `save_settings` wrote a tree, even before it stored the version: nobody sets half of all settings."""
     every = {name: dict.fromkeys(group.model_fields) for name in kind.model_fields if (group := section_of(kind, name))}
     return VERSION in tree or _known(kind, tree) > _known(kind, every) / 2
 
 
 def _of_this_version(kind: type[BaseModel], tree: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Saved settings without the version that wrote them.
+    """Return saved settings without the version that wrote them.
 
     Raises:
-        LangJepaError: some of them are not known here.
+        LangJepaError: some of them are unknown to this version.
     """
     own = {key: one for key, one in tree.items() if key != VERSION}
     unknown = unknown_settings(kind, own)
@@ -313,14 +313,14 @@ def _of_this_version(kind: type[BaseModel], tree: Mapping[str, Any], where: str)
 
 
 def save_settings(settings: BaseModel, path: Path) -> None:
-    """Write resolved settings as YAML, atomically, with the version that writes them."""
+    """Write resolved settings as YAML, atomically, with the version of lang-jepa."""
     tree = {VERSION: __version__} | settings.model_dump(mode="json")
-    # ASCII only: with allow_unicode PyYAML writes some line breaks (U+0085) in a way that it cannot read back.
+    # ASCII only: with allow_unicode, PyYAML cannot read back some of the line breaks that it writes (U+0085).
     write_text(path, yaml.dump(tree, Dumper=Dumper, sort_keys=False))
 
 
 def is_saved(path: Path) -> bool:
-    """Whether a file looks like one that `save_settings` wrote, of whatever version and system."""
+    """Whether a file looks like one that `save_settings` wrote, for any version and system."""
     try:
         tree = parse_yaml(read_text(path), where=str(path))
     except LangJepaError:

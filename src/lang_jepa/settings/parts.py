@@ -1,8 +1,8 @@
-"""The parts of a JEPA that can be exchanged: five axes, each with built-in parts by name, and classes of one's own.
+"""The exchangeable parts of a JEPA: five axes, each with built-in parts by name and room for custom classes.
 
-What a part *is* (it asks for the next sentence, it needs several rows ...) stands on its class as class attributes, and
-the rules of the settings ask the class. All classes are named by import path, one's own in the recipe as `module:Class`
-and the tables of built-in ones below, and are imported when settings are read: this room imports no other.
+A part declares its properties (it predicts the next sentence, it needs several rows ...) as class attributes, which the
+rules of the settings read. Classes are referred to by import path, custom ones in the recipe as `module:Class`, the
+tables of built-in ones below; they are imported only when settings are read, so this package imports no other.
 """
 
 import inspect
@@ -28,16 +28,16 @@ _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis; in the annotation of the setting that chooses a part, it says which values the setting takes.
+    """One axis. In the annotation of the setting that chooses a part, it defines which values the setting takes.
 
     Attributes:
         name: of the axis.
-        setting: that chooses the part, dotted.
-        module: import path of the file with the table and the base class.
-        table: its built-in parts by name: classes, or None for no part at all.
-        base: the class from which every part derives.
-        given, named: arguments with which a class of one's own is called, by position and by name; `settings=` joins
-            them where it has a class `Settings`.
+        setting: dotted path of the setting that chooses the part.
+        module: import path of the module with the table and the base class.
+        table: name of the table of built-in parts: classes by name, or None for no part at all.
+        base: name of the class from which every part derives.
+        given, named: positional and keyword arguments with which a custom class is called; `settings=` is added if it
+            has a class `Settings`.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Axis:
 
     @property
     def section(self) -> str:
-        """The section of settings that a class of one's own defines."""
+        """The section with the settings of a custom class."""
         return f"own_{self.name}"
 
     @property
@@ -65,11 +65,11 @@ class Axis:
         return str(getattr(getattr(settings, section), key))
 
     def part(self, name: str) -> Any:
-        """The class of a built-in name, or of `module:Class`.
+        """The class of a built-in name or of `module:Class`.
 
         Raises:
-            ValueError: there is no such class, or it lacks what the axis asks.
-            LangJepaError: its module fails while it is imported.
+            ValueError: there is no such class, or it does not meet the requirements of the axis.
+            LangJepaError: importing its module fails.
         """
         if ":" not in name:
             return self.built_in[name]
@@ -79,29 +79,29 @@ class Axis:
             raise ValueError(f"{self.setting}={name}: {error}") from error
 
     def own_settings(self, part: Any, values: Mapping[str, Any]) -> BaseModel | None:
-        """The settings that a class of one's own defines, with their defaults; None if it defines none.
+        """The settings of a custom class, with its defaults; None if it defines none.
 
         Raises:
-            ValueError: one is unknown or of a wrong type.
+            ValueError: a setting is unknown or of a wrong type.
         """
         kind: type[BaseModel] | None = getattr(part, "Settings", None)
         if kind is None:
             if values:
                 raise ValueError(f"{self.section}: {part.__name__} has no settings; give it a class Settings")
             return None
-        try:  # by way of JSON, since they are saved as YAML, which has no more types
+        try:  # through JSON, since they are saved as YAML, which has no further types
             return kind.model_validate_json(json.dumps(values, default=str), strict=True)
         except ValidationError as failure:
             lines = mistakes(kind, failure)
             raise ValueError("\n  ".join(f"{self.section}: {line}" for line in lines)) from None
 
     def options(self, part: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments for a class of one's own: `settings`, where it defines some."""
+        """Keyword arguments for a custom class: `settings`, if it defines some."""
         own = self.own_settings(part, values)
         return {} if own is None else {"settings": own}
 
     def _checked(self, part: Any) -> Any:
-        """A class of one's own, if it has what the axis asks."""
+        """Return a custom class if it meets the requirements of the axis."""
         base = getattr(import_module(self.module), self.base)
         if not (isinstance(part, type) and issubclass(part, base)):
             raise ValueError(f"it is no {self.base}: derive it from {self.module}.{self.base}")
@@ -121,7 +121,7 @@ class Axis:
         return part
 
     def _named(self, value: str) -> str:
-        """The value, if it is the name of a built-in part or can be a class of one's own."""
+        """Return the value if it is the name of a built-in part or has the form of a custom class."""
         own = "or a class of your own as module:Class"
         if ":" in value and not _PATH.fullmatch(value):
             raise ValueError(f"input should be the name of a built-in part, {own}")
@@ -131,7 +131,7 @@ class Axis:
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """Text that `_named` takes."""
+        """A string that `_named` accepts."""
         return core_schema.no_info_after_validator_function(self._named, handler(source))
 
 
@@ -165,7 +165,7 @@ AXES = (VIEW, PREDICTOR, TARGET, REGULARIZER, DISTANCE)
 
 
 class Parts(NamedTuple):
-    """The classes that an encoder's settings choose, one of each axis; `regularizer` may be None."""
+    """The classes that an encoder's settings choose, one for each axis; `regularizer` may be None."""
 
     view: Any
     predictor: Any
@@ -175,7 +175,7 @@ class Parts(NamedTuple):
 
 
 def parts_of(settings: Any) -> Parts:
-    """The classes that the settings choose; the view in the mode that they choose.
+    """The classes that the settings choose, with the view in its chosen mode.
 
     Raises:
         ValueError, LangJepaError: see `Axis.part`.
@@ -185,14 +185,14 @@ def parts_of(settings: Any) -> Parts:
 
 
 def load_class(path: str) -> Any:
-    """What `module:Class` names. Modules are looked for in the current folder first, then as Python does it.
+    """Import the class `module:Class`, looking in the current folder first and then where Python does.
 
-    Files of a model or run directory are never run, also where such a directory is the current folder: settings that
-    came with a model can name a class, but bring none along.
+    Files in a model or run directory are never executed, even if it is the current folder: settings that come with a
+    model can name a class but not bring one along.
 
     Raises:
         ValueError: there is no such module or class, or the module lies in a model or run directory.
-        LangJepaError: the module fails while it is imported.
+        LangJepaError: importing the module fails.
     """
     module, _, name = path.partition(":")
     top, here = module.partition(".")[0], Path.cwd()
@@ -240,7 +240,7 @@ def _is_model(place: Path) -> bool:
 
 
 def _is_saved(path: Path) -> bool:
-    """Whether a file of settings begins as `save_settings` writes it."""
+    """Whether a settings file begins as `save_settings` writes it."""
     try:
         with path.open("rb") as file:
             return file.read(8) == b"version:"

@@ -1,4 +1,4 @@
-"""Recipes by name or path: which there are, what each is for, and which system a recipe trains."""
+"""Find recipes by name or path, and tell what each is for and which system it trains."""
 
 import itertools
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from lang_jepa.settings.words import nearest
 from lang_jepa.settings.yaml_files import LARGEST_YAML, parse_yaml
 
 BASE = "base"
-"""Key of a recipe file that names the recipe which it changes."""
+"""Key of a recipe file that names the recipe it builds on."""
 SYSTEM = "system"
-"""Key of a recipe file that says what it trains; a recipe without it, and without a base, is an encoder's."""
+"""Key of a recipe file that says what it trains; a recipe with neither this key nor a base trains an encoder."""
 SYSTEMS: dict[str, type[RunSettings]] = {"encoder": Settings, "decoder": DecoderSettings, "gpt": GPTSettings}
 """Settings of the built-in systems, by name."""
 
@@ -44,19 +44,19 @@ SITUATIONS = {
     ),
     "GPTs": ("gpt_jepa", "gpt_jepa_public"),
 }
-"""What somebody has or wants, and the recipes for it, the first to try first; every recipe is in one."""
+"""Recipes by what the user has or wants, the one to try first leading; every recipe is listed once."""
 
 
 def recipe_names(system: str | None = None) -> list[str]:
-    """Names of the recipes that come with the package, of one system or of all."""
+    """Names of the built-in recipes, of one system or of all."""
     entries = (resources.files("lang_jepa") / "recipes").iterdir()
     files = [entry.name for entry in entries if entry.name.endswith(".yaml")]
-    names = sorted(name[:-5] for name in files if not name.startswith("_"))  # the others are bases only
+    names = sorted(name[:-5] for name in files if not name.startswith("_"))  # the others only serve as bases
     return [name for name in names if system is None or system_of(name) == system]
 
 
 def recipe_purposes() -> dict[str, str]:
-    """What each built-in recipe is for, those of one system together: the first sentence of its head comment."""
+    """What each built-in recipe is for (the first sentence of its head comment), grouped by system."""
     purposes = {}
     for name in sorted(recipe_names(), key=lambda name: list(SYSTEMS).index(system_of(name))):
         head = itertools.takewhile(lambda line: line.startswith("#"), built_in(name).splitlines())
@@ -67,10 +67,10 @@ def recipe_purposes() -> dict[str, str]:
 
 @cache
 def built_in(name: str, by: str = "") -> str:
-    """The text of a built-in recipe.
+    """The text of a built-in recipe; `by` says what asked for it, for the error message.
 
     Raises:
-        LangJepaError: there is none of this name. `by`: who asked for it, for the message.
+        LangJepaError: there is no recipe of this name.
     """
     known: Traversable = resources.files("lang_jepa") / "recipes" / f"{name}.yaml"
     if Path(name).name != name or not known.is_file():
@@ -83,15 +83,15 @@ def built_in(name: str, by: str = "") -> str:
 
 
 def system_of(recipe: str) -> str:
-    """The system that a recipe (name or path) trains: as it says itself, or the nearest of its bases that does.
+    """The system that a recipe (name or path) trains, as stated by itself or by the closest of its bases.
 
-    What cannot be read counts as an encoder's: loading it says what is wrong.
+    An unreadable recipe counts as an encoder's; loading it reports what is wrong.
     """
     return stated_system(recipe) or "encoder"
 
 
 def stated_system(recipe: str) -> str | None:
-    """The same; None where neither the recipe nor a base of it says."""
+    """Like `system_of`, but None if neither the recipe nor any of its bases states a system."""
     for tree in _lineage(recipe):
         if isinstance(tree.get(SYSTEM), str):
             return str(tree[SYSTEM])
@@ -102,7 +102,7 @@ def stated_system(recipe: str) -> str | None:
 
 
 def _lineage(recipe: str) -> Iterator[dict[str, Any]]:
-    """The trees of a recipe and of those that it inherits from, as far as they can be read."""
+    """The trees of a recipe and of its bases, as far as they can be read."""
     seen: set[str] = set()
     while recipe not in seen:
         seen.add(recipe)
@@ -120,20 +120,20 @@ def _lineage(recipe: str) -> Iterator[dict[str, Any]]:
 
 
 def is_yaml(recipe: str) -> bool:
-    """Whether a recipe is a file's path, not a built-in name."""
+    """Whether a recipe is the path of a file rather than a built-in name."""
     return Path(recipe).suffix in {".yaml", ".yml"}
 
 
 def beside(heir: Path, base: str) -> str:
-    """The recipe that a file's `base` names: a path counts from the file's folder."""
+    """The recipe that a file's `base` names; a path is relative to the file's folder."""
     return str(heir.parent / base) if is_yaml(base) else base
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of settings.
+    """Read the text of a settings file.
 
     Raises:
-        LangJepaError: it cannot be read, or is no text of such a length.
+        LangJepaError: the file cannot be read, is too long, or is not UTF-8.
     """
     try:
         if path.stat().st_size > 4 * LARGEST_YAML:

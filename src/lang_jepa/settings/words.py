@@ -1,4 +1,4 @@
-"""The words of mistakes in settings: what was probably meant, and what a file of another version holds."""
+"""Explain mistakes in settings: what was probably meant, and how old names map to current ones."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -68,16 +68,16 @@ _SAME = (
     "logging log logs",
     "data datasets dataset_config",
 )
-"""Words of one meaning, here and in other programs; of those that the settings at hand have, the first is meant."""
+"""Names of the same meaning here and in other programs; the first one that the given settings have is suggested."""
 
 
 def mistakes(kind: type[BaseModel], failure: ValidationError) -> list[str]:
-    """One line for each mistake in a tree of settings; an unknown setting names what was probably meant."""
+    """One line for each mistake in a tree of settings; for an unknown setting it says what was probably meant."""
     return [line for error in failure.errors() for line in _explain(kind, error)]
 
 
 def unknown_settings(kind: type[BaseModel], tree: Mapping[str, Any]) -> list[str]:
-    """The settings of a tree that its kind does not have, as dotted paths."""
+    """The settings of a tree that are unknown to its kind, as dotted paths."""
     paths = []
     for name, own in tree.items():
         group = section_of(kind, str(name))
@@ -89,13 +89,13 @@ def unknown_settings(kind: type[BaseModel], tree: Mapping[str, Any]) -> list[str
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A `did you mean` for a misspelt word, or nothing."""
+    """A `did you mean` for a misspelt word, or an empty string."""
     close = _close(word, known)
     return f"; did you mean '{close}'?" if close else ""
 
 
 def section_of(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The settings of a section, None where there is no section of that name."""
+    """The settings class of a section, or None if there is no section of that name."""
     field = kind.model_fields.get(name)
     found = field.annotation if field else None
     return found if isinstance(found, type) and issubclass(found, BaseModel) else None
@@ -114,7 +114,7 @@ def is_text(kind: type[BaseModel], section: str, name: str) -> tuple[bool, bool]
 
 
 def takes_list(kind: type[BaseModel], section: str, name: str) -> bool:
-    """Whether a setting is a list of texts."""
+    """Whether a setting is a list of strings."""
     group = section_of(kind, section)
     field = group.model_fields.get(name) if group else None
     return field is not None and get_origin(field.annotation) is tuple
@@ -124,7 +124,7 @@ def _explain(kind: type[BaseModel], error: Any) -> list[str]:
     keys = [str(part) for part in error["loc"]]
     path = ".".join(keys)
     if error["type"] == "extra_forbidden":
-        misspelt = _close(keys[0], kind.model_fields, cutoff=0.75)  # a section, with all that is in it
+        misspelt = _close(keys[0], kind.model_fields, cutoff=0.75)  # a whole section
         inside = len(keys) == 1 and isinstance(error["input"], Mapping) and not misspelt
         below = error["input"] if inside else {}
         unknown = [(*keys, str(key)) for key in below] or [tuple(keys)]
@@ -136,13 +136,13 @@ def _explain(kind: type[BaseModel], error: Any) -> list[str]:
 
 
 def _meant(kind: type[BaseModel], *keys: str) -> str:
-    """What an unknown setting was probably meant to be, or nothing.
+    """What an unknown setting was probably meant to be, or an empty string.
 
-    The same name in another section, then another word of the same meaning, then the nearest spelling.
+    Tries the same name in another section, then another word of the same meaning, then the closest spelling.
     """
     *above, name = keys
     group = section_of(kind, above[0]) if above else None
-    if group is not None:  # a section that there is: its own settings first
+    if group is not None:  # the section exists: its own settings first
         own = _synonym(name, group.model_fields) or _close(name, group.model_fields, cutoff=0.75)
         if own:
             return f"; did you mean '{own}'?"
@@ -161,14 +161,14 @@ def _meant(kind: type[BaseModel], *keys: str) -> str:
 
 
 def _synonym(word: str, known: Iterable[str]) -> str:
-    """The known word of the same meaning, or nothing."""
+    """The known word of the same meaning, or an empty string."""
     plain, there = word.lower().replace("-", "_"), set(known)
     groups = (group.split() for group in _SAME)
     return next((one for group in groups if plain in group for one in group if one in there), "")
 
 
 def _close(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
-    """The known word of the nearest spelling, or nothing."""
+    """The known word of the closest spelling, or an empty string."""
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=cutoff)), "")
 
 
@@ -178,28 +178,28 @@ def _names(kind: type[BaseModel], section: str) -> list[str]:
 
 
 def current_name(kind: type[BaseModel], path: str) -> str:
-    """What a setting, as `section.key`, is called now in a kind of settings."""
+    """The current name of a setting, given as `section.key`, in a kind of settings."""
     old: Mapping[str, str] = getattr(kind, "OLD_NAMES", {})
     return old.get(path, path)
 
 
 def current_value(path: str, value: Any) -> Any:
-    """The value of a setting that is given by an old name: what was a switch may have become a choice."""
+    """Convert the value of a setting given by its old name: a former switch may now be a choice."""
     if path.endswith(".use_bfloat16") and isinstance(value, bool):
         return "bf16" if value else "fp32"
     return value
 
 
 def with_current_names(kind: type[BaseModel], tree: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A tree of settings, with old names replaced by those of today.
+    """Return a tree of settings with old names replaced by current ones.
 
     Args:
         kind: of the settings.
-        tree: sections of settings; not changed.
-        where: it stands, for the message.
+        tree: sections of settings; not modified.
+        where: where the tree comes from, for the message.
 
     Raises:
-        LangJepaError: one setting is given by two names.
+        LangJepaError: a setting is given under two names.
     """
     new = {name: dict(own) if isinstance(own, Mapping) else own for name, own in tree.items()}
     old: Mapping[str, str] = getattr(kind, "OLD_NAMES", {})
@@ -212,7 +212,7 @@ def with_current_names(kind: type[BaseModel], tree: Mapping[str, Any], where: st
             del new[section]
         target = new.setdefault(to, {})
         if not isinstance(target, dict):
-            continue  # no section: the mistake is named where the tree is checked
+            continue  # not a section, which validation will report
         if name in target:
             raise LangJepaError(f"{where}: {path} and {now} are one setting; leave {path} out")
         target[name] = current_value(path, value)

@@ -1,4 +1,4 @@
-"""YAML of settings. Two traps of PyYAML are closed: it reads `3e-4` as text, and it lets a later duplicate key win."""
+"""Read and write YAML settings, without two traps of PyYAML: `3e-4` read as text, and later duplicate keys winning."""
 
 import re
 from collections.abc import Hashable, Iterable, Iterator
@@ -12,9 +12,9 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.words import is_text
 
 NULLS = ("null", "Null", "NULL")
-"""What YAML reads as nothing, and a setting of text as it was typed."""
+"""Words that YAML reads as null; a text setting that cannot be null takes them literally."""
 LARGEST_YAML = 200_000
-"""Characters of the largest text that is parsed: settings have a few thousand."""
+"""Characters in the longest text that is parsed; settings have a few thousand."""
 _MOST_NODES = 50_000
 
 
@@ -22,7 +22,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2 floats and without duplicate keys."""
 
     def get_single_node(self) -> Any:
-        """The text as nodes. An alias stands for its whole anchor, so few of them can stand for very many values."""
+        """Parse the text into nodes; aliases repeat their whole anchor, so a few of them can expand to many values."""
         node = super().get_single_node()
         if node is not None and _size(node, {}) > _MOST_NODES:
             raise yaml.YAMLError("its aliases stand for too many values")
@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                break  # SafeLoader has an error for it
+                break  # SafeLoader raises an error for it
             if key in seen:
                 line = key_node.start_mark.line + 1
                 raise LangJepaError(f"line {line}: the key '{key}' stands twice in one section")
@@ -42,9 +42,9 @@ class _Loader(yaml.SafeLoader):
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Values that a node stands for, its aliases written out."""
+    """Count the values of a node with its aliases expanded."""
     if id(node) not in known:
-        known[id(node)] = _MOST_NODES  # while it is counted: one that holds itself has no end
+        known[id(node)] = _MOST_NODES  # during the count, because a node that contains itself has no end
         children: Iterable[yaml.Node] = ()
         if isinstance(node, yaml.MappingNode):
             children = chain.from_iterable(node.value)
@@ -55,7 +55,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 class Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes the strings which `_Loader` would read as numbers."""
+    """SafeDumper that quotes strings which `_Loader` would read as numbers."""
 
 
 for _class in (_Loader, Dumper):
@@ -71,15 +71,15 @@ for _class in (_Loader, Dumper):
 
 
 def parse_yaml(text: str, *, where: str, kind: type[BaseModel] | None = None) -> Any:
-    """Parse YAML with the floats of YAML 1.2, without duplicate keys.
+    """Parse YAML with YAML 1.2 floats, refusing duplicate keys.
 
     Args:
         text: to parse.
-        where: it stands, for the message.
-        kind: of the settings that it holds, if any: what takes text is then text as it was typed, such as 2024 or no.
+        where: where the text comes from, for the message.
+        kind: of the settings in the text, if any: values of text settings, such as 2024 or no, are then kept as typed.
 
     Raises:
-        LangJepaError: not YAML, or a key stands twice; the message names `where`.
+        LangJepaError: the text is too long, not YAML, or has a duplicate key; the message names `where`.
     """
     if len(text) > LARGEST_YAML:
         raise LangJepaError(f"{where} is too long for settings: {len(text):,} characters")
@@ -101,7 +101,7 @@ def parse_yaml(text: str, *, where: str, kind: type[BaseModel] | None = None) ->
 
 
 def _keep_texts(node: yaml.Node | None, kind: type[BaseModel]) -> None:
-    """Mark as text what stands unquoted at the place of a setting that takes text."""
+    """Mark the unquoted values of settings that take text as strings."""
     for section, name, value in _scalars(node):
         text, nullable = is_text(kind, section, name)
         null = value.tag.endswith(":null") and (nullable or value.value not in NULLS)
@@ -110,7 +110,7 @@ def _keep_texts(node: yaml.Node | None, kind: type[BaseModel]) -> None:
 
 
 def _scalars(node: yaml.Node | None) -> Iterator[tuple[str, str, yaml.ScalarNode]]:
-    """Section, name and value of each setting with a single value."""
+    """Section, name and value of each setting with a scalar value."""
     for section, inside in node.value if isinstance(node, yaml.MappingNode) else ():
         for name, value in inside.value if isinstance(inside, yaml.MappingNode) else ():
             if isinstance(value, yaml.ScalarNode):
