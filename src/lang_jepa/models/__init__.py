@@ -1,1 +1,1 @@
-"""Encoder, pooling, predictor and target: they know nothing of files or training."""
+"""Encoder, pooling, predictor and target, independent of files and training."""

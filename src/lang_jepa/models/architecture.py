@@ -1,4 +1,4 @@
-"""What config.json says of a pretrained encoder, before a weight is read: whether it can work here, and how."""
+"""Decide from config.json alone, before any weights are read, whether and how a pretrained encoder can be used."""
 
 import inspect
 import re
@@ -29,7 +29,7 @@ Scratch = Callable[[ModelSettings, int, "SpecialTokens"], PreTrainedConfig]
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Ids that a fresh configuration records; None where the tokenizer has no such token."""
+    """Token ids that a fresh configuration records; None if the tokenizer has no such token."""
 
     pad: int | None = None
     bos: int | None = None
@@ -38,17 +38,17 @@ class SpecialTokens:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What differs between architectures.
+    """The differences between architectures.
 
     Attributes:
-        hidden_dropouts: fields of its configuration that are rates on hidden states.
-        attention_dropout: the field that is the rate on attention probabilities (None: there is none).
-        config: settings, vocabulary size and special tokens to a fresh configuration (None: pretrained only).
-        pooler: whether its model has a pooler to leave out.
+        hidden_dropouts: fields of the configuration with dropout rates of hidden states.
+        attention_dropout: field with the dropout rate of attention probabilities (None: there is none).
+        config: builds a fresh configuration from settings, vocabulary size and special tokens (None: pretrained only).
+        pooler: whether the model has a pooler to leave out.
         residual_outputs: name endings of the modules whose output is added to the residual stream.
         output_dropout: name of a dropout of hidden states that the architecture ties to its attention rate.
-        tied_attention: its attention layers take the hidden rate as an attribute `dropout`; it is set apart from it.
-        packed: it runs through `packing.py`; else padded (`padded.py`).
+        tied_attention: attention layers take the hidden rate as attribute `dropout`, which is then set separately.
+        packed: runs through `packing.py`; otherwise padded (`padded.py`).
     """
 
     hidden_dropouts: tuple[str, ...]
@@ -78,25 +78,25 @@ HIDDEN_DROPOUTS = (
     "residual_dropout",
     "mlp_dropout",
 )
-"""Names that transformers' configurations give to rates on hidden states."""
+"""Fields of transformers' configurations with dropout rates of hidden states."""
 ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "attn_dropout")
-"""Names that they give to the rate on attention probabilities."""
+"""Fields of transformers' configurations with the dropout rate of attention probabilities."""
 
 _ENCODERS: dict[str, type[PreTrainedModel]] = {
     "t5": T5EncoderModel,
     "mt5": MT5EncoderModel,
     "umt5": UMT5EncoderModel,
 }
-"""Encoder-decoders whose encoder is a model of its own; of others `get_encoder` gives it."""
+"""Encoder-decoders with a separate encoder class; for others `get_encoder` returns the encoder."""
 _NOT_TEXT = ("vision", "audio", "image", "video", "speech", "codec", "vq", "backbone")
 _POSITION_TABLE = re.compile(r"(^|\.)(position_embeddings?|embed_positions|positional_embedding|wpe)$")
 
 
 def read_config(name: str) -> PreTrainedConfig:
-    """The configuration of a pretrained model, by folder or hub name.
+    """Read the configuration of a pretrained model, by folder or hub name.
 
     Raises:
-        LangJepaError: there is none, it needs code of its own, or its type is unknown to transformers.
+        LangJepaError: there is none, it needs custom code, or its type is unknown to transformers.
     """
     refuse_custom_code(name)
     if not isinstance(model_json(name, "config.json"), dict):
@@ -109,20 +109,20 @@ def read_config(name: str) -> PreTrainedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             name, trust_remote_code=False, local_files_only=local_only(name)
         )
-    except Exception as error:  # a foreign file: whatever is wrong in it is the answer
+    except Exception as error:  # the file is foreign: report whatever is wrong with it
         raise LangJepaError(
             f"config.json of {name!r} is of no type that transformers has ({first_line(error)}): take a model "
             "whose type it has itself."
         ) from error
-    config._attn_implementation = None  # a file may name a kernel of the hub, which is code
+    config._attn_implementation = None  # a file may name a kernel on the hub, which is code
     return config
 
 
 def model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
-    """The class that reads the weights of a configuration.
+    """The class that loads the weights of a configuration.
 
     Raises:
-        LangJepaError: it gives no states for the tokens of a text; the reason is said.
+        LangJepaError: its models give no states for the tokens of a text; the message says why.
     """
     kind = config.model_type
     parts = [part for part in config.sub_configs if any(word in part for word in _NOT_TEXT)]
@@ -149,10 +149,10 @@ def model_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
 
 
 def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model of a configuration without memory for its weights, as its encoder is built here.
+    """Build the encoder of a configuration on the meta device, without memory for its weights.
 
     Raises:
-        LangJepaError: as `model_class`; the configuration contradicts itself; it has no token embeddings.
+        LangJepaError: see `model_class`; or the configuration contradicts itself, or has no token embeddings.
     """
     cls = model_class(config)
     try:
@@ -160,17 +160,17 @@ def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
             backbone = encoder_of(cls._from_config(config, **pooler_option(cls)))  # type: ignore[no-untyped-call]
     except LangJepaError:
         raise
-    except Exception as error:  # a foreign file: whatever is wrong in it is the answer
+    except Exception as error:  # the file is foreign: report whatever is wrong with it
         raise _unfit(config.model_type, f"its config.json builds no model ({first_line(error)})") from error
     token_embeddings(backbone)
     return backbone
 
 
 def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
-    """The part of a model that reads: the encoder of an encoder-decoder; without a pooler."""
+    """The model, or the encoder of an encoder-decoder, without its pooler."""
     if is_part(model.config) and isinstance(model, model_class(model.config)):
         model = model.get_encoder()
-    if isinstance(getattr(model, "pooler", None), nn.Module):  # one that cannot be left out by an option
+    if isinstance(getattr(model, "pooler", None), nn.Module):  # a pooler that no option leaves out
         model.pooler = nn.Identity()
     model.config.use_cache = False
     model.config.return_dict = True
@@ -178,17 +178,17 @@ def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def is_part(config: PreTrainedConfig) -> bool:
-    """Whether only the encoder of the model that its files hold is used."""
+    """Whether only the encoder of the stored model is used."""
     return bool(config.is_encoder_decoder) and config.model_type not in _ENCODERS
 
 
 def pooler_option(cls: type[PreTrainedModel]) -> dict[str, bool]:
-    """What leaves out a pooler, which would never be trained, where the class has one."""
+    """The option that leaves out the pooler, which would never be trained, if the class has one."""
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(cls.__init__).parameters else {}
 
 
 def other_family(config: PreTrainedConfig) -> Family:
-    """What is known of a type beyond the packed ones: the rates that its configuration has."""
+    """The family of a type that does not run packed, derived from the dropout rates in its configuration."""
     has = config.to_dict().keys() | set(config.attribute_map)
     return Family(
         hidden_dropouts=tuple(name for name in HIDDEN_DROPOUTS if name in has),
@@ -211,13 +211,13 @@ def width_of(config: PreTrainedConfig) -> int:
 
 
 def first_position(backbone: PreTrainedModel) -> int:
-    """Position id of a sequence's first token: RoBERTa and its kin count from padding_idx + 1, others from 0."""
+    """Position id of a sequence's first token: padding_idx + 1 for RoBERTa and related models, 0 for others."""
     table = _position_table(backbone)
     return 0 if table is None or table.padding_idx is None else table.padding_idx + 1
 
 
 def position_limit(backbone: PreTrainedModel) -> int | None:
-    """Longest sequence, in tokens, for which the backbone has positions; None where any length will do."""
+    """Longest sequence, in tokens, for which the backbone has positions; None if there is no limit."""
     limit = getattr(backbone.config.get_text_config(), "max_position_embeddings", None)
     table = _position_table(backbone)
     if not isinstance(limit, int) or limit < 1:
@@ -249,7 +249,7 @@ def token_embeddings(backbone: PreTrainedModel) -> nn.Embedding:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No report and no bar of loading and saving: what matters in it is checked here, a pooler left out is no news."""
+    """Silence transformers' reports and progress bars when loading and saving; the callers check what matters."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -272,7 +272,7 @@ def _required(parameter: inspect.Parameter) -> bool:
 
 
 def _gives_states(cls: type[PreTrainedModel]) -> bool:
-    """Whether the output that `forward` is annotated with has states (True where it is not annotated)."""
+    """Whether the annotated output of `forward` has token states (True if it is not annotated)."""
     said = inspect.signature(cls.forward).return_annotation
     names = set(re.findall(r"\w+", str(said)))
     module = inspect.getmodule(inspect.unwrap(cls.forward))

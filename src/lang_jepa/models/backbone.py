@@ -1,6 +1,6 @@
-"""Transformers models for the encoder: pretrained or from scratch, with settings that fit.
+"""Build the encoder's transformers model, pretrained or from scratch, and check it against the settings.
 
-A family that runs packed (RoBERTa, BERT, ModernBERT, GPT-2) is one entry of `FAMILIES`; every other type is described
+Each family that runs packed (RoBERTa, BERT, ModernBERT, GPT-2) is an entry of `FAMILIES`; every other type is described
 by its config.json (`architecture.py`) and runs padded.
 """
 
@@ -43,7 +43,7 @@ from lang_jepa.settings.encoder import ModelSettings, Settings
 
 
 def _common(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> dict[str, Any]:
-    """Fields that configurations after BERT share."""
+    """Fields shared by BERT-like configurations."""
     return {
         "vocab_size": vocab_size,
         "hidden_size": settings.embed_dim,
@@ -134,7 +134,7 @@ FAMILIES: dict[str, Family] = {
         residual_outputs=("attn.c_proj", "mlp.c_proj"),
     ),
 }
-"""Families by transformers' `model_type`; each is tested against its padded forward."""
+"""Families by transformers' `model_type`; each is tested against its padded forward pass."""
 
 
 def build_backbone(
@@ -146,13 +146,13 @@ def build_backbone(
     eos_id: int | None = None,
     weights: str | None = None,
 ) -> PreTrainedModel:
-    """A transformers model without pooler, in training mode and fp32, pretrained or from scratch.
+    """Build a transformers model without pooler, in training mode and fp32, pretrained or from scratch.
 
     Args:
-        settings: the model's settings; `settings.pretrained` decides between the two.
+        settings: of the model; `settings.pretrained` decides whether weights are loaded.
         vocab_size: number of tokens of the tokenizer.
         pad_id, bos_id, eos_id: special tokens of the tokenizer (from scratch).
-        weights: name or folder of pretrained weights; needed if and only if `settings.pretrained`.
+        weights: name or folder of pretrained weights, required if and only if `settings.pretrained`.
 
     Raises:
         LangJepaError: the weights are not found, are incomplete, or do not fit the settings or the tokenizer.
@@ -176,10 +176,10 @@ def build_backbone(
 
 
 def check_encoder(settings: Settings) -> None:
-    """Refuse, from config.json alone, a pretrained encoder that the settings cannot train.
+    """Check, from config.json alone, that the settings can train their pretrained encoder.
 
     Raises:
-        LangJepaError: custom code, a type that cannot work, or settings that the encoder does not fit.
+        LangJepaError: the encoder needs custom code, is of an unusable type, or does not fit the settings.
     """
     model = settings.model
     if not model.pretrained:
@@ -204,12 +204,12 @@ def check_encoder(settings: Settings) -> None:
 
 
 def save_backbone(backbone: PreTrainedModel, folder: Path) -> None:
-    """Write config.json and model.safetensors such that `build_backbone` and transformers read them."""
+    """Write config.json and model.safetensors in a form that `build_backbone` and transformers can load."""
     with quiet_transformers():
         if not is_part(backbone.config):
             backbone.save_pretrained(folder)
             return
-        # The encoder of an encoder-decoder, by the names that it has in the whole model.
+        # The encoder of an encoder-decoder, under the names that its weights have in the whole model.
         backbone.config.save_pretrained(folder)
     tensors = {f"encoder.{name}": tensor for name, tensor in backbone.state_dict().items()}
     tensors["shared.weight"] = token_embeddings(backbone).weight
@@ -218,15 +218,15 @@ def save_backbone(backbone: PreTrainedModel, folder: Path) -> None:
 
 
 def family_of(config: PreTrainedConfig) -> Family:
-    """How models of a configuration are built and run."""
+    """The family of a configuration, which says how its models are built and run."""
     return FAMILIES.get(config.model_type) or other_family(config)
 
 
 def _set_dropout(config: PreTrainedConfig, settings: ModelSettings) -> None:
-    """Put the rates of the settings into a configuration.
+    """Set the dropout rates of the settings in a configuration.
 
     Raises:
-        LangJepaError: the type has no such dropout, so that the setting would do nothing.
+        LangJepaError: the type has no such dropout, so the setting would have no effect.
     """
     family = family_of(config)
     if not settings.freeze_encoder:  # a frozen encoder has no dropout at all
@@ -246,7 +246,7 @@ def _set_dropout(config: PreTrainedConfig, settings: ModelSettings) -> None:
 
 
 def _set_dropout_modules(backbone: PreTrainedModel, settings: ModelSettings) -> None:
-    """Rates that an architecture ties together in its configuration, set apart in its modules."""
+    """Set rates that an architecture ties together in its configuration separately in its modules."""
     family = family_of(backbone.config)
     for module in backbone.modules():
         if family.output_dropout is not None and hasattr(module, family.output_dropout):
@@ -266,12 +266,12 @@ def _pretrained(settings: ModelSettings, weights: str) -> PreTrainedModel:
             loaded: Any = cls.from_pretrained(
                 weights,
                 config=config,
-                dtype=torch.float32,  # without one, weights stored in half precision would stay in it
+                dtype=torch.float32,  # otherwise weights stored in half precision would stay so
                 output_loading_info=True,
                 trust_remote_code=False,
                 **options,
             )
-    except Exception as error:  # foreign files: whatever is wrong in them is the answer
+    except Exception as error:  # the files are foreign: report whatever is wrong with them
         raise LangJepaError(f"The weights at {weights!r} cannot be loaded: {first_line(error)}") from error
     model, report = loaded
     backbone = encoder_of(model)

@@ -1,4 +1,4 @@
-"""What every predictor is, and what it is given: one interface for every view and context mode."""
+"""The base class of predictors and their input: one interface for every view and context mode."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from lang_jepa.settings.parts import PREDICTOR
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a predictor reads.
+    """The input of a predictor.
 
     Attributes:
         states: [T, D] states in the space of the embeddings (after the encoder's head).
-        segments: int64 [T], the segment of each state, never falling.
-        windows: int64 [Q, W], segments that each prediction may read, oldest first, -1 where there is none. The last
-            one is the position that is asked.
+        segments: int64 [T], the segment of each state, non-decreasing.
+        windows: int64 [Q, W], segments that each prediction may read, oldest first, -1 for empty slots. The last one is
+            the queried position.
         passages: int64 [P] on the CPU, segments of each passage; they sum to the number of segments.
         horizons: int64 [Q], sentences between the context and each target (None: none).
-        speakers: int64 [S], the number of who says each segment (None: not known of any).
-        asked: int64 [Q], the number of whose turn each prediction is of, 0 where that is not known; with `speakers`.
+        speakers: int64 [S], the speaker number of each segment (None: not known for any).
+        asked: int64 [Q], the speaker number of the turn to predict, 0 if not known; with `speakers`.
     """
 
     states: Tensor
@@ -42,7 +42,7 @@ class Context:
         return int(self.passages.sum())
 
     def at_queries(self) -> Tensor:
-        """States [Q, D] of the segments that are asked, where there is one state per segment.
+        """States [Q, D] of the queried segments, given one state per segment.
 
         Raises:
             ValueError: the states are those of tokens.
@@ -59,17 +59,17 @@ class Context:
 class Predictor(nn.Module, ABC):
     """Turns the states of a context into predictions of its targets' embeddings.
 
-    A class of one's own is called with the width D and the number of segments that it sees at most (`View.reach`), and
-    with `settings=` where it has a class `Settings`.
+    A custom class is called with the width D and the maximum number of segments that it sees (`View.reach`), and with
+    `settings=` if it has a class `Settings`.
 
     Attributes:
-        reads_tokens: it can read one state per token; otherwise it gets one vector per segment. (It gets those, too,
-            from views that encode sentences alone.)
-        reads_speakers: it gets who says each segment, and whose turn is predicted, where the corpus has them.
+        reads_tokens: it can read one state per token; otherwise it gets one vector per segment. (Views that encode
+            sentences alone always give it one vector per segment.)
+        reads_speakers: it gets the speaker of each segment and of the turn to predict, if the corpus has them.
         learns: it has weights.
-        closed_form: a part of it is solved on training pairs before the first step, for the sentence that comes next.
-        needs: what it needs from a view that it does not fit, in words; empty: nothing that a setting could give.
-        reads: settings that do something beside this predictor, and not beside every one.
+        closed_form: part of it is solved on training pairs before the first step, for the next sentence.
+        needs: what it needs from a view that it does not fit, in words; empty if no setting could provide it.
+        reads: settings that have an effect with this predictor but not with every predictor.
     """
 
     reads_tokens: ClassVar[bool] = False
@@ -81,17 +81,17 @@ class Predictor(nn.Module, ABC):
 
     @classmethod
     def fits(cls, view: type[View]) -> bool:
-        """Whether it can read the contexts of a view: here, all in which a prediction reads the past only."""
+        """Whether it can read the contexts of a view; by default, if predictions read only the past."""
         return not view.two_sided
 
     @classmethod
     def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
-        """The predictor that the settings describe.
+        """Build the predictor from settings.
 
         Args:
             settings: of the model.
             window: see `View.reach`.
-            own: the settings that a class of one's own defines.
+            own: the settings that a custom class defines.
         """
         return cls(settings.embed_dim, window, **PREDICTOR.options(cls, own))
 

@@ -1,8 +1,8 @@
-"""The concept decoder: a causal transformer that reads a concept as several prefix vectors, and writes text.
+"""The concept decoder: a causal transformer that reads a concept as several prefix vectors and generates text.
 
-The first place of a text is predicted by the last prefix vector, so no start token is needed; a text ends with the
-tokenizer's end token. Which places count is decided by lengths and never by token ids, so the end counts also where
-the padding token is the end token.
+The last prefix vector predicts the first token, so no start token is needed; a text ends with the tokenizer's end
+token. Positions are masked by lengths, never by token ids, so the end token counts even if it is also the padding
+token.
 """
 
 import math
@@ -30,9 +30,9 @@ class DecoderBatch:
 
     Attributes:
         concepts: float32 [B, D].
-        tokens: int64 [B, L], the end token included, filled up on the right with anything.
+        tokens: int64 [B, L], the end token included, padded on the right with arbitrary tokens.
         lengths: int64 [B] on the CPU, tokens of each text.
-        position: the place in the training order after this batch, see `lang_jepa.data.loader`.
+        position: position in the training order after this batch, see `lang_jepa.data.loader`.
     """
 
     concepts: Tensor
@@ -42,7 +42,7 @@ class DecoderBatch:
 
     @property
     def predictions(self) -> int:
-        """Tokens to be predicted."""
+        """Number of tokens to predict."""
         return int(self.lengths.sum())
 
     @property
@@ -53,11 +53,11 @@ class DecoderBatch:
         )
 
     def idled(self) -> "DecoderBatch":
-        """The batch as one that is gone through and counts nothing: no token is to be predicted."""
+        """The batch with no token to predict: it is processed but does not count."""
         return replace(self, lengths=torch.zeros_like(self.lengths))
 
     def to(self, device: torch.device | str) -> "DecoderBatch":
-        """Move all but the lengths."""
+        """Move everything but the lengths to a device."""
         moved = (part.to(device, non_blocking=True) for part in (self.concepts, self.tokens))
         concepts, tokens = moved
         return replace(self, concepts=concepts, tokens=tokens)
@@ -69,11 +69,11 @@ class Generation:
 
     Attributes:
         method: `greedy`, `sample`, or `beam`.
-        temperature, top_p, top_k: of `sample` (top_k 0: all tokens).
-        beams: of `beam`: hypotheses kept.
+        temperature, top_p, top_k: for `sample` (top_k 0: all tokens).
+        beams: for `beam`: number of hypotheses.
         returned: texts for each concept, at most `beams` (`beam`) or any number (`sample`).
-        seed: of `sample`; the global random state is left as it was.
-        max_length: tokens at most (None: the decoder's own limit).
+        seed: for `sample`; the global random state is not changed.
+        max_length: maximum tokens (None: the decoder's own limit).
     """
 
     method: Method = "greedy"
@@ -86,10 +86,10 @@ class Generation:
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done.
+        """Validate the options.
 
         Raises:
-            LangJepaError: names the option and its range.
+            LangJepaError: an option is out of range; the message names it and its range.
         """
         if self.method not in METHODS:
             raise LangJepaError(f"unknown decoding method '{self.method}': choose from {', '.join(METHODS)}")
@@ -109,7 +109,7 @@ class Generation:
             raise LangJepaError(f"{self.method} gives {most} texts for each concept, not {self.returned}")
 
     def arguments(self) -> dict[str, Any]:
-        """For transformers' `generate`."""
+        """Keyword arguments for transformers' `generate`."""
         if self.method == "sample":
             chosen = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
             return {"do_sample": True, "num_return_sequences": self.returned, **chosen}
@@ -119,7 +119,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Of each text, float64 [n]: nats it costs, tokens that were the most probable ones, tokens (the end included)."""
+    """For each text, float64 [n]: its nats, how many of its tokens were the most probable ones, tokens with the end."""
 
     nats: NDArray[np.float64]
     right: NDArray[np.float64]
@@ -127,17 +127,17 @@ class Scores:
 
 
 class ConceptDecoder(nn.Module):
-    """Concepts to texts.
+    """Decodes concepts into texts.
 
     Args:
         settings: sizes.
         concept_dim: width D of a concept.
         vocab_size: of the text's tokenizer.
-        eos_id: its end token.
+        eos_id: end token of the text's tokenizer.
         mean: float32 [D], subtracted from every concept.
         whitening: float32 [D, D], applied after that.
 
-    The standardisation is part of the decoder, so that it can be used without the statistics it came from.
+    The standardisation is part of the decoder, which therefore works without the statistics it was computed from.
     """
 
     mean: Tensor
@@ -174,7 +174,7 @@ class ConceptDecoder(nn.Module):
                 attn_pdrop=settings.dropout,
                 bos_token_id=eos_id,
                 eos_token_id=eos_id,
-                pad_token_id=None,  # what stands behind an end is never read, and needs no warning
+                pad_token_id=None,  # tokens after the end are never read, so no warning is needed
                 tie_word_embeddings=True,
             )
         )
@@ -187,13 +187,13 @@ class ConceptDecoder(nn.Module):
         return self.prefix(standard).unflatten(-1, (self.settings.prefix_length, -1))  # type: ignore[no-any-return]
 
     def _levels(self, standard: Tensor) -> Tensor:
-        """Standard deviation of each concept's noise, [B, 1]: none for one half, up to `noise` for the other."""
+        """Standard deviation of each concept's noise, [B, 1]: 0 for about half, up to `noise` for the others."""
         drawn = torch.rand(len(standard), 1, device=standard.device, dtype=standard.dtype)
         return self.settings.noise * (2 * drawn - 1).clamp(min=0)
 
     def forward(self, batch: DecoderBatch) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: negative log-likelihood in nats, fp32 [B, L], and whether the most probable token is the
-        right one, bool [B, L]; 0 and False behind a text's end.
+        """With teacher forcing, return the negative log-likelihood in nats, fp32 [B, L], and whether the most probable
+        token is the right one, bool [B, L]; 0 and False after a text's end.
         """
         memory = self.memory(batch.concepts)
         words = self.model.transformer.wte(batch.tokens[:, :-1])
@@ -211,8 +211,8 @@ class ConceptDecoder(nn.Module):
     def generate(self, concepts: Tensor, how: Generation, *, block: int = 0) -> list[list[int]]:
         """Token ids of texts without their end token, `how.returned` for each concept [B, D], best first.
 
-        The module is left in the mode it was found in, and the global random state as it was. `block`: with the seed,
-        decides what a sample draws.
+        The module's mode and the global random state are restored afterwards. `block` is added to the seed of a
+        sample.
         """
         limit = min(how.max_length or self.settings.max_length, self.settings.max_length)
         training = self.training
@@ -239,20 +239,20 @@ class ConceptDecoder(nn.Module):
 
 
 def _of_unit_rms(x: Tensor) -> Tensor:
-    """Rows scaled to entries of about 1, so that a prediction, which is shorter where it is unsure, is read alike."""
+    """Scale rows to entries of about 1, so that predictions, which are shorter when uncertain, are read alike."""
     return functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5  # type: ignore[no-any-return]
 
 
 def pad_texts(texts: Sequence[Any], *, eos_id: int, max_length: int) -> tuple[Tensor, Tensor]:
-    """Texts' token ids, with the end token behind each, as one table and its lengths.
+    """Pad the token ids of texts, each with its end token, to one table and return it with the lengths.
 
     Args:
         texts: B arrays of token ids.
-        eos_id: put behind each; a text that is cut at max_length has no end.
-        max_length: tokens at most, the end included.
+        eos_id: appended to each text; a text that is cut at max_length has no end token.
+        max_length: maximum tokens, the end token included.
 
     Returns:
-        int64 [B, L] filled up with eos_id, and int64 [B].
+        int64 [B, L] padded with eos_id, and int64 [B].
     """
     rows = [torch.tensor([*map(int, text), eos_id][:max_length]) for text in texts]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)

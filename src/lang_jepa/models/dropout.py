@@ -1,9 +1,9 @@
 """Dropout whose random bits are cheap on a CPU.
 
-`torch.nn.functional.dropout` draws one double per element on a CPU, which is 17 to 30 % of a training step. Here
-one 64-bit draw decides four elements, 16 bits each, so the rate is a multiple of 1/65536. Bits come from torch's
-default generator: `torch.manual_seed` fixes them, and a restored generator state repeats them, which is what
-gradient checkpointing relies on. On other devices torch's own fused kernel is used.
+`torch.nn.functional.dropout` draws one double per element on a CPU, which takes 17 to 30 % of a training step. Here one
+64-bit draw decides four elements, 16 bits each, so the rate is a multiple of 1/65536. Bits come from torch's default
+generator: `torch.manual_seed` fixes them, and a restored generator state repeats them, as gradient checkpointing
+requires. Other devices use torch's own fused kernel.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def _masked(x: Tensor, kept: Tensor, factor: float) -> Tensor:
 
 
 class _Masked(torch.autograd.Function):
-    """x where it is kept, times a factor, saving only the mask for the backward pass.
+    """Mask x and multiply it by a factor, saving only the mask for the backward pass.
 
     The mask is bool, or for 16-bit types int16 with all bits set where x is kept.
     """
@@ -41,7 +41,7 @@ class _Masked(torch.autograd.Function):
 
 
 def quantised_rate(p: float) -> float:
-    """The rate that `fast_dropout` really applies on a CPU: p rounded to a multiple of 1/65536."""
+    """The rate that `fast_dropout` actually applies on a CPU: p rounded to a multiple of 1/65536."""
     return round(p * _LEVELS) / _LEVELS
 
 
@@ -51,7 +51,7 @@ def fast_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     Args:
         x: floating point, any shape.
         p: rate in [0, 1); on a CPU it is rounded to a multiple of 1/65536 (`quantised_rate`).
-        training: if false, x is returned as it is.
+        training: if false, x is returned unchanged.
 
     Returns:
         A tensor like x, whose expectation is x.
@@ -66,7 +66,7 @@ def fast_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     if level == _LEVELS:
         raise ValueError(f"dropout rate {p} rounds to 1, which leaves nothing; give at most {1 - 1 / _LEVELS}")
     count = x.numel()
-    # Without explicit bounds random_() leaves the sign bit 0, and every fourth element would have 15 bits.
+    # Without explicit bounds random_() leaves the sign bit 0, so every fourth element would have 15 bits.
     bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(_INT64_MIN, None).view(torch.int16)[:count]
     threshold = level - _LEVELS // 2
     kept = bits.ge_(threshold).neg_() if x.element_size() == 2 else bits >= threshold
@@ -76,15 +76,15 @@ def fast_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
 
 
 class FastDropout(nn.Dropout):
-    """`nn.Dropout` by `fast_dropout`; never in place."""
+    """`nn.Dropout` with `fast_dropout`, never in place."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Any shape in, the same shape out."""
+        """Apply dropout to a tensor of any shape."""
         return fast_dropout(input, self.p, self.training)
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Replace every `nn.Dropout` below `module` by a `FastDropout` of the same rate and mode, in place."""
+    """Replace every `nn.Dropout` in `module` by a `FastDropout` of the same rate and mode, in place."""
     for parent in module.modules():
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:

@@ -1,4 +1,4 @@
-"""The text encoder: a stock transformers model on sequences laid end to end, pooling, an optional head."""
+"""The text encoder: a stock transformers model on sequences laid end to end, pooling, and an optional head."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ def segment_mean(states: Tensor, segments: Tensor, count: int) -> Tensor:
         count: number of segments.
 
     Returns:
-        fp32 [count, D]; a segment without any state is zero.
+        fp32 [count, D]; zero for a segment without any state.
     """
     sums = states.new_zeros((count, states.shape[1]), dtype=torch.float32)
     sums = sums.index_add(0, segments, states.float())
@@ -35,19 +35,19 @@ def segment_mean(states: Tensor, segments: Tensor, count: int) -> Tensor:
 
 
 def segment_first(states: Tensor, segments: Tensor, count: int) -> Tensor:
-    """The first state of each segment (`cls`); arguments and result as `segment_mean`, no segment empty."""
+    """The first state of each segment (`cls`), none of which may be empty; otherwise as `segment_mean`."""
     starts = torch.searchsorted(segments, torch.arange(count, device=segments.device))
     return take_rows(states, starts).float()
 
 
 def segment_last(states: Tensor, segments: Tensor, count: int) -> Tensor:
-    """The last state of each segment; as `segment_first`."""
+    """The last state of each segment; otherwise as `segment_first`."""
     ends = torch.searchsorted(segments, torch.arange(count, device=segments.device), right=True)
     return take_rows(states, ends - 1).float()
 
 
 def segment_max(states: Tensor, segments: Tensor, count: int) -> Tensor:
-    """The largest number of each dimension in a segment; as `segment_first`."""
+    """The maximum of each dimension in a segment; otherwise as `segment_first`."""
     rows = segments.unsqueeze(1).expand_as(states)
     lowest = states.new_full((count, states.shape[1]), -torch.inf, dtype=torch.float32)
     return lowest.scatter_reduce(0, rows, states.float(), "amax")
@@ -59,14 +59,14 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "lasttoken": segment_last,
     "max": segment_max,
 }
-"""Ways to make one vector of a sequence's states, by the names that sentence-transformers gives them."""
+"""Ways to pool the states of a sequence into one vector, by the names that sentence-transformers gives them."""
 
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     """`x[rows]` with a gradient that is summed in a fixed order, whatever the number of threads.
 
-    The gradient of plain indexing is added atomically by the threads of a CPU (`index_put_` with `accumulate`), so that
-    a row that is taken more than twice has rounding of its own in each run, and no resumption could be exact.
+    CPU threads add the gradient of plain indexing atomically (`index_put_` with `accumulate`), so the rounding of a row
+    that is taken more than twice differs between runs, and resuming could not be exact.
 
     Args:
         x: [N, ...].
@@ -79,18 +79,18 @@ def take_rows(x: Tensor, rows: Tensor) -> Tensor:
 
 
 class TextEncoder(nn.Module):
-    """Sequences laid end to end to token states and sentence embeddings.
+    """Encodes sequences laid end to end into token states and sentence embeddings.
 
     Args:
-        backbone: a transformers model that gives token states. Its dropout becomes the cheap one, in place; that of one
-            of `FAMILIES` gets packed attention, any other runs padded (`padded.py`).
+        backbone: a transformers model that gives token states. Its dropout is replaced by the cheap one, in place. A
+            model of `FAMILIES` gets packed attention; any other runs padded (`padded.py`).
         head: linear map after pooling (None: none).
-        pooling: how the states of a sequence become one vector, a name of `POOLINGS`. Training knows the mean alone.
+        pooling: how the states of a sequence become one vector, a name of `POOLINGS`. Training only uses the mean.
         gradient_checkpointing: recompute layers in the backward pass instead of keeping their activations.
 
     Attributes:
         dim: width D of embeddings.
-        packed: whether it runs packed.
+        packed: whether the backbone runs packed.
 
     Raises:
         LangJepaError: the backbone does not give token states.
@@ -124,15 +124,15 @@ class TextEncoder(nn.Module):
         """Token states [T, D] of one pass, in the order of the tokens; fp32 or the autocast type.
 
         Raises:
-            LangJepaError: a sequence is empty, or longer than the position table; or it has sentences that do not see
-                later ones, and the encoder runs padded.
+            LangJepaError: there is no sequence, one is empty or longer than the position table, or later sentences must
+                be hidden from earlier ones and the encoder runs padded.
         """
         self._check(sequences)
         if not self.packed:
             return padded_states(self.backbone, sequences, exact=self._exact)
         packing = Packing.plan(sequences)
         tokens, count = packing.sorted(sequences.tokens), len(sequences.tokens)
-        compiles = tokens.device.type == "cpu" and torch.is_autocast_enabled("cpu")  # a kernel for each new shape
+        compiles = tokens.device.type == "cpu" and torch.is_autocast_enabled("cpu")  # one kernel for each new shape
         more = (0, spare_tokens(count) if compiles else 0)
         output = self.backbone(
             input_ids=functional.pad(tokens, more).unsqueeze(0),
@@ -142,34 +142,34 @@ class TextEncoder(nn.Module):
         return packing.restored(output.last_hidden_state[0][:count])
 
     def slots(self, sequences: Sequences) -> int:
-        """Slots that these sequences take, padding included: in attention (packed), or in every layer (padded)."""
+        """Slots that these sequences take, padding included, in attention (packed) or in every layer (padded)."""
         return group_slots(sequences, None if self.packed else group_size(sequences, exact=self._exact))
 
     def pool(self, states: Tensor, segments: Tensor, count: int) -> Tensor:
-        """One vector of the states of each segment, fp32 [count, D], before the head (see `POOLINGS`)."""
+        """Pool the states of each segment into one vector, fp32 [count, D], before the head (see `POOLINGS`)."""
         return POOLINGS[self.pooling](states, segments, count)
 
     def mean(self, sequences: Sequences) -> Tensor:
-        """Pooled states of each sequence, fp32 [N, D], before the head; where they are known, they are taken as is."""
+        """Pooled states of each sequence, fp32 [N, D], before the head; precomputed ones are returned as they are."""
         if sequences.pooled is not None:
             return sequences.pooled
         return self.pool(self.states(sequences), sequences.owner(), len(sequences))
 
     def embed(self, sequences: Sequences) -> Tensor:
-        """Embedding of each sequence [N, D]: the head of the mean over its tokens, not normalised."""
+        """Embedding of each sequence [N, D]: its pooled states after the head, not normalised."""
         mean = self.mean(sequences)
         return mean if self.head is None else self.head(mean)
 
     def embed_targets(self, targets: Targets) -> Tensor:
-        """Embedding of each picked segment [Q, D]: the head of the mean over its tokens, not normalised."""
-        means = targets.sequences.pooled  # known only of whole sequences
+        """Embedding of each picked segment [Q, D]: its pooled states after the head, not normalised."""
+        means = targets.sequences.pooled  # precomputed only for whole sequences
         if means is None:
             means = self.pool(self.states(targets.sequences), targets.segments, targets.count)
         mean = take_rows(means, targets.picked)
         return mean if self.head is None else self.head(mean)
 
     def forward(self, sequences: Sequences) -> Tensor:
-        """The same as `embed`."""
+        """Alias of `embed`."""
         return self.embed(sequences)
 
     def _check(self, sequences: Sequences) -> None:
@@ -199,7 +199,7 @@ def build_encoder(
     pooling: str = "mean",
     gradient_checkpointing: bool = False,
 ) -> TextEncoder:
-    """Backbone, head (identity at the start; whitening it needs data and is done by the training code) and pooling.
+    """Build an encoder: backbone, head (the identity; the training code whitens it, which needs data) and pooling.
 
     Arguments and errors are those of `build_backbone` and `TextEncoder`.
     """
@@ -216,7 +216,7 @@ def build_encoder(
 
 
 def identity_head(dim: int) -> nn.Linear:
-    """A linear map [D] to [D] that begins as the identity."""
+    """A linear map from [D] to [D], initialised as the identity."""
     head = nn.Linear(dim, dim)
     with torch.no_grad():
         nn.init.eye_(head.weight)
@@ -228,5 +228,5 @@ def _enable_checkpointing(backbone: PreTrainedModel) -> None:
     options = {"use_reentrant": False}
     if hasattr(backbone, "activation_checkpointing_enable"):
         backbone.activation_checkpointing_enable(options)
-    else:  # its name in earlier releases of transformers
+    else:  # the name in earlier releases of transformers
         backbone.gradient_checkpointing_enable(options)  # type: ignore[no-untyped-call]

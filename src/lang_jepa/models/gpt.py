@@ -1,4 +1,4 @@
-"""A GPT: one forward kernel for training, evaluation and generation, which can hand out any layer's states.
+"""A GPT with one forward pass for training, evaluation and generation, which can return any layer's states.
 
 Legend: B sequences, T tokens, D width, V vocabulary.
 """
@@ -30,9 +30,9 @@ class Rotary(nn.Module):
 
     Args:
         head_dim: E.
-        fraction: share of E that is rotated, rounded down to pairs; the dimensions behind stay as they are.
+        fraction: share of E that is rotated, rounded down to pairs; the remaining dimensions are left unchanged.
         base: of the wavelengths.
-        length: positions there are.
+        length: number of positions.
     """
 
     cosine: Tensor
@@ -47,12 +47,12 @@ class Rotary(nn.Module):
         self.register_buffer("sine", angles.sin().float(), persistent=False)
 
     def at(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of positions start .. stop - 1, fp32 [stop - start, pairs] each."""
+        """Cosines and sines of the positions start .. stop - 1, fp32 [stop - start, pairs] each."""
         return self.cosine[start:stop], self.sine[start:stop]
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn x [B, heads, T, E] by `Rotary.at`: dimension i forms a pair with dimension i + pairs."""
+    """Rotate x [B, heads, T, E] by `Rotary.at`; dimension i is paired with dimension i + pairs."""
     cosine, sine = turn
     pairs = cosine.shape[-1]
     if not pairs:
@@ -68,7 +68,7 @@ class LayerCache:
 
     Attributes:
         keys, values: [B, K, length, E], filled up to `filled`.
-        filled: tokens so far.
+        filled: number of tokens so far.
     """
 
     keys: Tensor
@@ -76,7 +76,7 @@ class LayerCache:
     filled: int = 0
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append those of new tokens [B, K, n, E]; returns all so far, [B, K, filled + n, E]."""
+        """Append the keys and values of new tokens [B, K, n, E] and return all so far, [B, K, filled + n, E]."""
         stop = self.filled + keys.shape[2]
         self.keys[:, :, self.filled : stop] = keys
         self.values[:, :, self.filled : stop] = values
@@ -102,12 +102,12 @@ class CausalAttention(nn.Module):
         self.gain = nn.Parameter(torch.full((self.heads,), settings.qk_gain_init))
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], cache: LayerCache | None = None) -> Tensor:
-        """Attend to the tokens up to each one.
+        """Attend from each token to itself and the tokens before it.
 
         Args:
             x: [B, T, D], normalised.
             turn: rotary positions of the T tokens.
-            cache: of the tokens before these; extended.
+            cache: of the tokens before these; extended in place.
 
         Returns:
             [B, T, D].
@@ -126,8 +126,8 @@ class CausalAttention(nn.Module):
         return query, key, self._heads(self.value(x), self.kv_heads)
 
     def _paired(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The same by one product, with the dimensions of queries and keys in another order, in which pairs that are
-        turned stand side by side.
+        """Like `_plain`, with a single product, and with the dimensions of queries and keys reordered so that rotated
+        pairs are adjacent.
         """
         heads = self.heads + self.kv_heads
         compared = interleaved(torch.cat([self.query.weight, self.key.weight]), heads, turn[0].shape[-1])
@@ -139,7 +139,7 @@ class CausalAttention(nn.Module):
         return query, key, self._heads(value, self.kv_heads)
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
-        """[B, T, heads * E] to [B, heads, T, E]."""
+        """Reshape [B, T, heads * E] to [B, heads, T, E]."""
         return x.reshape(*x.shape[:2], heads, self.head_dim).transpose(1, 2)
 
 
@@ -154,17 +154,17 @@ class MLP(nn.Module):
         self.down = nn.Linear(hidden, settings.model_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] to [B, T, D]."""
+        """Map [B, T, D] to [B, T, D]."""
         return self.down(squared_leaky_relu(self.up(x), self.slope))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
-    """A layer on the residual stream: attention, then MLP, or both from the same input.
+    """A layer on the residual stream: attention and then the MLP, or both in parallel.
 
     Args:
         settings: of the model.
-        parallel: both read the same input.
-        gated: a skip connection ends here, through a gate for each dimension that begins half open.
+        parallel: attention and MLP read the same input.
+        gated: a skip connection ends here, with a gate per dimension that starts half open.
     """
 
     def __init__(self, settings: GPTModelSettings, *, parallel: bool, gated: bool) -> None:
@@ -181,7 +181,7 @@ class Block(nn.Module):
         skip: Tensor | None = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
-        """[B, T, D] to [B, T, D]; `skip` [B, T, D] is added first, `turn` and `cache` are the attention's."""
+        """Map [B, T, D] to [B, T, D]; `skip` [B, T, D] is added first, `turn` and `cache` are for attention."""
         if self.gate is not None and skip is not None:
             x = x + self.gate.sigmoid().to(x.dtype) * skip
         read = rms_norm(x)
@@ -193,15 +193,15 @@ class Block(nn.Module):
 
 
 FINAL = -1
-"""The tap that costs nothing: the last state of the residual stream, before its norm."""
+"""Value of `tap` that costs nothing: the final state of the residual stream, before its norm."""
 
 
 class States(NamedTuple):
-    """What the kernel gives.
+    """The hidden states of one forward pass.
 
     Attributes:
-        final: [B, T, D], the residual stream behind the last layer, before its norm.
-        tapped: [B, T, D], the output of the layer asked for.
+        final: [B, T, D], the residual stream after the last layer, before its norm.
+        tapped: [B, T, D], the output of the requested layer.
     """
 
     final: Tensor
@@ -217,8 +217,8 @@ class GPT(nn.Module):
         seq_len: tokens of the longest sequence.
 
     Attributes:
-        embedding: float32 [V, D], of the tokens read, and of those predicted where they are tied.
-        head: Linear [D] to [V] where they are not.
+        embedding: float32 [V, D], of the input tokens, and of the predicted ones if embeddings are tied.
+        head: Linear from [D] to [V] if they are not tied, else None.
     """
 
     def __init__(self, settings: GPTModelSettings, *, vocab_size: int, seq_len: int) -> None:
@@ -245,13 +245,13 @@ class GPT(nn.Module):
         self._initialise()
 
     def partner(self, layer: int) -> int | None:
-        """The layer whose output a layer of the second half reads over its skip connection."""
+        """The layer whose output a layer of the second half reads through its skip connection."""
         mirrored = self.settings.num_layers - 1 - layer
         return mirrored if mirrored < layer else None
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Matrices uniform with a variance of 1 / (3 inputs), those that write to the residual stream zero."""
+        """Draw matrices uniformly with variance 1 / (3 inputs); zero those that write to the residual stream."""
         nn.init.normal_(self.embedding.weight, std=self.settings.embedding_std)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -280,12 +280,12 @@ class GPT(nn.Module):
 
         Args:
             tokens: int64 [B, T], at positions that follow those in the cache.
-            tap: layer whose output (behind its last pass) is handed out too; -1: the final state.
-            looped: layers that are passed through twice.
-            cache: of `make_cache`, extended by these tokens.
+            tap: layer whose output (after its last pass) is also returned; -1: the final state.
+            looped: layers that are applied twice.
+            cache: from `make_cache`, extended by these tokens.
 
         Returns:
-            `States`; tapped is the same tensor as final for -1.
+            `States`; for -1, tapped is the same tensor as final.
         """
         start = cache[0].filled if cache else 0
         turn = self.rotary.at(start, start + tokens.shape[1])
@@ -298,28 +298,28 @@ class GPT(nn.Module):
         return States(x, x if tap == FINAL else outputs[tap])
 
     def logits(self, final: Tensor) -> Tensor:
-        """Scores of the next token [..., V] from final states [..., D], softly capped, in fp32."""
+        """Scores of the next token [..., V] for final states [..., D], softly capped, in fp32."""
         weight = self.embedding.weight if self.head is None else self.head.weight
         scores = functional.linear(rms_norm(final), weight).float()
         cap = self.settings.logit_softcap
         return scores if cap is None else cap * torch.tanh(scores / cap)
 
     def cross_entropy(self, final: Tensor, targets: Tensor) -> Tensor:
-        """Mean nats, fp32 scalar, that `logits` of final states [B, T, D] give the tokens [B, T] behind them."""
+        """Mean cross-entropy in nats, fp32 scalar, of the `logits` of final states [B, T, D] for the targets [B, T]."""
         if not (by_hand(final) and torch.is_grad_enabled()):
             return functional.cross_entropy(self.logits(final).flatten(0, 1), targets.flatten())
         weight = self.embedding.weight if self.head is None else self.head.weight
         return cross_entropy(rms_norm(final), weight, targets, self.settings.logit_softcap)
 
     def forward(self, tokens: Tensor, *, looped: tuple[int, ...] = ()) -> Tensor:
-        """Scores [B, T, V] (fp32) of the token after each of tokens [B, T]."""
+        """Scores [B, T, V] (fp32) of the token after each of the tokens [B, T]."""
         return self.logits(self.states(tokens, looped=looped).final)
 
     def make_cache(self, batch: int, length: int, *, looped: tuple[int, ...] = ()) -> list[LayerCache]:
-        """Room for the keys and values of `length` tokens, one entry for each pass through a layer.
+        """Allocate the keys and values of `length` tokens, one entry for each pass through a layer.
 
         Raises:
-            LangJepaError: the model has no positions for so many.
+            LangJepaError: the model has fewer positions.
         """
         if length > self.seq_len:
             raise LangJepaError(f"{length} tokens are more than the model's data.seq_len ({self.seq_len})")
@@ -327,12 +327,12 @@ class GPT(nn.Module):
         shape = (batch, heads, length, size)
         passes = layer_order(self.settings.num_layers, looped)
         weight = self.embedding.weight
-        room = torch.empty(shape, dtype=weight.dtype, device=weight.device)  # not of its kind, which may be sharded
+        room = torch.empty(shape, dtype=weight.dtype, device=weight.device)  # not like weight, which may be sharded
         return [LayerCache(torch.empty_like(room), torch.empty_like(room)) for _ in passes]
 
 
 def layer_order(count: int, looped: Iterable[int]) -> tuple[int, ...]:
-    """Layers in the order in which they are passed through; neighbours that are looped are repeated together.
+    """Layers in the order in which they are applied; consecutive looped layers are repeated together.
 
     >>> layer_order(5, (1, 2))
     (0, 1, 2, 1, 2, 3, 4)

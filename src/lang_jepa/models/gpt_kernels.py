@@ -1,8 +1,8 @@
-"""Operations of a GPT that take less time on a CPU than the formulas in their docstrings, which they equal.
+"""Operations of a GPT that run faster on a CPU than the equivalent formulas in their docstrings.
 
-What they save is passes over memory, and memory: a backward pass written by hand reads what is there already, and
-attention and cross-entropy work on blocks that stay in a core's cache. On other devices, and in a graph that is
-compiled, the formulas themselves are computed: a compiler joins operations itself.
+They save memory and passes over it: hand-written backward passes read what is already there, and attention and
+cross-entropy work on blocks that stay in a core's cache. On other devices and in compiled graphs the formulas
+themselves are computed, since a compiler fuses operations itself.
 
 Legend: B sequences, T tokens, D width, N heads of E dimensions, V vocabulary.
 """
@@ -19,11 +19,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 QUERIES = 64
-"""Queries of a block of attention."""
+"""Queries in a block of attention."""
 LONGEST = 1024
-"""Tokens up to which attention keeps its weights for the backward pass: N * T / 2 numbers for each token."""
+"""Tokens up to which attention keeps its weights for the backward pass: N * T / 2 numbers per token."""
 SCORES = 2**19
-"""Scores of a block of the cross-entropy: 2 MiB in fp32."""
+"""Scores in a block of the cross-entropy: 2 MiB in fp32."""
 
 
 _formulas = ContextVar("formulas", default=False)
@@ -31,7 +31,7 @@ _formulas = ContextVar("formulas", default=False)
 
 @contextmanager
 def formulas() -> Iterator[None]:
-    """In this context the formulas are computed everywhere, so that operations are counted alike on all devices."""
+    """Compute the formulas everywhere in this context, so that operations are counted alike on all devices."""
     before = _formulas.set(True)
     try:
         yield
@@ -40,24 +40,24 @@ def formulas() -> Iterator[None]:
 
 
 def by_hand(x: Tensor) -> bool:
-    """Whether a tensor is on a CPU, and of no graph that is compiled, and `formulas` were not asked for."""
+    """Whether a tensor is on a CPU, no graph is being compiled, and `formulas` is not active."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling() and not _formulas.get()
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """Rows scaled to a root mean square of 1, without a weight (arXiv 1910.07467); shape and dtype of x [..., D]."""
+    """Scale rows to a root mean square of 1, without a weight (arXiv 1910.07467); shape and dtype of x [..., D]."""
     return _applied(_RMSNorm, x) if by_hand(x) else functional.rms_norm(x, (x.shape[-1],))
 
 
 def _applied(function: type[Function], *given: Any) -> Tensor:
-    """What a function of one output gives, on autograd's tape."""
+    """Apply an autograd function with one output."""
     made: Tensor = function.apply(*given)  # type: ignore[no-untyped-call]
     return made
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
-    """1 over the root mean square of the rows [..., E], with the epsilon of `functional.rms_norm`; at least fp32
-    [..., 1].
+    """The inverse root mean square of rows [..., E], with the epsilon of `functional.rms_norm`: [..., 1], at least
+    fp32.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
@@ -82,7 +82,7 @@ class _RMSNorm(Function):
 
 
 def squared_leaky_relu(x: Tensor, slope: float) -> Tensor:
-    """leaky_relu(x)^2 (arXiv 2109.08668), of any shape."""
+    """leaky_relu(x)^2 (arXiv 2109.08668), for any shape."""
     return _applied(_SquaredReLU, x, slope) if by_hand(x) else functional.leaky_relu(x, slope).square()
 
 
@@ -101,8 +101,8 @@ class _SquaredReLU(Function):
 
 
 def interleaved(weight: Tensor, heads: int, pairs: int) -> Tensor:
-    """Rows of a projection to heads [N * E, D] in the order in which pairs that are turned stand side by side:
-    0, pairs, 1, pairs + 1, ..., and the rest of each head as it is.
+    """Reorder the rows of a projection to heads [N * E, D] so that rotated pairs are adjacent: 0, pairs, 1,
+    pairs + 1, ..., followed by the rest of each head unchanged.
     """
     rows = weight.reshape(heads, -1, weight.shape[1])
     turned = rows[:, : 2 * pairs].reshape(heads, 2, pairs, weight.shape[1]).transpose(1, 2).flatten(1, 2)
@@ -110,12 +110,12 @@ def interleaved(weight: Tensor, heads: int, pairs: int) -> Tensor:
 
 
 def norm_and_turn(x: Tensor, gain: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Heads as attention compares them: normalised, times their gain, and turned by their position.
+    """Normalise heads, multiply them by their gain, and rotate them by their position.
 
     Args:
         x: [B, T, N, E], from `interleaved` weights; E is even.
         gain: [N].
-        turn: of `Rotary.at`.
+        turn: from `Rotary.at`.
 
     Returns:
         [B, T, N, E] in the same order of dimensions, at least fp32.
@@ -128,7 +128,7 @@ def norm_and_turn(x: Tensor, gain: Tensor, turn: tuple[Tensor, Tensor]) -> Tenso
 
 
 def _times(x: Tensor, angles: Tensor) -> Tensor:
-    """Pairs of neighbours in x [..., E] as complex numbers, times others [..., E / 2]."""
+    """Multiply adjacent pairs in x [..., E], read as complex numbers, by `angles` [..., E / 2]."""
     pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * angles).flatten(-2)
 
@@ -152,7 +152,7 @@ class _NormAndTurn(Function):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Causal attention; the last query sees all keys.
+    """Causal attention in which the last query sees all keys.
 
     Args:
         query: [B, N, T, E].
@@ -179,7 +179,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _attend_in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`attend` by products of some queries with the keys that they may see; scores are at least fp32."""
+    """`attend` in blocks of queries, each multiplied only with the keys that it may see; scores are at least fp32."""
     (batch, heads, length, size), shared = query.shape, key.shape[1]
     wide = torch.promote_types(query.dtype, torch.float32)
     query = query.to(wide).reshape(batch, shared, heads // shared, length, size)
@@ -199,16 +199,16 @@ def _attend_in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 def cross_entropy(states: Tensor, weight: Tensor, targets: Tensor, cap: float | None) -> Tensor:
     """Mean of -log softmax(cap * tanh(scores / cap)) at the targets, with scores = states weight^T, in nats; without a
-    cap of the scores themselves. Scores and their gradients are there for a block of states at a time.
+    cap, of the scores themselves. Scores and their gradients exist for one block of states at a time.
 
     Args:
         states: [B, T, D].
         weight: [V, D].
         targets: int64 [B, T].
-        cap: of the scores.
+        cap: of the scores (None: no cap).
 
     Returns:
-        fp32 scalar. Its gradients are computed with it, so it must be asked for gradients.
+        fp32 scalar. Gradients are computed along with it, so call this only if they are needed.
     """
     low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
     return _applied(_CrossEntropy, states.flatten(0, 1), weight, targets.flatten(), cap, low)
@@ -242,7 +242,7 @@ class _CrossEntropy(Function):
 
 
 def _loss_and_slope(scores: Tensor, targets: Tensor, cap: float | None) -> tuple[Tensor, Tensor]:
-    """The sum of the cross-entropies of scores [n, V] (fp32, overwritten), and its derivative by them."""
+    """The sum of the cross-entropies of scores [n, V] (fp32, overwritten), and its derivative with respect to them."""
     logits = scores if cap is None else scores.div_(cap).tanh_() * cap
     likely = logits.log_softmax(-1)
     loss = functional.nll_loss(likely, targets, reduction="sum")

@@ -1,4 +1,4 @@
-"""The online side of the model: encoder and predictor as one module, so that it is wrapped and saved as one."""
+"""The online side of the model: encoder and predictor in one module, which is wrapped and saved as a whole."""
 
 from typing import Self
 
@@ -17,9 +17,8 @@ __all__ = ["Jepa", "Output"]
 class Jepa(nn.Module):
     """Context encoder and predictor.
 
-    The head is linear, so it commutes with the mean over tokens. It is applied to the token states before the
-    predictor reads them: predictor, regularizer and target then all live in one space, and the head learns in every
-    context mode.
+    The head is linear, so it commutes with the mean over tokens. It is applied to the token states before the predictor
+    reads them, so that predictor, regularizer and target share one space and the head learns in every context mode.
 
     Args:
         encoder: context encoder.
@@ -27,7 +26,7 @@ class Jepa(nn.Module):
         reads_sentences: the predictor gets one vector per segment instead of one state per token.
 
     Attributes:
-        even: every call makes as many passes through the encoder, whatever the batch, which sharded weights need.
+        even: every call makes the same number of encoder passes, whatever the batch, as sharded weights require.
     """
 
     def __init__(self, encoder: TextEncoder, predictor: nn.Module, *, reads_sentences: bool) -> None:
@@ -42,15 +41,15 @@ class Jepa(nn.Module):
         )
 
     def train(self, mode: bool = True) -> Self:
-        """As always, but an encoder of which nothing is trained stays in eval mode, without dropout."""
+        """Set the mode, but leave an encoder without trainable parameters in eval mode, without dropout."""
         super().train(mode)
         self.encoder.train(mode and any(parameter.requires_grad for parameter in self.encoder.parameters()))
         return self
 
     def forward(self, contexts: Contexts, targets: Targets | None = None) -> Output:
-        """Predict the target of every window of the contexts; also embed targets that the gradient should reach.
+        """Predict the target of every window of the contexts, and embed `targets`, which receive gradients.
 
-        Both go through one call, so that a wrapper such as DDP sees every use of the encoder's weights.
+        Both happen in one call, so that a wrapper such as DDP sees every use of the encoder's weights.
         """
         context, embeddings = self.read(contexts)
         predictions = self.predictor(context)
@@ -60,11 +59,11 @@ class Jepa(nn.Module):
         return Output(predictions, embeddings, made)
 
     def read(self, contexts: Contexts) -> tuple[Context, Tensor]:
-        """What the predictor reads, and the embeddings [S, D] of the contexts' segments."""
+        """The predictor's input, and the embeddings [S, D] of the contexts' segments."""
         if contexts.sequences.pooled is None:
             states = self._mapped(self.encoder.states(contexts.sequences))
             embeddings = segment_mean(states, contexts.segments, int(contexts.passages.sum()))
-        else:  # only sentences alone are ever known, and then `reads_sentences` is set
+        else:  # only sentences encoded alone are ever precomputed, and then `reads_sentences` is set
             embeddings = self.encoder.embed(contexts.sequences).float()
         if self.reads_sentences:
             read, segments = embeddings, torch.arange(len(embeddings), device=embeddings.device)
@@ -82,8 +81,8 @@ class Jepa(nn.Module):
         return context, embeddings
 
     def _targets(self, targets: Targets, embeddings: Tensor) -> Tensor:
-        """Embeddings of the targets, [Q, D]: of those that the contexts hold too theirs, `embeddings` [S, D], where the
-        encoder reads a sequence always the same way; so each sequence is read once.
+        """Embeddings of the targets, [Q, D]. If the encoder is deterministic, targets that the contexts hold too reuse
+        their `embeddings` [S, D], so that each sequence is encoded once.
         """
         if targets.known is None or self._draws:
             return self.encoder.embed_targets(targets)
@@ -93,18 +92,18 @@ class Jepa(nn.Module):
             every.append(self.encoder.embed(targets.missing).float())
             absent = rows < 0
             rows = torch.where(absent, len(embeddings) + absent.cumsum(0) - 1, rows)
-        elif self.even:  # as where some are missing
+        elif self.even:  # the pass that a batch with missing ones makes
             every.append(self.encoder.embed(targets.sequences).float()[:0])
         return take_rows(torch.cat(every), rows[targets.picked])
 
     def _mapped(self, states: Tensor) -> Tensor:
-        """States in the space of the embeddings."""
+        """Map states into the space of the embeddings."""
         head = self.encoder.head
         return states if head is None else head(states)
 
 
 def describe(jepa: Jepa, settings: Settings) -> list[str]:
-    """What a model is, in a few words each: width, encoder, view and predictor, objective."""
+    """Describe a model in a few words each: width, encoder, view and predictor, objective."""
     backbone, objective = jepa.encoder.backbone, settings.objective
     kind = getattr(backbone.config, "model_type", type(backbone).__name__)
     millions = sum(parameter.numel() for parameter in jepa.encoder.parameters()) / 1e6

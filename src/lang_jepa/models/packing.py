@@ -1,16 +1,16 @@
 """Attention over sequences laid end to end: one function for every transformers architecture.
 
-A model runs on one flat row [1, T] in which no slot is padding, so its linear layers, norms and activations do
-no wasted work. Only attention must know where sequences end. It knows by a `Packing`, computed once per forward
-from the sequence lengths, which travels as the keyword `packing` through the model to every attention layer.
-A keyword argument (rather than a global or a context variable) stays with the call when gradient checkpointing
-repeats a layer in the backward pass, when two encoders interleave, and in threads.
+A model runs on one flat row [1, T] without padding, so its linear layers, norms and activations do no wasted work. Only
+attention must know where sequences end: a `Packing`, computed once per forward from the sequence lengths, travels as
+the keyword `packing` through the model to every attention layer. A keyword argument (rather than a global or a context
+variable) stays with the call when gradient checkpointing repeats a layer in the backward pass, when two encoders
+interleave, and in threads.
 
 Sequences are sorted by length and cut into groups of similar length. Each group is one call of
-`scaled_dot_product_attention` on [G, H, L, C]; only slots that fill a group up to its longest sequence are wasted,
-and a group of equal lengths needs neither these nor a mask.
+`scaled_dot_product_attention` on [G, H, L, C]. Only the slots that pad a group to its longest sequence are wasted; a
+group of equal lengths needs neither padding nor a mask.
 
-Legend: T tokens, N sequences, P slots, G sequences of one group, L slots of each of them, H heads, C width of a head.
+Legend: T tokens, N sequences, P slots, G sequences in a group, L slots per sequence, H heads, C width of a head.
 """
 
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ PACKED = "lang_jepa_packed"
 """Name under which the attention function is registered with transformers."""
 
 _NO_SENTENCE = 1 << 40
-"""Sentence of a slot without token: later than all, so that no token sees it."""
+"""Sentence of a slot without a token: later than all others, so that no token sees it."""
 _LONGEST_BY_HAND = 1024
-"""Above so many tokens the attention matrix is not written down: it would take too much memory."""
+"""Above this many tokens the attention matrix is not materialised, because it would take too much memory."""
 _LONGEST_IN_FP32 = 64
-"""Up to so many tokens the attention of a bf16 pass on a CPU is written down in fp32: for each new shape in bf16 oneDNN
-compiles a kernel, which takes four times as long as small products themselves."""
+"""Up to this many tokens, attention in a bf16 pass on a CPU is computed in fp32: oneDNN compiles a bf16 kernel for each
+new shape, which takes four times as long as the small products themselves."""
 _GROUP_ON_CPU = 4
-"""Sequences of a group: of 1, 2, 3, 4, 8 and 32, measured from 1 to 4 equally fast for contexts and 4 best for
+"""Sequences in a group. Of 1, 2, 3, 4, 8 and 32, those from 1 to 4 measured equally fast for contexts and 4 best for
 sentences; larger groups waste slots."""
 _MOST = 64
 _GROUP_ELSEWHERE = 32
@@ -45,16 +45,16 @@ _GROUP_ELSEWHERE = 32
 
 
 def spare_tokens(count: int) -> int:
-    """Tokens that belong to nobody, by which a row of `count` tokens is made longer where shapes are compiled for.
+    """Number of spare tokens appended to a row of `count` tokens if kernels are compiled for each shape.
 
-    They make it a multiple of the largest power of two in a 32nd of it, so that batches of like size have few lengths.
+    They make the length a multiple of the largest power of two in a 32nd of it, so that similar batches share lengths.
     """
     return -count % (1 << max(0, (count // 32).bit_length() - 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Sequences that attention handles together: `count` of them in `length` slots each, from slot `start`."""
+    """Sequences that attention handles together: `count` sequences of `length` slots each, from slot `start`."""
 
     start: int
     count: int
@@ -73,8 +73,8 @@ class Group:
 def group_lengths(lengths: Sequence[int], size: int) -> list[Group]:
     """Cut lengths, sorted from long to short, into groups of `size` sequences.
 
-    A group of equal lengths takes in all its equals, up to `_MOST`: that saves calls and costs no slot. Batches of
-    short sentences have many equals (a step of the quick-start went from .24 to .17 CPU-seconds).
+    A group of equal lengths takes all sequences of that length, up to `_MOST`: this saves calls and wastes no slots.
+    Batches of short sentences have many of them (a step of the quick-start went from .24 to .17 CPU-seconds).
     """
     groups, start, at = [], 0, 0
     while at < len(lengths):
@@ -91,7 +91,7 @@ def group_lengths(lengths: Sequence[int], size: int) -> list[Group]:
 
 
 class _Permute(torch.autograd.Function):
-    """Rows of x moved to the rows `place` of a zeroed tensor with `rows` rows; the gradient is moved back."""
+    """Move the rows of x to the rows `place` of a zeroed tensor with `rows` rows, and the gradient back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, place: Tensor, rows: int) -> Tensor:
@@ -106,7 +106,7 @@ class _Permute(torch.autograd.Function):
 
 
 class _Collect(torch.autograd.Function):
-    """Rows `place` of x, each at most once, so that the gradient is a copy and no sum."""
+    """Select the rows `place` of x, each at most once, so that the gradient is a copy rather than a sum."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, place: Tensor) -> Tensor:
@@ -123,11 +123,11 @@ class _Collect(torch.autograd.Function):
 
 @dataclass(slots=True)
 class Packing:
-    """Where every token of one forward goes, and who sees whom.
+    """Where every token of one forward pass goes, and which tokens see each other.
 
     Attributes:
         order: int64 [T] or None: token i of the sorted row is token order[i] of the given one (None: the same).
-        positions: int64 [T], place of each token of the sorted row in its sequence, from 0.
+        positions: int64 [T], position of each token of the sorted row in its sequence, from 0.
         place: int64 [T] or None: slot of each token of the sorted row (None: slot i is token i, no padding).
         groups: the groups, in the order of the slots.
         lengths: int64 [N], tokens of the sorted sequences, on the device of the tokens.
@@ -146,11 +146,11 @@ class Packing:
 
     @classmethod
     def plan(cls, sequences: Sequences, *, size: int | None = None) -> "Packing":
-        """Plan the forward of these sequences; the index tensors lie on the device of the tokens.
+        """Plan the forward pass of some sequences; the index tensors are on the device of the tokens.
 
         Args:
-            sequences: what is read.
-            size: sequences of a group (None: as is best for attention on this device).
+            sequences: the sequences to encode.
+            size: sequences in a group (None: the best for attention on this device).
         """
         device = sequences.tokens.device
         lengths, order = sequences.lengths.sort(descending=True, stable=True)
@@ -188,34 +188,34 @@ class Packing:
         return self.groups[-1].start + self.groups[-1].slots
 
     def sorted(self, tokens: Tensor) -> Tensor:
-        """[T, ...] in the given order to [T, ...] in the sorted order."""
+        """Bring [T, ...] from the given into the sorted order."""
         return tokens if self.order is None else tokens.index_select(0, self.order)
 
     def restored(self, states: Tensor) -> Tensor:
-        """[T, ...] in the sorted order to [T, ...] in the given order, with gradient."""
+        """Bring [T, ...] from the sorted into the given order, with gradient."""
         if self.order is None:
             return states
         moved: Tensor = _Permute.apply(states, self.order, states.shape[0])  # type: ignore[no-untyped-call]
         return moved
 
     def to_slots(self, x: Tensor) -> Tensor:
-        """[T, ...] to [P, ...], zero in slots without a token."""
+        """Map [T, ...] to [P, ...], with zeros in slots without a token."""
         if self.place is None:
             return x
         moved: Tensor = _Permute.apply(x, self.place, self.slots)  # type: ignore[no-untyped-call]
         return moved
 
     def from_slots(self, x: Tensor) -> Tensor:
-        """[P, ...] to [T, ...]."""
+        """Map [P, ...] to [T, ...]."""
         if self.place is None:
             return x
         moved: Tensor = _Collect.apply(x, self.place)  # type: ignore[no-untyped-call]
         return moved
 
     def mask(self, index: int, causal: bool, sliding: int | None, dtype: torch.dtype) -> Tensor | None:
-        """What group `index` adds to its attention scores: [G or 1, 1, L, L] of 0 and -inf, or None for nothing.
+        """The additive attention mask of group `index`, [G or 1, 1, L, L] of 0 and -inf, or None if none is needed.
 
-        Kept for the other layers of the forward. None with `causal` means that the causal rule alone is enough.
+        It is cached for the other layers. None with `causal` means that the causal rule alone is enough.
         """
         key = (index, causal, sliding, dtype)
         if key not in self._masks:
@@ -228,13 +228,13 @@ class Packing:
         return self._masks[key]
 
     def _allowed(self, index: int, causal: bool, sliding: int | None) -> Tensor | None:
-        """Bool [G or 1, L, L], query by key, or None where no mask is needed."""
+        """Bool [G or 1, L, L], query by key, or None if no mask is needed."""
         group = self.groups[index]
         place = torch.arange(group.length, device=self.positions.device)
         behind = place[:, None] - place[None, :]
         rules: list[Tensor] = []
-        # Earlier tokens never belong to later sentences, and filling slots come last, so under the causal rule
-        # both conditions hold by themselves.
+        # Earlier tokens never belong to later sentences, and padding slots come last, so the causal rule implies both
+        # conditions.
         if self.sentences is not None and not (causal and self.window is None):
             ids = self.sentences[group.start : group.start + group.slots].view(group.count, group.length)
             back = ids[:, :, None] - ids[:, None, :]
@@ -254,15 +254,15 @@ class Packing:
             allowed = allowed & rule
         if causal:
             allowed = allowed & (behind >= 0)
-        # A slot without a token may see nothing else; a row of -inf would put nan into the gradient.
+        # A slot without a token sees at least itself: a row of -inf would put nan into the gradient.
         return allowed | (behind == 0)
 
 
 def _by_hand(query: Tensor, dropout: float) -> bool:
-    """Whether to write the attention matrix down instead of calling torch's fused kernel.
+    """Whether to materialise the attention matrix instead of calling torch's fused kernel.
 
-    Dropout of probabilities needs it. Half precision on a CPU gains by it: on a processor with AVX512-BF16, MiniLM's
-    shapes and 200 tokens a sequence take 55 ms by hand, 157 fused, 104 fused in fp32 (forward and backward).
+    Dropout of probabilities needs it, and half precision on a CPU is faster with it: on a processor with AVX512-BF16,
+    MiniLM's shapes and 200 tokens a sequence take 55 ms by hand, 157 fused, 104 fused in fp32 (forward and backward).
     """
     half = query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
     return dropout > 0.0 or (half and query.shape[-2] <= _LONGEST_BY_HAND)
@@ -312,18 +312,18 @@ def packed_attention(  # noqa: PLR0913 - the signature of transformers' interfac
 
     Args:
         module: the attention layer; causal if its `is_causal` says so.
-        query, key, value: [1, H, T, C], sequences in the order of `packing`, and behind them spare tokens, if any.
-        attention_mask: must be None; who sees whom is in `packing`.
+        query, key, value: [1, H, T, C], sequences in the order of `packing`, followed by spare tokens, if any.
+        attention_mask: must be None, because `packing` defines what each token sees.
         scaling: factor on the scores (None: C ** -0.5).
         dropout: rate on the probabilities.
-        packing: the plan of this forward.
-        sliding_window: a token sees tokens less than this many places away, as ModernBERT's local layers want.
+        packing: the plan of this forward pass.
+        sliding_window: a token sees tokens less than this many positions away, for ModernBERT's local layers.
 
     Returns:
         ([1, T, H, C], None); zero for spare tokens.
 
     Raises:
-        TypeError: without a plan, which happens when a prepared model is called directly, not through TextEncoder.
+        TypeError: there is no plan, because a prepared model was called directly rather than through TextEncoder.
     """
     if packing is None or attention_mask is not None:
         raise TypeError(
@@ -348,10 +348,10 @@ def packed_attention(  # noqa: PLR0913 - the signature of transformers' interfac
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """Transformers asks for a mask before the layers run; the plan has everything."""
+    """Return None when transformers asks for a mask before the layers run; the plan has everything."""
 
 
-# torch.compile leaves the function out: it would compile it anew for every grouping of lengths, and soon give up.
+# Excluded from torch.compile, which would recompile it for every grouping of lengths and soon give up.
 AttentionInterface.register(PACKED, torch.compiler.disable(packed_attention))  # type: ignore[no-untyped-call]
 AttentionMaskInterface.register(PACKED, _no_mask)
 
@@ -361,6 +361,6 @@ def _usual_size(device: torch.device) -> int:
 
 
 def group_slots(sequences: Sequences, size: int | None = None) -> int:
-    """Slots of these sequences in groups of `size` (None: as attention groups them): tokens, and padding inside."""
+    """Slots of these sequences, padding included, in groups of `size` (None: as attention groups them)."""
     lengths = sequences.lengths.sort(descending=True).values.tolist()
     return sum(group.slots for group in group_lengths(lengths, size or _usual_size(sequences.tokens.device)))

@@ -1,8 +1,8 @@
-"""Any transformers model that gives token states, run as transformers runs it: padded, with an attention mask.
+"""Run any transformers model that gives token states the way transformers does: padded, with an attention mask.
 
-Slower than `packing.py`, since every layer computes the padding too, but it asks nothing of the architecture. Sequences
-are sorted by length and cut into groups, so that little is padded. Padding is on the right: positions count from the
-first token, causal models included.
+Slower than `packing.py`, since every layer also computes the padding, but independent of the architecture. Sequences
+are sorted by length and cut into groups to keep padding small. Padding is on the right: positions count from the first
+token, in causal models too.
 """
 
 import inspect
@@ -17,17 +17,17 @@ from lang_jepa.models.architecture import first_line, token_embeddings
 from lang_jepa.models.packing import Packing
 
 GROUP = 8
-"""Sequences of a group on a CPU: of 4, 8 and 16 the best for sentences, and as good as any for contexts."""
+"""Sequences in a group on a CPU: of 4, 8 and 16 the best for sentences, and as good as any for contexts."""
 GROUP_ELSEWHERE = 64
 """Fewer and larger calls for a device that waits for each of them. Not measured."""
 EXACT = 1
-"""Group size with which only sequences of equal length share a group, and nothing is padded."""
+"""Group size with which only sequences of equal length share a group, so that nothing is padded."""
 _INVISIBLE = 1e-4
 """Largest difference that padding may make, relative to the largest state."""
 
 
 def group_size(sequences: Sequences, *, exact: bool) -> int:
-    """Sequences of a group. `exact`: only those of equal length, so that nothing is padded."""
+    """Sequences in a group. `exact`: group only sequences of equal length, so that nothing is padded."""
     if exact:
         return EXACT
     return GROUP if sequences.tokens.device.type == "cpu" else GROUP_ELSEWHERE
@@ -55,10 +55,10 @@ def padded_states(backbone: PreTrainedModel, sequences: Sequences, *, exact: boo
 
 
 def padding_shows(backbone: PreTrainedModel) -> bool:
-    """Whether padding would change the states of a model, so that none may be used.
+    """Whether padding changes the states of a model and must be avoided, tried with a short and a longer sequence.
 
-    It is tried with a short sequence beside a longer one. Architectures that mix tokens without a mask (FNet, xLSTM)
-    cannot be padded. Parameters that no state depends on lose `requires_grad`: nothing would train them.
+    Architectures that mix tokens without a mask (FNet, xLSTM) cannot be padded. Parameters that no state depends on
+    lose `requires_grad`, because nothing would train them.
 
     Raises:
         LangJepaError: the model does not give token states for token ids alone.
@@ -74,7 +74,7 @@ def padding_shows(backbone: PreTrainedModel) -> bool:
             padded = padded_states(backbone, both, exact=False)
     except LangJepaError:
         raise
-    except Exception as error:  # whatever a foreign forward may raise: that it fails is the answer
+    except Exception as error:  # a foreign forward may raise anything
         raise LangJepaError(
             f"encoders of type {backbone.config.model_type!r} cannot be run on token ids alone "
             f"({type(error).__name__}: {first_line(error)}): take another text encoder."
@@ -89,7 +89,7 @@ def padding_shows(backbone: PreTrainedModel) -> bool:
 
 
 def _behind(output: Tensor) -> set[int]:
-    """Identities of the parameters that a tensor was computed from with gradient."""
+    """The `id`s of the parameters from which a tensor was computed with gradient."""
     found, seen, left = set(), set(), [output.grad_fn]
     while left:
         node = left.pop()
@@ -103,7 +103,7 @@ def _behind(output: Tensor) -> set[int]:
 
 
 def pad_id(backbone: PreTrainedModel) -> int:
-    """What fills a row: the id that the model itself takes for padding, where it has one."""
+    """The token id to pad with: the model's own padding id, or 0 if it has none."""
     padding = token_embeddings(backbone).padding_idx
     config = backbone.config.get_text_config()
     found = getattr(config, "pad_token_id", None) if padding is None else padding

@@ -1,4 +1,4 @@
-"""In which precision to compute: what `auto` means on this machine, and why."""
+"""Choose the precision: what `auto` means on this machine, and why."""
 
 from typing import TypeVar
 
@@ -12,10 +12,10 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def native_bf16() -> str:
-    """The instructions with which this CPU multiplies in bfloat16, as its maker names them; empty: it has none.
+    """The vendor's name of the instructions with which this CPU multiplies in bfloat16; empty if it has none.
 
-    torch has no public function for it from 2.8 to 2.13: `torch.backends.cpu.get_cpu_capability` ends at AVX512. Of
-    Arm's processors torch says nothing, so they count as having none.
+    torch 2.8 to 2.13 have no public function for this: `torch.backends.cpu.get_cpu_capability` ends at AVX512. torch
+    reports nothing for Arm processors, so they count as having none.
     """
     if torch.cpu._is_amx_tile_supported():
         return "AMX"
@@ -23,14 +23,14 @@ def native_bf16() -> str:
 
 
 def choose_precision(device: str, precision: str) -> tuple[str, str]:
-    """What to compute in, `fp32` or `bf16`, and in words why `auto` is that (empty where it was not asked for).
+    """Return `fp32` or `bf16`, and why `auto` resolves to it (empty if the precision is not `auto`).
 
     Args:
-        device: `auto` (a GPU if there is one), or a type of torch's devices.
+        device: `auto` (a GPU if there is one), or one of torch's device types.
         precision: one of `PRECISIONS`; `auto` is bf16 on a GPU or CPU that has it in hardware.
 
     Raises:
-        LangJepaError: another word.
+        LangJepaError: `precision` is none of `PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise LangJepaError(f"the precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
@@ -46,7 +46,7 @@ def choose_precision(device: str, precision: str) -> tuple[str, str]:
 
 
 def as_it_was(settings: Kind) -> Kind:
-    """Stored settings of a run with `auto` as what it was: bf16 on GPUs alone, before runs wrote down their choice."""
+    """Resolve `auto` in settings of a run that did not yet store its choice, when `auto` meant bf16 only on GPUs."""
     meta = settings.meta
     if meta.precision != "auto":
         return settings

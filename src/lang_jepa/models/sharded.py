@@ -1,6 +1,6 @@
-"""Weights that the processes of a run share out among them (FSDP2): each holds some rows of every tensor, as a DTensor.
+"""Weights sharded over the processes of a run (FSDP2): each holds some rows of every tensor, as a DTensor.
 
-A tensor is recognised by what it can do, so that nothing here loads torch's distributed tensors.
+Sharded tensors are recognised by duck typing, so that torch's distributed tensors need not be imported.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ def is_sharded(tensor: Any) -> bool:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor, detached: some of its rows (none, maybe), or all of one that is not sharded.
+    """This process's part of a tensor, detached: some rows (possibly none), or all of a tensor that is not sharded.
     Writing to it changes the tensor.
     """
     part: Any = tensor.detach()
@@ -23,7 +23,7 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def shared_out(whole: Tensor, like: Tensor) -> Tensor:
-    """A tensor that is whole on every process in the form of another one of its shape; as it is, where it has that."""
+    """Shard a tensor that is whole on every process like another of the same shape; unchanged if it already matches."""
     if not is_sharded(like) or is_sharded(whole):
         return whole
     from torch.distributed.tensor import distribute_tensor

@@ -1,4 +1,4 @@
-"""The target side: what makes the embeddings that are predicted."""
+"""The target side, which computes the embeddings to predict."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 
 class Output(NamedTuple):
-    """What one pass of the online model gives.
+    """The result of one pass of the online model.
 
     Attributes:
         predictions: [Q, D], not normalised.
-        embeddings: [S, D], the online embedding of every context segment that shows text, not normalised (for
-            regularizers).
-        targets: [Q, D], the targets, if they were made by the same pass, with gradient.
+        embeddings: [S, D], online embeddings of the context segments that show text, not normalised (for regularizers).
+        targets: [Q, D], with gradient, if the same pass computed the targets.
     """
 
     predictions: Tensor
@@ -33,24 +32,24 @@ class Output(NamedTuple):
 
 
 Model = Callable[..., Output]
-"""The online model as it is called in training: a `Jepa`, maybe wrapped."""
+"""The online model as called in training: a `Jepa`, possibly wrapped."""
 
 
 class Target(ABC):
-    """Makes targets with an encoder.
+    """Computes targets with an encoder.
 
-    Not an nn.Module on purpose: it must not be wrapped, counted, or moved into train mode with the model. Its encoder
-    is all that a checkpoint keeps of it.
+    Deliberately not an nn.Module: it must not be wrapped, counted, or put into train mode with the model. A checkpoint
+    stores nothing of it but its encoder.
 
-    A class of one's own is called with the online encoder, and with `settings=` where it has a class `Settings`.
+    A custom class is called with the online encoder, and with `settings=` if it has a class `Settings`.
 
     Attributes:
-        encoder: makes the targets.
-        own: the encoder's weights are the target's alone, so that a checkpoint must keep them.
-        kept: its encoder, and not the online one, is what a user gets in the end.
-        stays: it never changes, so that nothing can collapse.
-        follows: it follows the online encoder with the momentum of the settings.
-        reads: settings that do something beside this target, and not beside every one.
+        encoder: computes the targets.
+        own: the encoder has weights of its own, which a checkpoint must store.
+        kept: this encoder, rather than the online one, is the result of training.
+        stays: the encoder never changes, so nothing can collapse.
+        follows: the encoder follows the online one with the momentum of the settings.
+        reads: settings that have an effect with this target but not with every target.
     """
 
     own: ClassVar[bool] = True
@@ -64,12 +63,12 @@ class Target(ABC):
 
     @classmethod
     def of(cls, settings: Settings, encoder: "TextEncoder") -> Self:
-        """The target that the settings describe, as training begins; `encoder`: the online one, or the teacher."""
+        """The target of the settings at the start of training; `encoder` is the online one or the teacher."""
         return cls(encoder, **TARGET.options(cls, settings.own_target))
 
     def both_sides(self, model: Model, batch: Batch) -> tuple[Output, Tensor]:
-        """Predictions of a training batch and their targets [Q, D], not normalised; no rows of a batch that counts
-        nothing, though its gradients, all zero, are there for the other ranks to add to.
+        """Predictions of a training batch and their targets [Q, D], not normalised. An idle batch gives no rows, but
+        has gradients, all zero, to which the other ranks can add.
         """
         output, targets = self._both_sides(model, batch)
         if not batch.idle:
@@ -78,12 +77,12 @@ class Target(ABC):
         return Output(output.predictions[:0], output.embeddings[:0], views), targets[:0]
 
     def _both_sides(self, model: Model, batch: Batch) -> tuple[Output, Tensor]:
-        """The same of any batch, all rows."""
+        """Like `both_sides`, with all rows of any batch."""
         return model(batch.contexts), self.embed(batch.targets)
 
     @torch.no_grad()
     def embed(self, targets: Targets) -> Tensor:
-        """[Q, D] embeddings of the targets, not normalised, without gradient."""
+        """Embeddings of the targets, [Q, D], not normalised, without gradient."""
         if self.own:
             self.encoder.eval()
         return self.encoder.embed_targets(targets)
@@ -94,7 +93,7 @@ class Target(ABC):
 
 
 class EMATarget(Target):
-    """An exponential moving average of an encoder's weights; always in eval mode, never given a gradient.
+    """An exponential moving average of an encoder's weights, always in eval mode and without gradient.
 
     Args:
         encoder: the online encoder; its weights are copied.
@@ -109,7 +108,7 @@ class EMATarget(Target):
 
     @torch.no_grad()
     def update(self, online: "TextEncoder", momentum: float) -> None:
-        """Target = momentum * target + (1 - momentum) * online; buffers are copied."""
+        """Set target = momentum * target + (1 - momentum) * online; buffers are copied."""
         mine = [local(parameter) for parameter in self.encoder.parameters()]
         theirs = [local(parameter) for parameter in online.parameters()]
         torch._foreach_lerp_(mine, theirs, 1.0 - momentum)
@@ -118,7 +117,7 @@ class EMATarget(Target):
 
 
 class FrozenTarget(Target):
-    """An encoder that stays as it is, in eval mode: nothing can collapse.
+    """An encoder that never changes, in eval mode, so nothing can collapse.
 
     Args:
         encoder: its weights are copied.
@@ -131,7 +130,7 @@ class FrozenTarget(Target):
         super().__init__(copy.deepcopy(encoder).eval().requires_grad_(False))
 
     def update(self, online: "TextEncoder", momentum: float) -> None:
-        """A frozen encoder does not follow."""
+        """Do nothing: a frozen encoder does not follow."""
 
 
 class SharedTarget(Target):
@@ -139,7 +138,7 @@ class SharedTarget(Target):
 
     Args:
         encoder: the online encoder.
-        gradient: the loss also teaches the encoder through the targets. They are then made in the same pass of the
+        gradient: the loss also trains the encoder through the targets, which are then computed in the same pass of the
             model as the predictions.
     """
 
@@ -162,7 +161,7 @@ class SharedTarget(Target):
         return output, output.targets
 
     def update(self, online: "TextEncoder", momentum: float) -> None:
-        """The online encoder is up to date with itself."""
+        """Do nothing: the target is the online encoder."""
 
 
 TARGETS: dict[str, type[Target]] = {"ema": EMATarget, "shared": SharedTarget, "frozen": FrozenTarget}

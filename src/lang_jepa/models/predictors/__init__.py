@@ -1,1 +1,1 @@
-"""Predictors: from context states to the embedding that is expected."""
+"""Predictors, which map context states to the expected embedding."""

@@ -1,4 +1,4 @@
-"""Small transformers over sentence vectors: a causal one, and one that sees both sides of a hidden sentence."""
+"""Small transformers over sentence vectors: a causal one, and one that reads both sides of a hidden sentence."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -18,7 +18,7 @@ class _Block(nn.Module):
 
     Args:
         window: a position reads positions less than this many steps away, itself included.
-        causal: only earlier ones.
+        causal: whether it reads no later positions.
     """
 
     def __init__(self, dim: int, heads: int, window: int, dropout: float, *, causal: bool) -> None:
@@ -36,7 +36,7 @@ class _Block(nn.Module):
                 layer.bias.zero_()
 
     def forward(self, x: Tensor, filled: Tensor) -> Tensor:
-        """[P, L, D] to [P, L, D]; `filled`: bool [P, L], False for positions after a passage's end."""
+        """Map [P, L, D] to [P, L, D]; `filled`: bool [P, L], False for positions after a passage's end."""
         query, key, value = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         attended = functional.scaled_dot_product_attention(
@@ -48,20 +48,20 @@ class _Block(nn.Module):
         return x + added
 
     def _bias(self, filled: Tensor) -> Tensor:
-        """[H, L, L] or [P, H, L, L]: the learnt bias of the distance, minus infinity for what is not read."""
+        """[H, L, L] or [P, H, L, L]: the learnt bias per distance, minus infinity for positions that are not read."""
         position = torch.arange(filled.shape[1], device=self.distance_bias.device)
         distance = position[:, None] - position[None, :]
         index = distance if self.causal else distance + self.window - 1
         hidden = (index < 0) | (distance >= self.window)
         bias = self.distance_bias[:, index.clamp(0, self.distance_bias.shape[1] - 1)]
         bias = bias.masked_fill(hidden, -torch.inf)
-        if self.causal:  # what lies after a passage's end is later than all its positions
+        if self.causal:  # positions after a passage's end are later than all of its own
             return bias
         return bias.masked_fill(~filled[:, None, None, :], -torch.inf)
 
 
 class SegmentTransformer(Predictor):
-    """Blocks over the segment vectors of each passage, read at the positions that are asked.
+    """Blocks over the segment vectors of each passage, read at the queried positions.
 
     Positions enter only as distances.
 
@@ -88,11 +88,11 @@ class SegmentTransformer(Predictor):
         return cls(settings.embed_dim, layers, heads, window, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised, one per window: the position of the window's last segment."""
+        """Predictions [Q, D], not normalised: for each window, at the position of its last segment."""
         context.check_sentences()
         vectors = context.states
         grid = torch.arange(int(context.passages.max())) < context.passages[:, None]  # [P, L]
-        # Counted on the CPU, where the lengths are: a mask on a GPU would make every step wait for it.
+        # Computed on the CPU, where the lengths are: with a mask on a GPU every step would have to wait for it.
         places, filled = grid.flatten().nonzero().squeeze(1).to(vectors.device), grid.to(vectors.device)
         x = vectors.new_zeros((grid.numel(), vectors.shape[-1]))
         x = x.index_copy(0, places, self.norm_input(vectors).to(x.dtype)).view(*grid.shape, -1)
@@ -104,9 +104,9 @@ class SegmentTransformer(Predictor):
 class ConceptTransformer(SegmentTransformer):
     """A small causal transformer over sentence vectors; position i predicts the vector of sentence i + 1.
 
-    What is predicted depends on the window's sentences alone: a passage in training and the same sentences given at
-    inference get the same prediction (with one layer exactly; with more layers the receptive field is wider than the
-    window, the sentences that a position reads, its own included).
+    With one layer a prediction depends only on the sentences of its window, those that a position reads including its
+    own, so a passage in training and the same sentences at inference give the same prediction. With more layers the
+    receptive field is wider than the window.
     """
 
     causal = True

@@ -1,7 +1,7 @@
-"""Predictors that start as the recency-weighted mean of the neighbours and learn their weights, and what to add.
+"""Predictors that start as the recency-weighted mean of the neighbours and learn weights, and a correction.
 
-The length of a prediction is how sure it is: `contrastive` looks at it, the distances of directions and all scores do
-not.
+The length of a prediction expresses its confidence: `contrastive` uses it, the distances of directions and all scores
+do not.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from lang_jepa.models.encoder import take_rows
 from lang_jepa.settings.encoder import ModelSettings
 
 RECENCY = ((1, 0.2), (3, 0.3), (8, 0.5))
-"""Weights of the means of the nearest 1, 3 and 8 sentences at the start."""
+"""Initial weights of the means of the nearest 1, 3 and 8 sentences."""
 
 
 class NeighbourWeights(Predictor):
@@ -27,10 +27,10 @@ class NeighbourWeights(Predictor):
 
         prediction = sqrt(D) sum_j w[d_j] x_j.
 
-    Negative weights of far neighbours take out what all sentences of a document share, which says nothing about the
-    place of one. One set of weights serves places with one side given, another one those with both. Before the first
-    step it is the recency-weighted mean, on whichever sides are given; with both sides in equal parts. (Of fewer than
-    `window` sentences it is the mean with their own weights.)
+    Negative weights of distant neighbours remove what all sentences of a document share, which says nothing about the
+    position of one. There is one set of weights for positions with one side given and one for those with both. Before
+    the first step the prediction is the recency-weighted mean of the given sides, both in equal parts. (With fewer than
+    `window` sentences it is the sum with just their weights.)
 
     Args:
         window: neighbours on each side; windows have twice as many slots (see `MaskedConceptsView`).
@@ -54,7 +54,7 @@ class NeighbourWeights(Predictor):
         return self.mean(*self.read(context))
 
     def read(self, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-        """Neighbours of unit RMS [S, D], their rows [Q, 2 window], and which slots hold one."""
+        """Vectors scaled to unit RMS [S, D], the rows of the neighbours [Q, 2 window], and which slots hold one."""
         context.check_sentences()
         x = functional.normalize(context.states.float(), dim=-1) * context.states.shape[-1] ** 0.5
         rows = context.windows.to(x.device)
@@ -65,23 +65,23 @@ class NeighbourWeights(Predictor):
         return torch.einsum("qw,qwd->qd", self.by_distance(seen), take_rows(x, rows))
 
     def by_distance(self, seen: Tensor) -> Tensor:
-        """The learnt weight of every slot, [Q, 2 window]; 0 where there is no neighbour."""
+        """The learnt weight of every slot, [Q, 2 window]; 0 if there is no neighbour."""
         half = seen.shape[1] // 2
         both = seen[:, :half].any(1) & seen[:, half:].any(1)
         return GAIN * self.weights[both.long()] * seen
 
 
 class NeighbourGates(NeighbourWeights):
-    """The same, with weights that also depend on how the neighbours resemble each other.
+    """`NeighbourWeights` with weights that also depend on how similar the neighbours are to each other.
 
         w_j = exp(c) (w[d_j] + b_j),    (b, c) = MLP(cosines of all pairs of neighbours, which slots hold one)
 
     A heading or an aside among the neighbours, or a topic that has just begun, shows in their cosines and can be given
-    another weight. No direction of the space is learnt, so little can be overfitted; c only moves the length. The
-    MLP's output is zero at the start.
+    a different weight. No direction of the space is learnt, so there is little to overfit; c only changes the length.
+    The MLP's output is zero at the start.
 
     Args:
-        window: as above.
+        window: see `NeighbourWeights`.
         hidden: width of the MLP.
     """
 
@@ -109,17 +109,17 @@ class NeighbourGates(NeighbourWeights):
 
 
 class NeighbourAttention(NeighbourWeights):
-    """The same, plus a learnt correction that is zero at the start.
+    """`NeighbourWeights` plus a learnt correction that is zero at the start.
 
         prediction = mean + A mean + MLP([mean, attention(mean, x)])
 
-    A query made of the mean attends over the neighbours with a learnt bias per distance. A, the queries and the MLP's
-    output start at zero.
+    A query computed from the mean attends over the neighbours with a learnt bias per distance. A, the queries and the
+    MLP's output start at zero.
 
     Args:
         dim: width D.
         heads: attention heads; divides dim.
-        window: as above.
+        window: see `NeighbourWeights`.
         dropout: on the input and the hidden layer of the MLP.
     """
 
@@ -158,17 +158,17 @@ class NeighbourAttention(NeighbourWeights):
 
 
 GAIN = 10.0
-"""The weights are this times a parameter: sixteen numbers must move by tenths while matrices move by thousandths."""
+"""The weights are parameters times this: sixteen numbers must move by tenths while matrices move by thousandths."""
 
 _SPREAD = 3.0
 """Factor on cosines of sentences, most of which lie within .3 of 0, before an MLP reads them."""
 
 _NEVER = -1e4
-"""Instead of minus infinity, so that a window without neighbours has a finite softmax."""
+"""Used in place of minus infinity, so that the softmax of a window without neighbours is finite."""
 
 
 def _recency(window: int) -> Tensor:
-    """Weights of one side by distance, the nearest first, [window]; 0 beyond the eighth."""
+    """Weights of one side by distance, nearest first, [window]; 0 beyond the eighth."""
     weights = torch.zeros(window)
     for span, weight in RECENCY:
         reach = min(span, window)

@@ -1,4 +1,4 @@
-"""What turns context states into a prediction of a target's embedding: the table, and the simple ones."""
+"""The table of predictors, and the simple ones that map context states directly to a predicted embedding."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -23,7 +23,7 @@ __all__ = ["PREDICTORS", "Context", "Predictor", "build_predictor"]
 
 
 class NoPredictor(nn.Module):
-    """Stands where an encoder alone has no predictor.
+    """Placeholder for the predictor of an encoder that has none.
 
     Args:
         name: of the encoder, for the message.
@@ -35,7 +35,7 @@ class NoPredictor(nn.Module):
         self.name, self.width = name, width
 
     def error(self) -> LangJepaError:
-        """Why nothing can be predicted, and what to do."""
+        """The error that says why nothing can be predicted, and what to do."""
         return LangJepaError(
             f"{self.name} is an encoder alone, without a predictor: it can encode, index, search and be evaluated, "
             "but nothing can be predicted, ranked or imagined with it. Use a model that was trained here, or train "
@@ -44,22 +44,22 @@ class NoPredictor(nn.Module):
         )
 
     def forward(self, context: Context) -> Tensor:
-        """Raises."""
+        """Raise `error`."""
         raise self.error()
 
 
 def refuse_without_predictor(predictor: nn.Module) -> None:
-    """Raise if there is no predictor."""
+    """Raise the error of a `NoPredictor`."""
     if isinstance(predictor, NoPredictor):
         raise predictor.error()
 
 
 class AttentionQuery(Predictor):
-    """One learnt query attends over the context's states; LayerNorm; linear output.
+    """One learnt query attends over the context's states, followed by LayerNorm and a linear output.
 
-    Because the query is the same everywhere, a state's score does not depend on who reads it. So every segment is
-    summed once, as (largest score, sum of weights, weighted sum of values), and a window merges the sums of its
-    segments exactly, in the way of online softmax (Milakov and Gimelshein 2018). Overlapping windows cost nothing more.
+    The query is the same everywhere, so a state's score does not depend on the window that reads it. Each segment is
+    therefore summed once, as (largest score, sum of weights, weighted sum of values), and a window merges the sums of
+    its segments exactly, as in online softmax (Milakov and Gimelshein 2018). Overlapping windows cost nothing extra.
 
     Args:
         dim: width D of states and predictions.
@@ -144,7 +144,7 @@ class MaskMLP(Predictor):
 
 
 class LinearPredictor(Predictor):
-    """Linear and LayerNorm on the mean of the asked segment, as in LeJEPA for text.
+    """Linear and LayerNorm on the mean of the queried segment, as in LeJEPA for text.
 
     Args:
         dim: width D of states and predictions.
@@ -159,12 +159,12 @@ class LinearPredictor(Predictor):
         return cls(settings.embed_dim)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D]; they leave the LayerNorm with unit variance, as SIGReg wants the targets."""
+        """Predictions [Q, D]; the LayerNorm gives them unit variance, which SIGReg also asks of the targets."""
         return self.norm(self.linear(context.at_queries()))  # type: ignore[no-any-return]
 
 
 class Identity(Predictor):
-    """The mean of the asked segment is the prediction."""
+    """Predicts the mean of the queried segment itself."""
 
     learns = False
 
@@ -178,12 +178,12 @@ class Identity(Predictor):
 
 
 class Horizons(nn.Module):
-    """How far ahead a predictor predicts: a residual MLP on its prediction and a learnt embedding of the horizon.
+    """Adapts predictions to their horizon: a residual MLP on the prediction and a learnt embedding of the horizon.
 
     Args:
-        predictor: reads the context; its work is the same for all horizons.
+        predictor: reads the context; its output is the same for all horizons.
         dim: width D.
-        count: horizons.
+        count: number of horizons.
     """
 
     def __init__(self, predictor: nn.Module, dim: int, count: int) -> None:
@@ -194,7 +194,7 @@ class Horizons(nn.Module):
         self.expand, self.contract = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised; of the next sentence where the context names no horizons."""
+        """Predictions [Q, D], not normalised; of the next sentence if the context names no horizons."""
         near: Tensor = self.predictor(context)
         index = context.horizons
         if index is None:
@@ -206,13 +206,13 @@ class Horizons(nn.Module):
 def build_predictor(
     settings: ModelSettings, *, window: int, horizons: int = 1, own: Mapping[str, Any] | None = None
 ) -> nn.Module:
-    """The predictor that the settings choose.
+    """Build the predictor that the settings choose.
 
     Args:
         settings: of the model.
-        window: segments that a predictor sees at most, in each direction that it looks.
-        horizons: sentences ahead that it predicts.
-        own: the settings that a class of one's own defines.
+        window: maximum segments that the predictor sees, in each direction in which it reads.
+        horizons: how many sentences ahead it predicts.
+        own: the settings that a custom class defines.
     """
     chosen: type[Predictor] = PREDICTOR.part(settings.predictor)
     predictor = chosen.of(settings, window, own or {})

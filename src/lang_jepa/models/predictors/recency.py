@@ -11,13 +11,13 @@ from lang_jepa.models.predictors.neighbours import GAIN, RECENCY
 
 
 class RecencyTransformer(ConceptTransformer):
-    """The recency-weighted mean of the window, its weights by distance learnt, and a learnt correction.
+    """The recency-weighted mean of the window with learnt weights by distance, plus a learnt correction.
 
         prediction = sqrt(D) unit(sum_j (r[n, j] + w[j]) x_j) + transformer(x)
 
-    x_j is the unit vector of the sentence j back, r[n, j] its part in the recency-weighted mean of n sentences
+    x_j is the unit vector of the sentence j back, r[n, j] its share of the recency-weighted mean of n sentences
     (`recency_table`). w and the transformer's output start at zero: before the first step the prediction is that mean,
-    which on real text is hard to beat, and what is learnt is what to add to it.
+    which is hard to beat on real text, and training learns what to add to it.
 
     Args:
         dim: width D of vectors and predictions.
@@ -50,8 +50,8 @@ def weighted_mean(x: Tensor, seen: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         x: [Q, W, D] unit vectors, the latest last.
-        seen: bool [Q, W], those that there are.
-        weights: [Q, window], of the last one, the one before it, and so on.
+        seen: bool [Q, W], which slots hold one.
+        weights: [Q, window], weight of the last vector, the one before it, and so on.
     """
     total = torch.einsum("qw,qwd->qd", weights.flip(1)[:, -seen.shape[1] :] * seen, x)
     scaled: Tensor = functional.normalize(total, dim=-1) * x.shape[-1] ** 0.5
@@ -59,9 +59,9 @@ def weighted_mean(x: Tensor, seen: Tensor, weights: Tensor) -> Tensor:
 
 
 def recency_table(window: int) -> Tensor:
-    """Part of each sentence in .2 last + .3 mean of the last 3 + .5 mean of the last 8, float32 [window + 1, window].
+    """Share of each sentence in .2 last + .3 mean of the last 3 + .5 mean of the last 8, float32 [window + 1, window].
 
-    Row n is for a context of n sentences, column j for the sentence j before the last. Means are of what is there.
+    Row n is for a context of n sentences, column j for the sentence j before the last. Means are over those that exist.
     """
     table = torch.zeros(window + 1, window)
     for count in range(1, window + 1):

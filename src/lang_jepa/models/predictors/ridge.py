@@ -11,17 +11,17 @@ from lang_jepa.models.encoder import take_rows
 from lang_jepa.models.predictors.concept_transformer import ConceptTransformer
 
 PARTS = 4
-"""The last vector, the one before it, and the means of the last 3 and of the last 8."""
+"""Inputs of the regression: the last vector, the one before it, and the means of the last 3 and of the last 8."""
 
 
 class RidgeTransformer(ConceptTransformer):
-    """A ridge regression of the next vector on the last ones, and a learnt correction.
+    """A ridge regression of the next vector on the last ones, plus a learnt correction.
 
         prediction = sqrt(D) linear(x_1, x_2, mean of 3, mean of 8) + transformer(x)
 
-    with x_j the unit vector of the sentence j back (zero where there is none). Before the first step `linear` is set in
-    closed form on training pairs (`lang_jepa.training.start`), the transformer's output is zero, and so the prediction
-    is the regression's, the baseline that a predictor over fixed vectors has to beat. Then all of it learns.
+    with x_j the unit vector of the sentence j back (zero if there is none). Before the first step `linear` is solved in
+    closed form on training pairs (`lang_jepa.training.start`) and the transformer's output is zero, so the prediction
+    is that of the regression, the baseline that a predictor over fixed vectors has to beat. Then everything is trained.
 
     Args:
         dim, layers, heads, window, dropout: see `SegmentTransformer`.
@@ -45,7 +45,7 @@ class RidgeTransformer(ConceptTransformer):
         return total
 
     def features(self, context: Context) -> Tensor:
-        """What the regression reads, float32 [Q, 4 D]."""
+        """Inputs of the regression, float32 [Q, 4 D]."""
         context.check_sentences()
         x = functional.normalize(context.states.float(), dim=-1)
         rows = context.windows.to(x.device)
@@ -56,7 +56,7 @@ class RidgeTransformer(ConceptTransformer):
 
 
 def _parts(window: int) -> Tensor:
-    """Weights of the sentences 1, 2, ... back in each part, by their number, float32 [window + 1, 4, window]."""
+    """Weights of the sentences 1, 2, ... back in each part, by context size, float32 [window + 1, 4, window]."""
     table = torch.zeros(window + 1, PARTS, window)
     for count in range(1, window + 1):
         table[count, 0, 0] = 1.0

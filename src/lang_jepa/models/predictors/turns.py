@@ -1,4 +1,4 @@
-"""A transformer over the window of each prediction, its positions counted from the target: it knows who speaks."""
+"""A transformer over the window of each prediction that knows the speakers and counts positions from the target."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -17,9 +17,9 @@ from lang_jepa.settings.encoder import ModelSettings
 
 
 class _Block(nn.Module):
-    """Pre-norm attention, with a learnt bias for how far a turn is from the target, and an MLP, over [Q, L, D].
+    """Pre-norm attention over [Q, L, D] with a learnt bias for a turn's distance from the target, then an MLP.
 
-    `last`: of the last place alone, [Q, 1, D].
+    `last`: compute the last position only, [Q, 1, D].
     """
 
     def __init__(self, dim: int, heads: int, window: int, dropout: float) -> None:
@@ -51,21 +51,21 @@ class _Block(nn.Module):
 
 
 class TurnTransformer(Predictor):
-    """The recency-weighted mean of the window, and a learnt correction that knows order and speakers.
+    """The recency-weighted mean of the window, plus a learnt correction that knows order and speakers.
 
         prediction = mean(x) + W transformer(x_j + position_j + role_j + same_j, the last one + asked)
 
-    Every prediction has a sequence of its own: the vectors of its window, each with an embedding of how many turns
-    before the target it is, of its speaker's role, and of whether its speaker is the one whose turn is predicted. The
-    role of that one is added to the last vector, at whose place the prediction is read. W starts at zero: before the
-    first step the prediction is the recency-weighted mean (`weighted_mean`). The embeddings start at zero too: with one
-    layer it is then a `RecencyTransformer`, to which it adds what it learns of order and speakers.
+    Each prediction has its own sequence: the vectors of its window, with embeddings of how many turns they lie before
+    the target, of their speaker's role, and of whether that speaker also says the target. The role of the target's
+    speaker is added to the last vector, where the prediction is read. W starts at zero, so before the first step the
+    prediction is the recency-weighted mean (`weighted_mean`). The embeddings start at zero too: with one layer it is
+    then a `RecencyTransformer`, to which it adds what it learns about order and speakers.
 
     Args:
         dim: width D of vectors and predictions.
         layers: number of blocks.
         heads: attention heads.
-        window: segments that it sees at most.
+        window: maximum segments that it sees.
         dropout: on the residual branches.
     """
 
@@ -119,7 +119,7 @@ class TurnTransformer(Predictor):
 
 
 def _numbers(context: Context, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Who says each segment of each window, and whose turn is predicted; nobody where that is not known."""
+    """Speaker numbers of each segment of each window and of the turns to predict, 0 if not known."""
     nobody = torch.zeros_like(rows)
     speakers = nobody if context.speakers is None else context.speakers.to(rows.device)[rows.clamp(min=0)]
     return speakers, nobody[:, 0] if context.asked is None else context.asked.to(rows.device)
