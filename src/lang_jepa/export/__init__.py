@@ -1,1 +1,1 @@
-"""A trained model in the formats of other tools, and on the hub."""
+"""Export trained models in the formats of other tools, and to the hub."""

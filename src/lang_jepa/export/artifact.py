@@ -1,4 +1,4 @@
-"""A quantised model as one compressed file, small enough to be counted in bytes and checked when it is read.
+"""Write and read a quantised model as one compressed file, which is checked when it is read.
 
     8 bytes     LJQUANT and the version
     8 bytes     codec, as ASCII padded with spaces
@@ -6,8 +6,8 @@
     32 bytes    SHA-256 of the rest
     the rest    compressed body: 4 bytes size of a JSON header, the header, the tensors' bytes in its order
 
-Codes of 6 bits lie in 3 bytes for 4 of them, or in a byte each: a general compressor sees more in the latter, and the
-smaller file is written.
+6-bit codes are stored four in three bytes or one in a byte, whichever file is smaller: a general compressor finds more
+structure in the latter.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from lang_jepa.export.quantise import Codes, Entry, Same
 from lang_jepa.files.atomic import atomic_file, check_writable
 
 MOST_TIMES = 64
-"""Times that a file may grow when it is unpacked: codes of trained weights hardly do, and zeros more than these do."""
+"""Factor by which a file may grow when unpacked: codes of trained weights hardly grow, whereas zeros exceed it."""
 LARGEST_HEADER = 2**20
 _DTYPES = ("float16", "float32", "float64", "int64", "int32", "uint8", "bool")
 Bytes = NDArray[np.uint8]
@@ -39,7 +39,7 @@ MAGIC = b"LJQUANT"
 VERSION = 1
 START = 8 + 8 + 8 + 32
 CAP = 16_000_000
-"""Bytes that a model may take in the public comparisons of small models."""
+"""Maximum bytes of a model in the public comparisons of small models."""
 ZSTD_LEVELS = (3, 17, 22)
 Packing = Literal["packed", "bytes", "smallest"]
 Check = Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], None]
@@ -47,12 +47,12 @@ Check = Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], None]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a file.
+    """A written file.
 
     Attributes:
         bytes: its size.
-        cap: what it was compared with.
-        packing: of the codes of 6 bits.
+        cap: the limit on its size.
+        packing: of the 6-bit codes.
     """
 
     bytes: int
@@ -73,15 +73,15 @@ def write_artifact(
 
     Args:
         path: of the file.
-        entries: of `quantise_state`.
-        about: anything JSON can hold that is wanted with the weights.
+        entries: from `quantise_state`.
+        about: any JSON values to store with the weights.
         codec: `zstd` or `brotli`.
-        packing: of codes of 6 bits: `packed` (4 in 3 bytes), `bytes`, or `smallest` of the two after compression.
+        packing: of 6-bit codes: `packed` (4 in 3 bytes), `bytes`, or `smallest` of the two after compression.
         cap: largest size of the file in bytes.
 
     Raises:
-        LangJepaError: an unknown codec or one that is not installed, or the file would be larger than `cap`; then
-            nothing is written.
+        LangJepaError: the codec is unknown or not installed, the weights are nearly constant, or the file would be
+            larger than `cap`; then nothing is written.
     """
     compress = _compress(codec)
     ways = ("packed", "bytes") if packing == "smallest" else (packing,)
@@ -107,7 +107,7 @@ def write_artifact(
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise LangJepaError if `path` cannot be written, or that would lose something that is no quantised model."""
+    """Raise LangJepaError if `path` cannot be written, or if that would overwrite anything but a quantised model."""
     check_writable(path)
     if path.exists():
         with path.open("rb") as file:
@@ -116,19 +116,19 @@ def check_replaceable(path: Path) -> None:
 
 
 def read_artifact(path: Path, *, check: Check | None = None) -> tuple[dict[str, Any], dict[str, Entry]]:
-    """What `write_artifact` wrote: (about, entries).
+    """Read a file of `write_artifact` and return (about, entries).
 
-    The file says how large it will be; that is held against its own size, and against the tensors that its header
-    promises, before more than the header is unpacked.
+    The unpacked size that the file states is checked against its own size, and against the tensors listed in its
+    header, before more than the header is unpacked.
 
     Args:
         path: of the file.
-        check: is given what the header says about the model, and the shapes of the tensors by their names; it raises
-            LangJepaError where they do not fit.
+        check: called with the header's `about` and the shapes of the tensors by name; raises LangJepaError if they do
+            not fit.
 
     Raises:
-        LangJepaError: it cannot be read, is no quantised model, has another version, is damaged, or needs a codec that
-            is not installed.
+        LangJepaError: the file cannot be read, is no quantised model, has another version, is damaged, or needs a codec
+            that is not installed.
     """
     try:
         data = Path(path).read_bytes()
@@ -154,7 +154,7 @@ def read_artifact(path: Path, *, check: Check | None = None) -> tuple[dict[str, 
 
 
 def pack6(codes: NDArray[np.int8]) -> Bytes:
-    """Codes -32 to 31, [N], four in three bytes: uint8 [3 ceil(N / 4)]."""
+    """Pack codes -32 to 31, [N], four into three bytes: uint8 [3 ceil(N / 4)]."""
     values = np.zeros(-(-len(codes) // 4) * 4, dtype=np.uint32)
     values[: len(codes)] = codes.astype(np.int32) + 32
     four = values.reshape(-1, 4)
@@ -184,10 +184,10 @@ def _body(entries: Mapping[str, Entry], about: Mapping[str, Any], *, packed: boo
 
 
 def _compress(name: str) -> Callable[[bytes], bytes]:
-    """A codec at its best.
+    """The compression function of a codec, at its strongest setting.
 
     Raises:
-        LangJepaError: it is unknown or not installed.
+        LangJepaError: the codec is unknown or not installed.
     """
     if name == "zstd":
         return _smallest_zstd
@@ -198,13 +198,13 @@ def _compress(name: str) -> Callable[[bytes], bytes]:
 
 
 def _smallest_zstd(body: bytes) -> bytes:
-    """The smallest of several levels: the highest finds matches in the noise of codes, which can cost it 4 %."""
+    """Compress at several levels and keep the smallest: the highest matches noise in the codes, which can cost 4 %."""
     found = (zstandard.ZstdCompressor(level=level).compress(body) for level in ZSTD_LEVELS)
     return min(found, key=len)
 
 
 class Damaged(Exception):
-    """What is wrong with a file."""
+    """A file is damaged; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +213,10 @@ class Stored:
 
     Attributes:
         name, shape: of the tensor.
-        same: the tensor that it shares its memory with.
+        same: the tensor with which it shares its memory.
         bits: of its codes, if it is quantised.
-        dtype: if it is not.
-        packed: codes of 6 bits lie four in three bytes.
+        dtype: if it is not quantised.
+        packed: whether 6-bit codes are stored four in three bytes.
     """
 
     name: str
@@ -232,7 +232,7 @@ class Stored:
 
     @property
     def code_bytes(self) -> int:
-        """Bytes of its codes, or of its numbers."""
+        """Bytes of its codes, or of its values if it is not quantised."""
         if self.bits is None:
             return self.count * np.dtype(self.dtype).itemsize
         return -(-self.count // 4) * 3 if self.packed else self.count
@@ -245,19 +245,19 @@ class Stored:
 
 
 class Body:
-    """The unpacked contents, of which no more is unpacked than is asked for.
+    """The contents of a file, unpacked only as far as they are read.
 
     Args:
         codec: `zstd` or `brotli`.
         data: compressed.
-        size: of the whole, as the file says.
+        size: of the unpacked contents, as stated in the file.
     """
 
     def __init__(self, codec: str, data: memoryview, size: int) -> None:
         self.left = size
         self._more: Callable[[int], bytes]
         if codec == "zstd":
-            window = max(2**10, 1 << (size - 1).bit_length())  # of a file that was compressed whole
+            window = max(2**10, 1 << (size - 1).bit_length())  # of a file compressed as a whole
             reader = zstandard.ZstdDecompressor(max_window_size=window).stream_reader(io.BytesIO(data))
             self._more = reader.read
         elif codec == "brotli":
@@ -266,7 +266,7 @@ class Body:
             raise LangJepaError(f"unknown codec '{codec[:8]}': use zstd or brotli")
 
     def read(self, count: int) -> bytearray:
-        """The next bytes.
+        """Return the next `count` bytes.
 
         Raises:
             Damaged: there are fewer, or they cannot be unpacked.
@@ -281,16 +281,16 @@ class Body:
         return found
 
     def end(self) -> None:
-        """Raise Damaged if there is more than the file said."""
+        """Raise Damaged if there is more than the file states."""
         if self._more(1):
             raise Damaged("it is longer than it says")
 
 
 def read_header(body: Body) -> tuple[dict[str, Any], list[Stored]]:
-    """What the header says about the model, and the tensors, whose bytes are all that is left.
+    """Read the header's `about` and its tensors, whose bytes must be all that is left.
 
     Raises:
-        Damaged: it says something impossible.
+        Damaged: the header is invalid or contradicts the size of the file.
     """
     size = int.from_bytes(body.read(4), "little")
     if size > LARGEST_HEADER:
@@ -315,7 +315,7 @@ def read_header(body: Body) -> tuple[dict[str, Any], list[Stored]]:
 
 
 def read_entries(tensors: list[Stored], body: Body) -> Iterator[tuple[str, Entry]]:
-    """The tensors, in order.
+    """Yield the tensors in order, with their names.
 
     Raises:
         Damaged: the contents are shorter or longer than the header says.
@@ -335,7 +335,7 @@ def read_entries(tensors: list[Stored], body: Body) -> Iterator[tuple[str, Entry
 
 
 def unpack6(packed: Bytes, count: int) -> NDArray[np.int8]:
-    """The first `count` codes of what `pack6` made."""
+    """Unpack the first `count` codes from `pack6`."""
     wide = np.zeros((len(packed) // 3, 4), dtype=np.uint8)
     wide[:, :3] = packed.reshape(-1, 3)
     joined = wide.view("<u4")
@@ -364,7 +364,7 @@ def _stored(one: Any, packed: bool, before: Mapping[str, Stored]) -> Stored:
 
 
 def _brotli(data: memoryview) -> Callable[[int], bytes]:
-    """Reads of so many bytes at most, from compressed data."""
+    """A function that unpacks up to the requested number of bytes from compressed data."""
     brotli = optional("brotli", _BROTLI)
     unpacker, given, spare = brotli.Decompressor(), [bytes(data)], bytearray()
 

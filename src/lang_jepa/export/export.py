@@ -1,4 +1,4 @@
-"""From a run to a folder that other tools load, checked before it gets its name, with a card that says what it is."""
+"""Export a run as a folder that other tools load, with a model card, checked before it is moved into place."""
 
 import re
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def check_name(name: str) -> None:
-    """Raise unless `name` is `owner/model`; asks nobody.
+    """Check, without network access, that `name` has the form `owner/model`.
 
     Raises:
-        LangJepaError: it is not.
+        LangJepaError: it does not.
     """
     if not _NAME.fullmatch(name):
         raise LangJepaError(f"'{name}' is no name on the hub: write owner/model")
 
 
 def push(folder: Path, name: str, *, private: bool) -> str:
-    """Upload a folder, making the repository if it is not there; returns its address.
+    """Upload a folder, creating the repository if it does not exist, and return its address.
 
     Args:
         folder: an export.
         name: `owner/model`.
-        private: of a repository that is made now.
+        private: whether a newly created repository is private.
 
     Raises:
         LangJepaError: no network, no login, or no right to write there.
@@ -69,17 +69,17 @@ _OURS = (
     "modules.json", "sentence_bert_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "vocab.*", "merges.txt", "added_tokens.json", "[0-9]_*",
 )  # fmt: skip
-"""Files and folders of an export, whichever format and tokenizer."""
+"""Files and folders of an export, for any format and tokenizer."""
 _WRITERS = {"sentence-transformers": write_sentence_transformers, "onnx": write_onnx}
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export made.
+    """A finished export.
 
     Attributes:
-        folder: where it is.
-        difference: largest difference of a number from the model's own vectors on the probe texts.
+        folder: of the export.
+        difference: largest difference of an entry from the model's own vectors on the probe texts.
         beforehand: what must be done to texts before they are encoded, see `beforehand`.
         files: names relative to the folder and sizes in bytes, sorted.
     """
@@ -97,14 +97,14 @@ def export_run(
 
     Args:
         run: a run directory or a model directory.
-        folder: of the export; one that an export made before is replaced, anything else is refused.
+        folder: of the export; an earlier export is replaced, anything else is refused.
         to: `sentence-transformers` or `onnx`.
-        name: how the card's examples call it (None: the folder).
-        license: of the weights, as the hub names it, such as `apache-2.0` (None: the card says that it is missing).
+        name: of the model in the card's examples (None: the folder).
+        license: of the weights, by its name on the hub, such as `apache-2.0` (None: the card says that it is missing).
 
     Raises:
-        LangJepaError: unknown format, no model, a folder with something else in it, a library that is missing, or
-            vectors that differ from the model's.
+        LangJepaError: unknown format, no model, a folder with other contents, a missing library, or vectors that differ
+            from the model's.
     """
     run, folder = Path(run), Path(folder)
     if to not in FORMATS:
@@ -124,15 +124,15 @@ def export_run(
 
 
 def list_files(folder: Path) -> list[tuple[str, int]]:
-    """Files below a folder: relative names and sizes in bytes, sorted by name."""
+    """Files in a folder and its subfolders: relative names and sizes in bytes, sorted by name."""
     files = (file for file in folder.rglob("*") if file.is_file())
     return sorted((file.relative_to(folder).as_posix(), file.stat().st_size) for file in files)
 
 
 def _check_free(folder: Path) -> None:
-    """Raise if the folder cannot be written, or replacing it would lose something that is no part of an export."""
+    """Raise if the folder cannot be written, or if replacing it would lose something that is not part of an export."""
     check_writable(folder, folder=True)
-    check_writable(folder.parent / "export", folder=True)  # it is replaced whole
+    check_writable(folder.parent / "export", folder=True)  # it is replaced as a whole
     known = ("modules.json", "model.onnx")
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).is_file() for name in known):
         raise LangJepaError(f"{folder} is not empty and is no export: choose another folder")
@@ -166,14 +166,14 @@ _SETTINGS = (
 
 
 def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: str | None) -> str:
-    """The card's text.
+    """Return the text of the model card.
 
     Args:
-        model: as exported.
-        run: run directory or model directory; `scores.json` and `summary.json` are read where they are there.
+        model: the exported model.
+        run: run directory or model directory; `scores.json` and `summary.json` are read if they exist.
         to: the format.
-        name: how the examples call it.
-        license: of the weights, as the hub names it (None: said to be missing).
+        name: of the model in the examples.
+        license: of the weights, by its name on the hub (None: said to be missing).
     """
     head = ["---", "pipeline_tag: sentence-similarity"]
     head += [f"license: {license}"] if license else []
@@ -202,7 +202,7 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
 
 
 def _compared(model: ConceptModel) -> str:
-    """By which similarity the exported vectors compare, and what was added for it."""
+    """Say by which similarity the exported vectors compare, and which layer was added for it."""
     if comparison(model) is None:
         return "Vectors compare by plain cosine, the similarity that the model uses itself."
     return (
@@ -233,10 +233,10 @@ _NAMES = {
 
 
 def beforehand(data: DataSettings) -> Iterator[str]:
-    """What must be done to texts before an exported encoder reads them, in Markdown; nothing for plain sentences.
+    """Say in Markdown what must be done to texts before an exported encoder reads them; nothing for plain sentences.
 
     Args:
-        data: settings of the model's training.
+        data: the data settings with which the model was trained.
     """
     if data.units == "turns":
         yield _NAMES[data.speakers]

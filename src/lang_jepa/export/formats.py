@@ -1,4 +1,4 @@
-"""Writing a model as sentence-transformers modules or as one ONNX graph, and checking that it says the same."""
+"""Write a model as sentence-transformers modules or as one ONNX graph, and check that its vectors are the same."""
 
 import logging
 import warnings
@@ -24,11 +24,11 @@ from lang_jepa.models.backbone import save_backbone
 
 
 def portable_tokenizer(model: ConceptModel) -> PreTrainedTokenizerFast:
-    """A transformers tokenizer that does by itself what `encode` does around the model's own.
+    """A transformers tokenizer that includes what `encode` does around the model's own tokenizer.
 
-    The lead that `encode` puts before every text becomes a normalizer, and model.max_length its length. It hands out
-    ids and mask only: GPT-2 would take token types for words. A tokenizer without a padding token pads with its last
-    special one; what stands there is masked.
+    The lead that `encode` puts before every text becomes a normalizer, and model.max_length the maximum length. It
+    returns only ids and mask, because GPT-2 would take token types for words. Without a padding token it pads with the
+    end, separator or unknown token, or else with id 0; padding is masked.
     """
     ours = model.tokenizer
     backend = Tokenizer.from_str(ours.backend.to_str())
@@ -48,7 +48,7 @@ def portable_tokenizer(model: ConceptModel) -> PreTrainedTokenizerFast:
         split_special_tokens=True,
         padding_side="right",
         truncation_side="right",
-        # transformers resets the pre-tokenizer's prefix space to this when it loads.
+        # transformers resets the pre-tokenizer's prefix space to this on loading.
         add_prefix_space=bool(getattr(backend.pre_tokenizer, "add_prefix_space", False)),
         **specials,
     )
@@ -64,19 +64,19 @@ PROBES = (
     "user: At 12:04:31 the host 10.0.0.7 wrote /var/log/syslog.",
     "It went on and on. " * 200,
 )
-"""Texts that an export is checked with: short, long, cut, indented, in other scripts, with markup and with numbers."""
+"""Texts to check an export with: short, long, truncated, indented, in other scripts, with markup and with numbers."""
 TOLERANCE = {"sentence-transformers": 1e-5, "onnx": 1e-4}
-"""Largest difference of a number in a unit vector."""
+"""Largest difference of an entry in a unit vector."""
 ONNX_FILE = "model.onnx"
 OUTPUT = "sentence_embedding"
 
 
 def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
-    """Write Transformer, mean Pooling, Dense (the head, where there is one) and Normalize into a folder; then the
-    `comparison`, where there is one, as another Dense and Normalize.
+    """Write a model into a folder as Transformer, mean Pooling, Dense (the head, if there is one) and Normalize, plus
+    another Dense and Normalize for the `comparison`, if there is one.
 
     Returns:
-        What the folder says when it is loaded again: texts to float32 [n, D].
+        A function that loads the folder again and encodes texts to float32 [n, D].
 
     Raises:
         LangJepaError: sentence-transformers is not installed, or cannot run the encoder alone.
@@ -93,7 +93,7 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
             "cannot be exported for it; --to onnx can"
         )
     with TemporaryDirectory() as plain, _quiet("sentence_transformers"), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # transformers draws the weights of an unused pooler: the same in each export
+        torch.manual_seed(0)  # transformers draws weights for an unused pooler; make them the same in each export
         _save_parts(model, Path(plain))
         parts: list[nn.Module] = [
             modules.Transformer(plain, max_seq_length=model.settings.model.max_length),
@@ -121,12 +121,12 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
 
 
 def comparison(model: ConceptModel) -> nn.Linear | None:
-    """The linear map of unit vectors after which their cosines are the model's similarity (None: they are already).
+    """The linear map of unit vectors after which cosines equal the model's similarity (None: they already do).
 
     From `prepare`: (x - mean) @ matrix is a map with the weight matrix.T and the bias -mean @ matrix.
     """
     found = linear_map(model.statistics, model.similarity_kind)
-    if found is None or not model.statistics.count:  # nothing was estimated: all kinds are the cosine
+    if found is None or not model.statistics.count:  # without estimates every kind is the cosine
         return None
     mean = found[0].astype(np.float64)
     matrix = np.eye(len(mean)) if found[1] is None else found[1].astype(np.float64)
@@ -138,14 +138,14 @@ def comparison(model: ConceptModel) -> nn.Linear | None:
 
 
 class _Embedding(nn.Module):
-    """Padded ids and their mask to unit vectors: what is written as a graph."""
+    """The exported graph, from padded ids and their mask to unit vectors."""
 
     def __init__(self, backbone: PreTrainedModel, head: nn.Linear | None, mapped: nn.Linear | None) -> None:
         super().__init__()
         self.backbone, self.head, self.mapped = backbone, head, mapped
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """int64 [B, L] and int64 [B, L] (1 where there is a token) to float32 [B, D]."""
+        """Map int64 [B, L] and int64 [B, L] (1 for tokens, 0 for padding) to float32 [B, D]."""
         states = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * mask).sum(1) / mask.sum(1)
@@ -156,11 +156,11 @@ class _Embedding(nn.Module):
 def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], Vectors]:
     """Write encoder, pooling, head, normalisation and `comparison` as `model.onnx`, and the tokenizer beside it.
 
-    Inputs `input_ids` and `attention_mask`, int64 [batch, length]; output `sentence_embedding`, float32
-    [batch, D]; batch and length are free.
+    Inputs are `input_ids` and `attention_mask`, int64 [batch, length]; the output is `sentence_embedding`, float32
+    [batch, D]. Batch and length are dynamic.
 
     Returns:
-        What onnxruntime makes of it: texts to float32 [n, D].
+        A function that encodes texts with onnxruntime to float32 [n, D].
 
     Raises:
         LangJepaError: onnx or onnxruntime is not installed.
@@ -195,13 +195,13 @@ def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], V
 
 
 def check_parity(model: ConceptModel, encode: Callable[[Sequence[str]], Vectors], tolerance: float, what: str) -> float:
-    """The largest difference between an export's vectors and the model's, ready to be compared, on PROBES.
+    """The largest difference on PROBES between an export's vectors and those that the model compares.
 
-    The export gets them as the tokenizer of the model does: masked and without speakers, as its card says. The map of a
-    similarity enlarges rounding, so that ten times the tolerance is allowed behind one.
+    The export gets the probes as the model's tokenizer does, masked and without speakers, as its card says. The map of
+    a similarity amplifies rounding errors, so ten times the tolerance is allowed after one.
 
     Raises:
-        LangJepaError: it is larger than the tolerance.
+        LangJepaError: the difference exceeds the tolerance.
     """
     expected, tolerance = model.encode(PROBES), tolerance if comparison(model) is None else 10 * tolerance
     if comparison(model) is not None:
@@ -216,7 +216,7 @@ def check_parity(model: ConceptModel, encode: Callable[[Sequence[str]], Vectors]
 
 
 def _save_parts(model: ConceptModel, folder: Path) -> None:
-    """Encoder and portable tokenizer as transformers loads them."""
+    """Save the encoder and the portable tokenizer in a form that transformers can load."""
     save_backbone(model.jepa.encoder.backbone, folder)
     portable_tokenizer(model).save_pretrained(str(folder))
 
@@ -225,7 +225,7 @@ def _export_graph(graph: nn.Module, tokenizer: PreTrainedTokenizerFast, path: Pa
     example = tokenizer(["The cat sat on the mat.", "No."], padding=True, return_tensors="pt")
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with torch.inference_mode(), _quiet("torch.onnx", "onnxscript"), warnings.catch_warnings():
-        # torch's exporter copies a class of its own that warns whoever copies it.
+        # torch's exporter copies a class of its own that warns when it is copied.
         warnings.filterwarnings("ignore", r".*treespec, LeafSpec", FutureWarning)
         torch.onnx.export(
             graph,
@@ -246,7 +246,7 @@ def _missing(what: str, extra: str) -> LangJepaError:
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Silence what libraries report that does not matter here (weights of an unused pooler, and the like)."""
+    """Silence reports of libraries that do not matter here, such as on the weights of an unused pooler."""
     before = {name: logging.getLogger(name).level for name in names}
     with quiet_transformers():
         for name in names:

@@ -1,4 +1,4 @@
-"""A trained GPT in a few bits a weight: written, read back, and scored beside the original."""
+"""Quantise a trained GPT to a few bits per weight, read it back, and score it beside the original."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -29,16 +29,16 @@ from lang_jepa.settings.load import build_saved
 from lang_jepa.training.methods.gpt_data import Tokens, open_tokens
 
 CALIBRATION_TOKENS = 65_536
-"""Training tokens that GPTQ sees."""
+"""Training tokens with which GPTQ is calibrated."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedGPT:
-    """What an export made.
+    """A finished export.
 
     Attributes:
         written: the file.
-        parameters: numbers that the model has, tied ones once.
+        parameters: number of parameters, tied ones counted once.
         before, after: scores on the held-out tokens of training, of the model and of the one read back.
     """
 
@@ -56,19 +56,19 @@ class ExportedGPT:
 def export_gpt(
     run: Path | str, file: Path | str, rounding: Rounding, *, gptq: bool = False, codec: str = "zstd", cap: int
 ) -> ExportedGPT:
-    """Quantise a GPT's weights into one file, and measure what that costs on the held-out tokens of its training.
+    """Quantise a GPT's weights into one file, and measure the cost on the held-out tokens of its training.
 
     Args:
         run: run directory or model directory; its tokens must still be where its settings say.
         file: to write.
         rounding: how weights become codes.
-        gptq: round by GPTQ, calibrated on CALIBRATION_TOKENS of the training side; else to the nearest.
+        gptq: round by GPTQ, calibrated on CALIBRATION_TOKENS training tokens; otherwise to the nearest.
         codec: `zstd` or `brotli`.
-        cap: bytes that the file may take.
+        cap: maximum size of the file in bytes.
 
     Raises:
-        LangJepaError: no GPT, tokens that are gone or hold nothing out, a file above the cap, or another file there
-            already.
+        LangJepaError: no GPT, tokens that are missing or without a held-out side, a file above the cap, or a different
+            file in the way.
     """
     check_replaceable(Path(file))
     model, settings, card = load_gpt(Path(run))
@@ -95,10 +95,10 @@ def write_quantised_gpt(
     codec: str = "zstd",
     cap: int = CAP,
 ) -> Written:
-    """Write a GPT in a few bits a weight, without measuring what that costs.
+    """Write a GPT in a few bits per weight, without measuring the cost.
 
     Args:
-        model, settings, card: of `load_gpt`.
+        model, settings, card: from `load_gpt`.
         file: to write.
         rounding: how weights become codes.
         grams: of the layers' inputs, to round by GPTQ (None: to the nearest).
@@ -113,7 +113,7 @@ def write_quantised_gpt(
 
 
 def load_quantised_gpt(file: Path | str) -> tuple[GPT, GPTSettings, tuple[int, ...]]:
-    """A model from its file in evaluation mode, the settings of its training, and the layers passed through twice.
+    """Load a quantised model in evaluation mode, with the settings of its training and the layers applied twice.
 
     Raises:
         LangJepaError: the file is damaged or foreign, or holds another kind of model.
@@ -135,7 +135,7 @@ def open_sides(folder: Path, tokenizer: Path | None = None) -> tuple[TokenSource
     """(training tokens, held-out tokens, bytes of each token) of token shards or of a prepared corpus.
 
     Raises:
-        LangJepaError: neither is there, a side is missing, or the tokenizer is not theirs.
+        LangJepaError: the folder has neither, a side is missing, or the tokenizer does not belong to the tokens.
     """
     if (folder / CORPUS).is_file():
         corpus = Corpus.open(folder)
@@ -151,16 +151,16 @@ def open_sides(folder: Path, tokenizer: Path | None = None) -> tuple[TokenSource
 def score_gpts(
     models: Iterable[Path], held_out: TokenSource, table: ByteTable, *, stride: int | None = None
 ) -> list[Baseline]:
-    """Scores of trained models on held-out tokens, as rows for a table beside those of the baselines.
+    """Score trained models on held-out tokens, as rows for the table of baselines.
 
     Args:
         models: runs, model directories or files of `export_gpt`.
-        held_out: tokens of their tokenizer.
+        held_out: tokens of the models' tokenizer.
         table: bytes of each token.
-        stride: that windows move on by (None: their length).
+        stride: tokens by which windows advance (None: their length).
 
     Raises:
-        LangJepaError: no model, or one of another vocabulary.
+        LangJepaError: there is no model, or one has a different vocabulary.
     """
     rows = []
     for path in models:
@@ -175,7 +175,7 @@ def score_gpts(
                 f"{path} predicts {model.vocab_size} ids and these tokens are of "
                 f"{len(table.base)}: it was trained on others"
             )
-        if path.is_dir() and not table.same_tokens(load_table(path)):  # a file has no tokenizer with it
+        if path.is_dir() and not table.same_tokens(load_table(path)):  # a file comes without a tokenizer
             raise LangJepaError(f"{path} was trained on other tokens than these: score it on shards of its tokenizer")
         found = _validate(settings, held_out, table).score(partial(model, looped=looped), stride=stride)
         rows.append(Baseline(str(path), found.val_bpb, found.val_loss, time.monotonic() - began))
@@ -183,14 +183,14 @@ def score_gpts(
 
 
 def _validate(settings: GPTSettings, held_out: TokenSource, table: ByteTable) -> Validation:
-    """Held-out tokens in windows of the length that the model was trained with."""
+    """Held-out tokens in windows of the training sequence length."""
     length = settings.data.seq_len
     batch_size = max(1, settings.evaluation.val_batch_tokens // length)
     return Validation(held_out, table, length=length, batch_size=batch_size)
 
 
 def _grams(model: GPT, settings: GPTSettings, tokens: Tokens, looped: tuple[int, ...]) -> dict[str, Tensor]:
-    """Inputs of the layers on some training tokens."""
+    """Gram matrices of the layers' inputs on some training tokens."""
     length = settings.data.seq_len
     rows = min(8, max(1, tokens.train.num_tokens // length - 1))
     stream = TokenStream(tokens.train, batch_size=rows, length=length, seed=0)

@@ -1,7 +1,7 @@
-"""Weights as small integers: one scale for each row of a matrix, rounding to the nearest or by GPTQ.
+"""Quantise weights to small integers, with one scale per matrix row, by rounding to the nearest or by GPTQ.
 
-What is quantised is a state dict, so any module will do. A row is what makes one output of a linear layer, or one
-token's embedding. Vectors and small tensors stay in half precision, tied tensors are stored once.
+It works on the state dict of any module. A row computes one output of a linear layer, or is one token's embedding.
+Vectors and small tensors stay in half precision; tied tensors are stored once.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,11 +15,11 @@ from lang_jepa.errors import LangJepaError
 
 Bits = Literal[6, 8]
 LEVELS: dict[int, int] = {8: 127, 6: 31}
-"""Largest code of each width: codes are symmetric around 0."""
+"""Largest code of each width; codes are symmetric around 0."""
 MOST_AT_ONCE = 2**24
-"""Numbers of which torch finds a quantile in one call."""
+"""Most numbers for which torch computes a quantile in one call."""
 SMALLEST_SCALE = 2.0**-24
-"""The smallest number above 0 in half precision."""
+"""The smallest positive number in half precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Rounding:
 
     Attributes:
         bits: 8 (codes -127 to 127) or 6 (-31 to 31).
-        clip: where a row is cut: `std`, so many standard deviations (root mean squares) from 0, or `percentile` of its
-            absolute numbers; never beyond its largest.
-        clip_at: the deviations or the percentile (None: DEFAULT_CLIP).
+        clip: how a row's clipping limit is set: `std`, a multiple of its standard deviation (root mean square), or
+            `percentile` of its absolute values; never beyond the largest of these.
+        clip_at: the multiple or the percentile (None: DEFAULT_CLIP).
         small: tensors with fewer numbers stay in half precision, like all vectors.
     """
 
@@ -40,7 +40,7 @@ class Rounding:
     small: int = 4096
 
     def __post_init__(self) -> None:
-        """Raise LangJepaError for what cannot be done."""
+        """Raise LangJepaError for unsupported values."""
         if self.bits not in LEVELS:
             raise LangJepaError(f"weights of {self.bits} bits are not offered: 8 or 6")
         if self.clip not in DEFAULT_CLIP:
@@ -55,10 +55,10 @@ class Rounding:
 
 
 def parse_rounding(bits: Bits, clip: str | None) -> Rounding:
-    """Rounding from what people type: `std`, `std=4`, `percentile=99.9`; None: the default.
+    """Parse `std`, `std=4` or `percentile=99.9` as typed by the user; None gives the default.
 
     Raises:
-        LangJepaError: unknown or out of range.
+        LangJepaError: it is unknown or out of range.
     """
     if clip is None:
         return Rounding(bits=bits)
@@ -70,7 +70,7 @@ def parse_rounding(bits: Bits, clip: str | None) -> Rounding:
 
 
 DEFAULT_CLIP: dict[str, dict[int, float]] = {"std": {8: 8.0, 6: 5.0}, "percentile": {8: 100.0, 6: 99.98}}
-"""Of `clip_at`: the least harm of those that docs/gpt-data.md compares."""
+"""Defaults of `clip_at`: the least harmful of those compared in docs/gpt-data.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +90,19 @@ class Codes:
     bits: Bits
 
     def restore(self) -> Tensor:
-        """float32, in the tensor's shape."""
+        """The tensor in float32 and its original shape."""
         return (self.codes.float() * self.scale.float()[:, None]).reshape(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """A tensor that shares its memory with another one, which is stored."""
+    """A tensor that shares its memory with another, stored one."""
 
     name: str
 
 
 Entry = Codes | Same | Tensor
-"""A stored tensor: quantised, as another name, or as it is (floating ones in half precision where they fit)."""
+"""A stored tensor: quantised, another name of one, or unquantised (floating ones in half precision if they fit)."""
 
 
 def quantise_state(
@@ -111,12 +111,12 @@ def quantise_state(
     """Quantise a state dict.
 
     Args:
-        state: names to tensors; two names of one memory are stored once.
-        rounding: how.
-        grams: of `input_grams`: matrices in it are rounded by GPTQ, the others to the nearest.
+        state: tensors by name; two names of one memory are stored once.
+        rounding: how weights become codes.
+        grams: from `input_grams`: matrices in it are rounded by GPTQ, the others to the nearest.
 
     Raises:
-        LangJepaError: a tensor that is not finite, or a gram of another size than its matrix.
+        LangJepaError: a tensor is not finite, or a Gram matrix does not fit the size of its weights.
     """
     entries: dict[str, Entry] = {}
     seen: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
@@ -132,7 +132,7 @@ def quantise_state(
 
 
 def restore_state(entries: Mapping[str, Entry]) -> dict[str, Tensor]:
-    """Entries as tensors that `load_state_dict` takes: floating ones in float32, tied ones the same object."""
+    """Restore entries to tensors for `load_state_dict`: floating ones in float32, tied ones the same object."""
     restored: dict[str, Tensor] = {}
     for name, entry in entries.items():
         if isinstance(entry, Same):
@@ -148,9 +148,9 @@ def quantise_rows(matrix: Tensor, rounding: Rounding, gram: Tensor | None = None
     """Quantise one tensor.
 
     Args:
-        matrix: floating, at least two dimensions; the first counts rows.
-        rounding: how.
-        gram: float [C, C], X^T X of the inputs X [N, C] that the rows are multiplied with: round by GPTQ.
+        matrix: floating, with at least two dimensions; the first is that of the rows.
+        rounding: how weights become codes.
+        gram: float [C, C], X^T X of the inputs X [N, C] that the rows are multiplied with, to round by GPTQ.
     """
     rows = matrix.reshape(matrix.shape[0], -1).to(torch.float64)
     level = LEVELS[rounding.bits]
@@ -161,14 +161,14 @@ def quantise_rows(matrix: Tensor, rounding: Rounding, gram: Tensor | None = None
 
 
 def input_grams(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
-    """X^T X of the inputs X of every linear layer while `run` uses the model: what GPTQ calibrates with.
+    """Collect X^T X of the inputs X of every linear layer while `run` calls the model, to calibrate GPTQ.
 
     Args:
         model: any module.
         run: calls the model on calibration data.
 
     Returns:
-        Names of weights to float64 [C, C], on the CPU; layers that were not called are left out.
+        float64 [C, C] by the name of the weight, on the CPU; layers that were not called are left out.
     """
     grams: dict[str, Tensor] = {}
 
@@ -206,7 +206,7 @@ def _entry(name: str, tensor: Tensor, rounding: Rounding, gram: Tensor | None) -
 
 
 def _limits(rows: Tensor, rounding: Rounding) -> Tensor:
-    """float64 [R]: where each row is cut."""
+    """Clipping limits of the rows, float64 [R]."""
     size = rows.abs()
     if rounding.clip == "std":
         limit = rounding.at * rows.square().mean(1).sqrt()
@@ -221,13 +221,13 @@ def _nearest(rows: Tensor, scale: Tensor, level: int) -> Tensor:
 
 
 def _gptq(rows: Tensor, scale: Tensor, level: int, gram: Tensor) -> Tensor:
-    """Codes column by column, each one's error made up for by those still to come (Frantar et al. 2022).
+    """Round column by column, compensating each column's error in the remaining ones (Frantar et al. 2022).
 
-    Columns come in the order of their inputs' size, and a hundredth of the mean diagonal is added to the gram matrix.
+    Columns are sorted by the size of their inputs, and a hundredth of the mean diagonal is added to the Gram matrix.
     """
     gram = gram.to(torch.float64).clone()
     diagonal = gram.diagonal()
-    diagonal[diagonal == 0] = 1.0  # an input that was always 0: its column is only rounded
+    diagonal[diagonal == 0] = 1.0  # an input that is always 0: its column is only rounded
     order = diagonal.argsort(descending=True)
     gram = gram[order][:, order]
     gram.diagonal().add_(0.01 * gram.diagonal().mean())

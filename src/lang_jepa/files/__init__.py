@@ -1,1 +1,1 @@
-"""Files that are whole or not there, locks, arrays and hashes; the one room that every other may use."""
+"""Atomic files, locks, arrays and hashes; the one package that every other may use."""

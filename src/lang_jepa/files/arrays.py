@@ -1,4 +1,4 @@
-"""Arrays and tensors from files that anyone may have made: nothing is run or believed; and their hashes."""
+"""Read and check arrays and tensors from untrusted files, without executing anything, and hash them."""
 
 import hashlib
 import math
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# What numpy was seen to raise for headers that are cut off, nested, huge, or lies.
+# Exceptions observed from numpy for headers that are truncated, nested, huge, or false.
 _UNREADABLE = (
     OSError, ValueError, EOFError, SyntaxError, TypeError, LookupError, OverflowError, RecursionError,
     MemoryError, TokenError,
@@ -27,14 +27,14 @@ _AT_ONCE = 2**20
 
 
 class BadArray(Exception):
-    """Why a file cannot be used."""
+    """A file cannot be used; the message says why."""
 
 
 def open_array(path: Path, *, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
     """Map a `.npy` file.
 
     Raises:
-        BadArray: it is missing, damaged, no plain array, or shorter than it says.
+        BadArray: the file is missing, damaged, no plain array, or shorter than its header says.
     """
     try:
         array = np.load(path, mmap_mode=mode, allow_pickle=False)
@@ -46,14 +46,14 @@ def open_array(path: Path, *, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
 
 
 def npy_head(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> bytes:
-    """The head of a `.npy` file; numpy pads it, so that its length does not depend on the number of rows."""
+    """The header of a `.npy` file; numpy pads it, so its length does not depend on the number of rows."""
     head = BytesIO()
     npy.write_array_header_1_0(head, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
     return head.getvalue()
 
 
 def check_rising(starts: NDArray[np.integer], *, strictly: bool) -> None:
-    """Raise BadArray unless numbers rise from one to the next; reads them in pieces."""
+    """Raise BadArray unless the numbers are non-decreasing (or strictly increasing); they are read in pieces."""
     for begin in range(0, len(starts) - 1, _AT_ONCE):
         steps = np.diff(starts[begin : begin + _AT_ONCE + 1])
         wrong = steps <= 0 if strictly else steps < 0
@@ -63,7 +63,7 @@ def check_rising(starts: NDArray[np.integer], *, strictly: bool) -> None:
 
 
 def check_within(values: NDArray[np.integer], count: int) -> None:
-    """Raise BadArray unless all numbers lie in 0 .. count - 1; reads them in pieces."""
+    """Raise BadArray unless all numbers lie in 0 .. count - 1; they are read in pieces."""
     for begin in range(0, len(values), _AT_ONCE):
         part = values[begin : begin + _AT_ONCE]
         if part.min() < 0 or part.max() >= count:
@@ -71,7 +71,7 @@ def check_within(values: NDArray[np.integer], count: int) -> None:
 
 
 def check_finite_rows(rows: NDArray[np.floating]) -> None:
-    """Raise BadArray if a number is NaN or infinite; reads them in pieces."""
+    """Raise BadArray if a number is NaN or infinite; rows are read in pieces."""
     each = max(1, _AT_ONCE // max(1, rows.shape[-1]))
     for begin in range(0, len(rows), each):
         if not np.isfinite(rows[begin : begin + each]).all():
@@ -79,7 +79,7 @@ def check_finite_rows(rows: NDArray[np.floating]) -> None:
 
 
 def digest(tensors: Mapping[str, Any]) -> str:
-    """16 hex digits of SHA-256 over names and bytes."""
+    """16 hex digits of SHA-256 over the names and bytes of tensors."""
     import torch
 
     total = hashlib.sha256()
@@ -117,10 +117,10 @@ def _add(tree: object, update: Callable[[bytes], None]) -> None:
 
 
 def check_finite(tree: object, *, where: str) -> None:
-    """Refuse trees of tensors and numbers with a NaN or an infinity in them.
+    """Check that a tree of tensors and numbers holds no NaN or infinity.
 
     Raises:
-        LangJepaError: names the first that has one.
+        LangJepaError: a value does; the message names the first one.
     """
     for path, value in _leaves(tree):
         if not (math.isfinite(value) if isinstance(value, float) else bool(value.isfinite().all())):
@@ -128,7 +128,7 @@ def check_finite(tree: object, *, where: str) -> None:
 
 
 def _leaves(tree: object, path: str = "") -> "Iterator[tuple[str, float | Tensor]]":
-    """Floating tensors and floats of a tree, each with its place; of a sharded tensor what this process has."""
+    """Floating tensors and floats of a tree with their paths; of a sharded tensor, this process's part."""
     import torch
 
     if isinstance(tree, Mapping | list | tuple):

@@ -1,7 +1,6 @@
-"""Writing files so that a crash leaves the old file or the new one, never half of one; and what hinders it, in words.
+"""Write files so that a crash leaves either the old or the new one, and report in words why writing failed.
 
-A path that is a link is followed: the file or folder that it names is replaced, in that one's place. Locks are the
-exception, they follow nothing.
+Symbolic links are followed: the file or folder that a link points to is replaced. Only locks do not follow links.
 """
 
 import errno
@@ -28,15 +27,15 @@ _REFUSED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
 )  # fmt: skip
 _FULL_TEXTS = tuple(map(os.strerror, _FULL))
-"""How libraries that wrap the error without its number say that a disk is full."""
+"""Messages of a full disk, for libraries that wrap the error without its number."""
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)")
 _PIECE = 2**20
 LARGEST_JSON = 2**26
-"""Bytes of the largest JSON document that is read: cards and manifests have a few thousand."""
+"""Bytes in the largest JSON document that is read; cards and manifests have a few thousand."""
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is that of a full disk, a quota, or a limit on the size of files."""
+    """Whether an error was caused by a full disk, a quota, or a limit on file sizes."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
@@ -48,7 +47,7 @@ def is_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in words what kept the block from writing `path`; libraries wrap that beyond recognition.
+    """Turn errors of the block that writes `path` into clear messages, since libraries wrap them beyond recognition.
 
     Raises:
         LangJepaError: the disk is full, or writing is not allowed there.
@@ -74,10 +73,10 @@ def _unwritable(path: Path, error: OSError) -> LangJepaError:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it.
+    """Create a folder and its parents.
 
     Raises:
-        LangJepaError: it cannot be made.
+        LangJepaError: the folder cannot be created.
     """
     with writing(path):
         try:
@@ -87,14 +86,14 @@ def make_folder(path: Path) -> None:
 
 
 def check_writable(path: Path | str, *, folder: bool = False) -> None:
-    """Raise before the work if its result could not be written; leaves nothing behind.
+    """Check before the work that its result can be written; leaves nothing behind.
 
     Args:
-        path: to write; what is there may be replaced.
-        folder: it is to be a folder.
+        path: to write; an existing file or folder may be replaced.
+        folder: whether the result is a folder.
 
     Raises:
-        LangJepaError: a folder is where a file should be or the other way round, or nothing can be made there.
+        LangJepaError: there is a folder instead of a file or vice versa, or nothing can be created there.
     """
     path = Path(os.path.realpath(path))
     try:
@@ -117,7 +116,7 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
 
 
 def _check_file(path: Path) -> None:
-    """Raise if something that is no file is there: replacing a device or a pipe would destroy it."""
+    """Raise if the path exists and is not a file: replacing a device or a pipe would destroy it."""
     if os.path.isdir(path):
         raise LangJepaError(f"{path} is a folder, and a file is to be written there: choose another place")
     if os.path.exists(path) and not os.path.isfile(path):
@@ -125,7 +124,7 @@ def _check_file(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Force a file's or a folder's contents to the disk."""
+    """Force the contents of a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -135,7 +134,7 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def _in_use(path: Path) -> Iterator[None]:
-    """Hold a lock on a temporary file or folder, by which `remove_temporaries` sees that its writer lives."""
+    """Lock a temporary file or folder, so that `remove_temporaries` sees that its writer is alive."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,10 +145,10 @@ def _in_use(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, flush it and rename it to `path`.
+    """Yield a temporary path beside `path`, and rename it to `path` once the block has succeeded and it is flushed.
 
-    The temporary file is in the same folder, because a rename is atomic only inside one file system. When
-    the block raises, the temporary file is removed and `path` stays as it was.
+    The temporary file is in the same folder, because a rename is atomic only within a file system. If the block raises,
+    the temporary file is removed and `path` is unchanged.
 
     Raises:
         LangJepaError: the disk is full, or writing is not allowed there.
@@ -167,22 +166,22 @@ def atomic_file(path: Path) -> Iterator[Path]:
                 os.replace(temporary, path)
             flush(path.parent)
     finally:
-        with suppress(OSError):  # not there, or a name that cannot be
+        with suppress(OSError):  # it does not exist, or its name is invalid
             temporary.unlink()
 
 
 @contextmanager
 def atomic_folder(path: Path, *, known_by: str | None = None, ours: Collection[str] = ()) -> Iterator[Path]:
-    """Yield a new temporary folder beside `path`; when the block ends well, put it in `path`'s place.
+    """Yield a new temporary folder beside `path`, and move it to `path` once the block has succeeded.
 
-    An existing folder at `path` is moved aside first and removed afterwards: a folder cannot be replaced in
-    one system call. An error in between moves it back; a power cut in between leaves it under a `.old` name.
+    An existing folder at `path` is moved aside first and removed afterwards, because a folder cannot be replaced in one
+    system call. An error in between moves it back; a power cut in between leaves it under a `.old` name.
 
     Args:
         path: of the folder.
-        known_by: a file that folders of this kind have. One without it, that is not empty, is refused.
-        ours: names in an older folder that go with it; whatever else lies in it, and is not in the new one, moves into
-            the new one (only with `known_by`).
+        known_by: a file that folders of this kind have. An existing folder without it is refused unless empty.
+        ours: names in the old folder that are removed with it; anything else in it that the new folder lacks is moved
+            into the new one (only with `known_by`).
 
     Raises:
         LangJepaError: the disk is full, writing is not allowed there, or something else is there.
@@ -214,7 +213,7 @@ def atomic_folder(path: Path, *, known_by: str | None = None, ours: Collection[s
 
 
 def check_replaceable(path: Path, known_by: str) -> None:
-    """Raise LangJepaError if a folder is there that is not empty and lacks the file that it would be known by."""
+    """Raise LangJepaError if the path is a file, or a folder that is not empty and lacks the file `known_by`."""
     if path.exists() and not path.is_dir():
         raise LangJepaError(f"{path} is a file, and a folder is to be written there: choose another place")
     if path.is_dir() and any(path.iterdir()) and not (path / known_by).is_file():
@@ -224,7 +223,7 @@ def check_replaceable(path: Path, known_by: str) -> None:
 
 
 def check_only(folder: Path, ours: Collection[str], *, what: str) -> None:
-    """Raise LangJepaError if a folder that is about to be removed holds more than names (patterns) in `ours`."""
+    """Raise LangJepaError if a folder about to be removed holds names that match no pattern in `ours`."""
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     foreign = sorted(name for name in names if not any(fnmatchcase(name, pattern) for pattern in ours))
     if foreign:
@@ -234,22 +233,22 @@ def check_only(folder: Path, ours: Collection[str], *, what: str) -> None:
 
 
 def _followed(path: Path) -> Path:
-    """Where a path leads if it is a link; else the path."""
+    """The target of a path if it is a link, else the path."""
     path = Path(path)
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def _bring_over(old: Path, new: Path, ours: Collection[str]) -> None:
-    """Move what is not ours from a folder that is going to be removed."""
+    """Move everything that is not ours out of a folder about to be removed."""
     for entry in old.iterdir():
         if entry.name not in ours and not os.path.lexists(new / entry.name):
             os.replace(entry, new / entry.name)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files and folders that killed processes left in a folder; those in use stay.
+    """Remove temporary files and folders that killed processes left in a folder; those in use stay.
 
-    A folder that was moved aside when the power went, and has no successor, gets its name back.
+    A folder that was moved aside before a power cut and has no successor gets its name back.
     """
     for entry in list(folder.iterdir()) if folder.is_dir() else ():
         found = _TEMPORARY.fullmatch(entry.name)
@@ -258,22 +257,22 @@ def remove_temporaries(folder: Path) -> None:
         if found["kind"] == "old" and not os.path.lexists(folder / found["name"]):
             os.replace(entry, folder / found["name"])
             continue
-        with suppress(OSError), _in_use(entry):  # another's, in use, or gone already
+        with suppress(OSError), _in_use(entry):  # another user's, in use, or already gone
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def open_lock(path: Path) -> int:
-    """A file descriptor to lock. The file is made if it is not there; a link is not followed, nothing is changed.
+    """Open a file to lock, creating it if it does not exist; links are not followed, and contents are not changed.
 
     Raises:
-        LangJepaError: it cannot be made, or something that is no file is there.
+        LangJepaError: the file cannot be created, or something other than a file is there.
     """
     make_folder(path.parent)
     flags = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe must not wait
     try:
         try:
             descriptor = os.open(path, os.O_RDWR | flags, 0o644)
-        except PermissionError:  # another user's is locked as well
+        except PermissionError:  # another user's file can be locked too
             descriptor = os.open(path, os.O_RDONLY | flags, 0o644)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
@@ -287,7 +286,7 @@ def open_lock(path: Path) -> int:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes of this machine wait for, and that the system frees if we are killed.
+    """Hold a lock for which other processes on this machine wait, and which the system frees if we are killed.
 
     Raises:
         LangJepaError: see `open_lock`.
@@ -301,7 +300,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append UTF-8 text; if that fails half-way, the file is cut back to what it was.
+    """Append UTF-8 text; if this fails halfway, the file is truncated to its previous length.
 
     Raises:
         LangJepaError: the disk is full, or writing is not allowed there.
@@ -317,21 +316,21 @@ def append_text(path: Path, text: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically. What is no Unicode (file names hold such bytes) is written as an escape."""
+    """Write UTF-8 text atomically; bytes that are not Unicode, as in some file names, are written as escapes."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON document atomically, keys in the order given."""
+    """Write a JSON document atomically, with keys in the given order."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, *, what: str) -> Any:
-    """Read a JSON document; `what` names it in the error when it is absent or damaged.
+    """Read a JSON document; `what` names it in error messages.
 
     Raises:
-        LangJepaError: the file is missing or is not JSON.
+        LangJepaError: the file is missing, unreadable, too large, or not JSON.
     """
     try:
         size = Path(path).stat().st_size
@@ -344,7 +343,7 @@ def read_json(path: Path, *, what: str) -> Any:
         raise LangJepaError(f"{what} cannot be read ({path}): {error.strerror}") from error
     except RecursionError:
         raise LangJepaError(f"{what} is damaged ({path}): it is nested too deeply") from None
-    except ValueError as error:  # not JSON, not UTF-8, a number of thousands of digits
+    except ValueError as error:  # not JSON, not UTF-8, or a number with thousands of digits
         raise LangJepaError(f"{what} is damaged ({path}): {error}") from error
 
 
@@ -359,14 +358,14 @@ def sha256(path: Path) -> str:
 
 
 LARGEST_CHECKED = 64 * 2**30
-"""Bytes that are read at most to compare checksums when something is opened: half a minute from a fast disk."""
+"""Maximum bytes read to compare checksums when something is opened: half a minute from a fast disk."""
 
 
 def crc32(path: Path) -> str:
     """CRC-32 of a file's contents, as hex digits.
 
-    It is for files of many gigabytes that are read whenever work starts: it finds each flipped bit and each zeroed
-    block at the speed of memory (.14 s for a gigabyte where SHA-256 takes .46 s), and keeps nobody from forging one.
+    It is for files of many gigabytes that are read whenever work starts: it detects every flipped bit and every zeroed
+    block at the speed of memory (.14 s for a gigabyte where SHA-256 takes .46 s), but does not protect against forgery.
     """
     total = 0
     with path.open("rb") as file:
@@ -376,10 +375,10 @@ def crc32(path: Path) -> str:
 
 
 def changed_file(sums: Mapping[Path, str]) -> Path | None:
-    """The first file whose CRC-32 is not the one given; None: all are as they were, or there is too much to read.
+    """The first file whose CRC-32 differs from the given one; None if all are unchanged or there is too much to read.
 
-    More than LARGEST_CHECKED bytes in all would keep a training waiting for minutes, on every process: then nothing
-    is read.
+    Above LARGEST_CHECKED bytes in total nothing is read, because every process of a training run would wait for
+    minutes.
     """
     if sum(path.stat().st_size for path in sums) > LARGEST_CHECKED:
         return None
@@ -387,6 +386,6 @@ def changed_file(sums: Mapping[Path, str]) -> Path | None:
 
 
 def fingerprint(value: object) -> str:
-    """A short stable hash (16 hex digits of SHA-256) of anything JSON can hold; key order does not matter."""
+    """A short stable hash (16 hex digits of SHA-256) of any JSON value; key order does not matter."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""One training a folder: a lock that the system frees when its process ends, however that ends."""
+"""Allow one training run per folder, with a lock that the system frees however the process ends."""
 
 import errno
 import fcntl
@@ -14,25 +14,25 @@ from lang_jepa.files.atomic import open_lock
 LOCK = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _held: set[int] = set()
-"""Descriptors of the locks of this process. A forked child (a loader process, say) must not keep them when we are
-killed, so it closes them at once."""
+"""Descriptors of this process's locks. A forked child, such as a loader process, closes them at once, so that it does
+not keep them if we are killed."""
 
 
 class RunLock:
-    """Holds a run directory, which is made if needed, until `close` or the end of the process.
+    """Holds a run directory, creating it if needed, until `close` or the end of the process.
 
-    It lies in the folder and so goes with it when the folder is moved. A link in its place is never followed, and
-    nothing is written into it before it is ours. A second one in the same process is refused too.
+    The lock file lies in the folder and moves with it. A link in its place is never followed, and nothing is written to
+    it before the lock is ours. A second lock in the same process is refused too.
 
     Args:
         folder: the run directory.
-        setting: that names it, for messages.
+        setting: name of the setting that chooses it, for messages.
 
     Attributes:
-        works: False where the file system has no locks, so that nothing keeps others out.
+        works: False if the file system has no locks, so that nothing keeps others out.
 
     Raises:
-        LangJepaError: another training holds it (the message has its process id), or it cannot be made.
+        LangJepaError: another training run holds the folder (the message has its process id), or it cannot be created.
     """
 
     def __init__(self, folder: Path, *, setting: str = "logging.log_dir") -> None:
@@ -47,16 +47,16 @@ class RunLock:
         self.close()
 
     def follow(self, folder: Path) -> None:
-        """Hold a new folder in the place of the one that was moved away."""
+        """Hold a new folder instead of the one that was moved away."""
         taken = self._take(folder)
         self._free()
         self.folder, self._descriptor = folder, taken
 
     def close(self) -> None:
-        """Let others in; a folder that holds nothing else is removed."""
+        """Release the lock, and remove the folder if it holds nothing else."""
         if self._descriptor is None:
             return
-        with suppress(OSError):  # it was moved or filled meanwhile: then it stays
+        with suppress(OSError):  # moved or filled in the meantime: it stays
             if os.listdir(self.folder) == [LOCK]:
                 (self.folder / LOCK).unlink()
                 self.folder.rmdir()
@@ -73,8 +73,8 @@ class RunLock:
             descriptor = open_lock(folder / LOCK)
             try:
                 self._lock(descriptor)
-                if _is_there(folder / LOCK, descriptor):  # else its owner removed it after we had opened it
-                    with suppress(OSError):  # a full disk, or another user's file: the lock holds without our name
+                if _is_there(folder / LOCK, descriptor):  # else its owner removed it after we opened it
+                    with suppress(OSError):  # a full disk, or another user's file: the lock works without our name
                         os.ftruncate(descriptor, 0)
                         os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
                     _held.add(descriptor)
@@ -102,20 +102,20 @@ class RunLock:
 
 
 def holder(descriptor: int) -> str:
-    """Who wrote itself into a lock, in words."""
+    """The process that wrote itself into a lock, in words."""
     number, _, host = os.pread(descriptor, 200, 0).decode(errors="replace").partition(" ")
     where = host.strip()
     return f"process {number.strip() or 'unknown'}" + (f" on {where}" if where != socket.gethostname() else "")
 
 
 def live_below(folder: Path) -> str | None:
-    """Who trains in a folder inside of this one (a decoder inside its encoder's run, say), and where; None: nobody."""
+    """Which process trains in a subfolder (a decoder in its encoder's run, say), and where; None if there is none."""
     inside = (path.parent for path in folder.rglob(LOCK) if path.parent != folder)
     return next((f"{who} is at work in {place}" for place in inside if (who := at_work(place))), None)
 
 
 def at_work(folder: Path) -> str | None:
-    """Who trains in a folder, in words; None: nobody."""
+    """Which process trains in a folder, in words; None if there is none."""
     path = folder / LOCK
     if path.is_symlink() or not path.is_file():
         return None
@@ -125,7 +125,7 @@ def at_work(folder: Path) -> str | None:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return holder(file.fileno())
-    except OSError:  # no locks there, or not ours to read: nothing is known
+    except OSError:  # no locks there, or no permission to read: nothing is known
         return None
     return None
 
@@ -140,7 +140,7 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def _is_there(path: Path, descriptor: int) -> bool:
-    """Whether a path still leads to an open file."""
+    """Whether a path still points to an open file."""
     try:
         there = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:

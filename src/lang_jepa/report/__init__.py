@@ -1,4 +1,4 @@
-"""Scores of a finished run, an encoder's or a GPT's, beside the same model untrained and beside other baselines."""
+"""Score a finished run of an encoder or a GPT beside the same model untrained and other baselines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def evaluate_run(path: Path, options: "EvaluateOptions") -> "tuple[Report, Path]":
     """Score a run's model and save the report as JSON after each task.
 
-    Rows of other tasks that are in that file stay there, if they are of the same weights.
+    Rows of other tasks in that file are kept if they belong to the same weights.
 
     Args:
         path: a run directory or a model directory, of an encoder or a GPT; a checkpoint; or a pretrained encoder.
@@ -21,8 +21,8 @@ def evaluate_run(path: Path, options: "EvaluateOptions") -> "tuple[Report, Path]
         The report and where it was written.
 
     Raises:
-        NotSaved: it could not be written there; the error has the report.
-        LangJepaError: the model, a task, its data or an option cannot be used; said before the work.
+        NotSaved: the report could not be written; the error contains it.
+        LangJepaError: the model, a task, its data or an option cannot be used; raised before the work.
     """
     from lang_jepa.inference.model_folder import find_gpt
 

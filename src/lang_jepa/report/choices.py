@@ -1,4 +1,4 @@
-"""What the document tools take from the task `turns`, where the task `document` was not asked for."""
+"""Derive the choice of the document tools from the task `turns` if the task `document` was not requested."""
 
 from collections.abc import Iterable
 
@@ -10,17 +10,17 @@ from lang_jepa.evaluation.tasks.turns import OF_LINES, TITLES
 
 _METRIC, _TASKS = "mrr", (TITLES["same"], OF_LINES["same"])
 _RULES = {"copy-forward (model)": "last sentence", "recency mean (model)": "recency mean"}
-"""Baselines of the task, in the space of the model, and the rules of the tools that are the same."""
+"""Baselines of the task in the space of the model, and the equivalent rules of the tools."""
 
 
 def choices_of_turns(rows: Iterable[Row]) -> dict[str, Choice]:
-    """By which rule `next` and `surprise` expect a turn: the better one at the next turn of the same conversation.
+    """Choose the rule by which `next` and `surprise` expect a turn: the best at finding the conversation's next turn.
 
     Args:
-        rows: of an evaluation; those that were computed now have details.
+        rows: of an evaluation; those computed in this process have details.
 
     Returns:
-        The choice of the tool `next`; nothing where the task `turns` is not among them.
+        The choice of the tool `next`; empty if the task `turns` is not among the rows.
     """
     asked = [row for row in rows if row.task in _TASKS and row.metric == _METRIC and row.chosen]
     own = [row for row in asked if row.name == "model" and row.detail is not None]

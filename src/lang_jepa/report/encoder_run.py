@@ -1,4 +1,4 @@
-"""The scores of an encoder's run: its model, its corpus, and which encoders stand beside it."""
+"""Score an encoder's run: its model, its corpus, and the encoders that it is compared with."""
 
 import os
 from collections.abc import Iterable, Sequence, Set
@@ -45,21 +45,21 @@ from lang_jepa.training.run_folder import SUMMARY, first_alarm
 from lang_jepa.training.start import start_model, with_own_start
 
 WITHOUT_HEAD = "without head"
-"""Name of the encoder as it was pretrained, where it is frozen and only a head was set on it."""
+"""Name of the pretrained encoder alone, if it was frozen and only a head was added."""
 
 START = "untrained"
-"""Folder in a run directory with the model as training began with it, and a decoder of its own, as a control."""
+"""Folder in a run directory with the model before training and a decoder of its own, as a control."""
 
 
 class ScoredEncoder(ScoredRun):
-    """An encoder's run, or a pretrained encoder as it is.
+    """An encoder's run, or a pretrained encoder.
 
     Args:
-        path: a run directory, a model directory, a checkpoint, or what else `ConceptModel.load` reads.
+        path: a run directory, a model directory, a checkpoint, or anything else that `ConceptModel.load` reads.
         options: tasks and options.
 
     Raises:
-        LangJepaError: the model, a task, its data or an option cannot be used; said before the work.
+        LangJepaError: the model, a task, its data or an option cannot be used; raised before the work.
     """
 
     def __init__(self, path: Path, options: EvaluateOptions) -> None:
@@ -85,7 +85,7 @@ class ScoredEncoder(ScoredRun):
         self.destination, self.weights = options.output or usual, _weights(model)
 
     def evaluate(self) -> tuple[Report, Path]:
-        """Score it; what the document tools should use is saved with the model. Says what training warned of first."""
+        """Report the first warning of training, score the run, and save the document tools' choices with the model."""
         if (alarm := first_alarm(self.folder)) and self.options.on_message:
             self.options.on_message(f"training warned of a {alarm}")
         report, destination = super().evaluate()
@@ -138,23 +138,23 @@ class ScoredEncoder(ScoredRun):
             notes=self._flattered(on_own),
         )
         for task in self.tasks:
-            task.check(request)  # before other encoders are made ready
+            task.check(request)  # before other encoders are prepared
         return replace(request, baselines=self._baselines())
 
     def _needs(self, need: Need) -> bool:
-        """Whether a task needs this field of the request."""
+        """Whether any task needs this field of the request."""
         return any(need in task.needs for task in self.tasks)
 
     def _baselines(self) -> dict[str, Encoder]:
-        """The model as training began with it, and other encoders, by their names in the table."""
+        """The model before training, and other encoders, by their names in the table."""
         model, corpus, settings = self.model, self.corpus, self.model.settings
         baselines: dict[str, Encoder] = {}
         compared = None if all(task.own_controls for task in self.tasks) else corpus
         if settings.model.freeze_encoder and corpus and all(task.own_space for task in self.tasks):
-            compared = None  # the start has the same encoder, which the baselines of these tasks use already
+            compared = None  # before training the encoder was the same, and these tasks' baselines use it already
             if model.jepa.encoder.head is not None:
                 baselines[WITHOUT_HEAD] = without_head(model, _sample(corpus))
-        begun = settings.meta.start_from is not None  # with another run's weights, which are no untrained ones
+        begun = settings.meta.start_from is not None  # with another run's weights, which are not untrained
         start = self._start(compared) if compared and not begun else None
         if start is not None:
             baselines[_start_name(settings)] = _scored(start)
@@ -166,9 +166,9 @@ class ScoredEncoder(ScoredRun):
         return baselines
 
     def _start(self, corpus: Corpus) -> ConceptModel | None:
-        """The model as training began with it; what it reads is shared with all that read with the same weights.
+        """The model before training; it shares cached vectors with every encoder that has the same weights.
 
-        None, with a word to `on_message`, where the pretrained weights that it began with are no longer to be had.
+        None, after a message to `on_message`, if its pretrained weights are no longer available.
         """
         model, on_message = self.model, self.options.on_message
         try:
@@ -187,12 +187,12 @@ class ScoredEncoder(ScoredRun):
         return start
 
     def _for_start(self) -> Path | None:
-        """Where statistics of the start are cached: what is shared, or a finished run that can be written to."""
+        """Folder that caches the untrained model's statistics: the shared one, or a finished run that is writable."""
         own = (self.folder / SUMMARY).is_file() and os.access(self.folder, os.W_OK)
         return self.options.shared or (self.folder if own else None)
 
     def _flattered(self, tasks: Set[str]) -> dict[str, str]:
-        """For these tasks, that validations on their documents decided which weights are scored, if any did."""
+        """A note for each of these tasks if validations on its documents selected the weights that are scored."""
         best = self.model.card.get("best")
         if not best and self.path.name != BEST:
             return {}
@@ -202,7 +202,7 @@ class ScoredEncoder(ScoredRun):
 
 
 def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], options: EvaluateOptions) -> None:
-    """Refuse tasks that this model cannot be given, and options that none of them reads."""
+    """Raise LangJepaError for tasks that do not fit the model, and for options that no task reads."""
     names = [task.name for task in tasks]
     if not model.has_predictor:
         if options.prepared is not None:
@@ -246,7 +246,7 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
 
 
 def _listed(tasks: Iterable[Task]) -> str:
-    """Names for people: a, b and c."""
+    """The names of tasks as text: a, b and c."""
     *first, last = (task.name for task in tasks)
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -262,9 +262,9 @@ def _weights(model: ConceptModel) -> str:
 
 
 def _label(name: str, taken: Set[str]) -> str:
-    """What an encoder is called: as much of the end of its path as no other has, and not `model`.
+    """The name of an encoder: the shortest end of its path that is not taken and is not `model`.
 
-    Model folders are often called so, as is the evaluated one in the table.
+    Model folders often have that name, and in the table it is that of the evaluated model.
     """
     path = Path(name)
     parts = (path.resolve().parent if path.name == "model" else path).parts or (name,)
@@ -276,22 +276,22 @@ def _label(name: str, taken: Set[str]) -> str:
 
 
 def _sample(corpus: Corpus) -> list[str]:
-    """Training sentences, to estimate the statistics of other encoders from."""
+    """Training sentences from which the statistics of other encoders are estimated."""
     return [text for texts in some_texts(corpus.train, TRAINING_DOCUMENTS) for text in texts]
 
 
 def _scored(model: ConceptModel) -> Encoder:
-    """Of a model that does not predict next sentences only the encoder, so that copying stands for its prediction."""
+    """The model, or only its encoder if it does not predict next sentences, so that copying replaces its prediction."""
     return model if model.predicts_next else EncoderOnly(model)
 
 
 def start_of(settings: Settings, corpus: Corpus, *, cached: Path | None = None) -> ConceptModel:
-    """The model as training began with it: same seed, same whitening, no step made.
+    """The model before training: same seed, same whitening, no step.
 
     Args:
         settings: of the run.
         corpus: of its training.
-        cached: folder for its statistics, made once by each version of this program (None: they are made).
+        cached: folder that caches its statistics, separately for each version of lang-jepa (None: no cache).
     """
     view = make_plain_view(settings, corpus.train, corpus.tokenizer)
     jepa = start_model(settings, corpus.tokenizer, view).eval()
@@ -306,17 +306,17 @@ def start_of(settings: Settings, corpus: Corpus, *, cached: Path | None = None) 
 
 
 def save_start(run: Path) -> Path:
-    """Write the model of a run directory as it was before its first step into RUN/untrained, if it is not there yet.
+    """Write the model of a run directory as it was before its first step into RUN/untrained, unless it exists already.
 
     Raises:
-        LangJepaError: no model there, or its corpus is gone.
+        LangJepaError: there is no model, or its corpus is missing.
     """
     folder = run / START
     model = ConceptModel.load(run)
     settings, corpus = with_own_start(model.settings, run), own_corpus(model)
     if corpus is None:
         raise LangJepaError(f"how {run} started cannot be made again; {missing(model, 'prepare it again')}")
-    with locked(run / f".{START}.lock"):  # each process of several comes here
+    with locked(run / f".{START}.lock"):  # every process of several gets here
         if find_model(folder) is None:
             start = start_of(settings, corpus)
             start.save(folder, weights=_start_name(settings), step=0, corpus=corpus.path.name)
@@ -324,7 +324,7 @@ def save_start(run: Path) -> Path:
 
 
 def _untrained_decoding(run: Path, settings: Settings) -> dict[str, Decoding]:
-    """The model as training began with it, by its name in the table, if a decoder was trained for it."""
+    """The model before training, by its name in the table, if a decoder was trained for it."""
     folder = find_model(run / START)
     if folder is None:
         return {}
@@ -352,11 +352,11 @@ def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
     """An encoder that was not trained here.
 
     Args:
-        name: `words` for a bag of words, else what `ConceptModel.load` reads.
-        sample: training sentences, from which mean and whitening are estimated (none: raw similarity only).
+        name: `words` for a bag of words, else anything that `ConceptModel.load` reads.
+        sample: training sentences from which mean and whitening are estimated (empty: raw similarity only).
 
     Raises:
-        LangJepaError: of `ConceptModel.load`.
+        LangJepaError: see `ConceptModel.load`.
     """
     encoder: Encoder
     if name == WORDS:
@@ -371,11 +371,11 @@ def other_encoder(name: str, sample: Sequence[str]) -> Encoder:
 
 
 def without_head(model: ConceptModel, sample: Sequence[str]) -> EncoderOnly:
-    """The encoder of a model as it is before the head, which shares the cache of the model.
+    """The encoder of a model without its head, sharing the model's cache.
 
     Args:
-        model: one whose encoder has a head.
-        sample: training sentences, from which mean and whitening are estimated.
+        model: a model whose encoder has a head.
+        sample: training sentences from which mean and whitening are estimated.
     """
     encoder = TextEncoder(model.jepa.encoder.backbone, head=None)
     jepa = Jepa(encoder, NoPredictor("the encoder without its head", model.dim), reads_sentences=False).eval()

@@ -1,4 +1,4 @@
-"""The scores of a GPT's run: bits per byte, what quantisation costs, and its hidden states as sentence vectors."""
+"""Score a GPT's run: bits per byte, the cost of quantisation, and its hidden states as sentence vectors."""
 
 import sys
 import tempfile
@@ -34,7 +34,7 @@ from lang_jepa.settings.gpt import GPTDataSettings, GPTLoggingSettings
 from lang_jepa.training.methods.gpt_data import Tokens, of_corpus, open_tokens
 
 SENTENCES = 80
-"""Sentences of a document at most, from its beginning: enough for a context and 64 candidates beside it."""
+"""Maximum sentences of a document, from its beginning: enough for a context and 64 candidates besides."""
 SAMPLE = 1000
 """Training sentences from which mean and whitening of the vectors are estimated."""
 WINDOW = 8
@@ -46,7 +46,7 @@ Documents = list[list[str]]
 
 
 class ScoredGPT(ScoredRun):
-    """A GPT's run with its tokens, and what its scores stand beside: the same model untrained, what needs no model.
+    """A GPT's run with its tokens, scored beside the untrained model and baselines that need no model.
 
     Args:
         path: a run directory or a model directory; the tokens of its training must still be there.
@@ -54,10 +54,10 @@ class ScoredGPT(ScoredRun):
 
     Attributes:
         text: the model with its tokenizer.
-        start: the same as training began with it.
+        start: the untrained model with its tokenizer.
 
     Raises:
-        LangJepaError: no GPT, an unknown task, an option of encoders, tokens that are gone or hold nothing out.
+        LangJepaError: no GPT, an unknown task, an option for encoders, or tokens that are missing or hold nothing out.
     """
 
     def __init__(self, path: Path, options: EvaluateOptions) -> None:
@@ -85,7 +85,7 @@ class ScoredGPT(ScoredRun):
         self.weights = digest(self.model.state_dict())
 
     def request(self) -> Request:
-        """The model with what the tasks need: as an encoder, as one that predicts tokens, or as both."""
+        """The model with what the tasks need: as an encoder, as a language model, or both."""
         predicts = any("language" in task.needs for task in self.tasks)
         embeds = not all("language" in task.needs for task in self.tasks)
         reads = any(task.reads_held_out for task in self.tasks)
@@ -111,13 +111,13 @@ class ScoredGPT(ScoredRun):
         )
 
     def _start_identity(self) -> str:
-        """Everything that decides what the untrained model gives for a text."""
+        """A fingerprint of everything that determines the output of the untrained model for a text."""
         weights = digest(self.start.model.state_dict())
         model = self.settings.model.model_dump()
         return fingerprint([weights, model, self.start.looped, self.start.layer, self.tokens.identity])
 
     def sentences(self, side: Literal["train", "held out"]) -> Documents:
-        """The sentences of some documents of a side, as decoded from their tokens; at most `SENTENCES` of each."""
+        """Up to `SENTENCES` sentences each of some documents of a side, decoded from their tokens."""
         if side not in self._sentences:
             source = self.tokens.train if side == "train" else self.held_out
             count = TRAINING_DOCUMENTS if side == "train" else self.budget.documents
@@ -126,7 +126,7 @@ class ScoredGPT(ScoredRun):
         return self._sentences[side]
 
     def _sample(self) -> list[str]:
-        """Training sentences, some of each document."""
+        """Training sentences, some from each document."""
         documents = self.sentences("train")
         each = -(-SAMPLE // max(1, len(documents)))
         return [sentence for document in documents for sentence in document[:each]][:SAMPLE]
@@ -137,13 +137,13 @@ class ScoredGPT(ScoredRun):
         return self.text
 
     def untrained_vectors(self) -> Encoder:
-        """The untrained model as an encoder, from the cache where another run has used it."""
+        """The untrained model as an encoder, cached if another run has used it."""
         cached = CachedEmbedder(self.start, self.cache, self._start_identity())
         cached.statistics = Statistics.of(cached.encode(self._sample()))
         return cached
 
     def language(self) -> Language:
-        """The model as one that predicts tokens of held-out documents."""
+        """The model as a language model, with held-out documents to predict."""
         budget, table = self.budget, self.tokens.table
         some = some_documents(self.held_out, table, count=budget.held_out_documents, tokens=budget.document_tokens)
         evaluation, length = self.settings.evaluation, self.settings.data.seq_len
@@ -168,7 +168,7 @@ class ScoredGPT(ScoredRun):
         )
 
     def _quantise(self, precision: Precision) -> Quantised:
-        """Written to a file and read back; the size depends neither on the run's folder nor on a resumption."""
+        """Write the model to a file and read it back; the size is independent of the run's folder and of resuming."""
         meta = self.settings.meta.model_copy(update={"load_checkpoint": False})
         settings = self.settings.model_copy(update={"logging": GPTLoggingSettings(), "meta": meta})
         rounding = parse_rounding(8 if precision == "int8" else 6, None)
@@ -180,12 +180,12 @@ class ScoredGPT(ScoredRun):
 
 
 def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Tokens:
-    """The tokens that the user names, or the very ones of the training; nothing is prepared.
+    """Open the tokens that the user names, or exactly those of the training; nothing is prepared.
 
     Args:
         data: settings of the training.
-        name: of its tokens, in the model's card.
-        prepared: what the user names.
+        name: of the training's tokens, from the model's card.
+        prepared: folder that the user names (None: that of the training).
     """
     folder = prepared or (Path(data.data_path) if data.data_path else own_folder(data.corpus_dir, name))
     if folder is not None and folder.is_dir():
@@ -202,7 +202,7 @@ def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Toke
 
 
 def logits(gpt: TextGPT) -> LogitsFn:
-    """The model as a function of tokens."""
+    """The logits of the model as a function of tokens."""
     return partial(gpt.model, looped=gpt.looped)
 
 
@@ -215,7 +215,7 @@ def _sentences_of(source: TokenSource, table: ByteTable, splitter: SentenceSplit
 
 
 def _baselines(cache: ArrayCache, tokens: Tokens, some: TokenSource, items: object) -> list[Baseline]:
-    """Compressors and the n-gram model, which is counted on all of the training text: once per comparison."""
+    """Compressors and the n-gram model, whose counts come from all of the training text, once per comparison."""
 
     def make() -> dict[str, NDArray[Any]]:
         rows = compression_baselines(tokens.train, some, tokens.table, order=NGRAM_ORDER, quick=True)

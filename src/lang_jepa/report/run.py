@@ -1,4 +1,4 @@
-"""How a finished run of an encoder or a GPT is evaluated, and the documents that are read for it."""
+"""Options and base class for evaluating a finished run of an encoder or a GPT, and the documents that tasks read."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -28,11 +28,11 @@ from lang_jepa.inference.model import ConceptModel
 from lang_jepa.settings.encoder import Settings
 
 TRAINING_DOCUMENTS = 300
-"""Training documents that the baselines learn from, at most."""
+"""Maximum training documents that the baselines learn from."""
 PIECE = 64
-"""Lines of a file that the task `turns` takes for one conversation."""
+"""Lines of a file that the task `turns` treats as one conversation."""
 OF_ENCODERS = ("beside", "documents", "queries", "labels", "columns", "language", "window_size")
-"""Options of encoders alone."""
+"""Options that only apply to encoders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,25 +40,25 @@ class EvaluateOptions:
     """How to evaluate a run.
 
     Attributes:
-        tasks: names separated by commas; empty: what the run's data allow.
+        tasks: names separated by commas (empty: those that the run's data allow).
         data_dir: folder with stsb/ and sst2/ (None: the hub).
-        output: of the JSON (None: scores.json beside the model; of a pretrained encoder NAME-scores.json here).
+        output: path of the JSON (None: scores.json beside the model; NAME-scores.json here for a pretrained encoder).
         budget: how much to evaluate.
-        shared: folder for what the same start gives in other evaluations (None: it is computed).
-        prepared: a corpus, or token shards of a GPT, to take in place of those of the training (None: those, if they
+        shared: folder with results of the untrained model that other evaluations can reuse (None: they are computed).
+        prepared: a corpus, or token shards of a GPT, to use instead of those of the training (None: those, if they
             are here). Nothing is ever prepared in their place: what cannot be scored without them is left out, and
             `on_message` says so.
         beside: other encoders to score too, see `other_encoder`.
-        documents: for the tasks `document`, `turns` and `replies`, what `data.train_file` may name: scores are reported
-            of these documents, and those held out of the training corpus only choose (None: every fourth of those
-            chooses); for the task `search`, what is searched; for the task `passages`, what is asked about.
+        documents: any source that `data.train_file` may name. For the tasks `document`, `turns` and `replies`, scores
+            are reported on these documents, and those held out of the training corpus only choose (None: every fourth
+            of those chooses); for `search`, the documents to search; for `passages`, those that questions are about.
         queries: for the task `search`, see `lang_jepa.evaluation.tasks.search.read_queries`.
         labels: for the task `replies`, see `lang_jepa.data.sources.columns.turn_labels` (None: turns have none).
-        columns: settings of the columns of `documents` (`text_column`, `group_column`, `speaker_column`), where they
-            are not those that the files show.
-        language: of the texts that are searched (None: `data.language` of the model).
+        columns: column settings of `documents` (`text_column`, `group_column`, `speaker_column`), if they differ from
+            those detected in the files.
+        language: of the texts to search (None: `data.language` of the model).
         window_size: sentences of context in the questions (None: as many as the model reads).
-        on_message: called with what takes long, in words.
+        on_message: called with a message about anything that takes long.
     """
 
     tasks: str = ""
@@ -77,15 +77,15 @@ class EvaluateOptions:
     on_message: OnMessage | None = None
 
     def names(self, usual: Sequence[str]) -> list[str]:
-        """The tasks' names, or the `usual` ones."""
+        """The names of the tasks, or the `usual` ones."""
         return [name.strip() for name in self.tasks.split(",") if name.strip()] or list(usual)
 
 
 class ScoredRun(ABC):
-    """A finished run that can be scored; made for one evaluation, whose options it refuses where they do not fit.
+    """A finished run to score, created for one evaluation; options that do not fit are refused.
 
     Attributes:
-        destination: of the JSON.
+        destination: path of the JSON.
         weights: digest of everything that a score depends on.
     """
 
@@ -97,10 +97,10 @@ class ScoredRun(ABC):
         """The model with what the tasks need."""
 
     def evaluate(self) -> tuple[Report, Path]:
-        """Score it, and save the report as JSON after each task.
+        """Score the run, and save the report as JSON after each task.
 
         Raises:
-            NotSaved: it could not be written; the error has the report.
+            NotSaved: the report could not be written; the error contains it.
         """
         saver = Saver(self.destination, self.weights)
         report = evaluate(replace(self.request(), on_task=saver))
@@ -111,12 +111,12 @@ class ScoredRun(ABC):
 def other_corpus(
     settings: Settings, corpus: Corpus, documents: str, columns: Mapping[str, str] = MappingProxyType({})
 ) -> Corpus:
-    """Documents to report on, prepared as those of the run were and with its tokenizer.
+    """Prepare documents to report on like those of the run, with its tokenizer.
 
     Args:
         settings: of the run.
         corpus: of the run.
-        documents: what `data.train_file` may name; prepared beside `corpus`.
+        documents: any source that `data.train_file` may name; prepared beside `corpus`.
         columns: see `EvaluateOptions`.
     """
     changed = elsewhere(
@@ -135,28 +135,28 @@ def other_corpus(
 
 
 def searched(settings: Settings, options: EvaluateOptions) -> Searched | None:
-    """Queries over documents, which are split into sentences as `lang-jepa index` splits them.
+    """Queries over documents, which are split into sentences as in `lang-jepa index`.
 
     Args:
         settings: of the model.
-        options: with the documents, queries and language; None is returned where it has no documents or no queries.
+        options: with the documents, queries and language; without documents or queries, None is returned.
     """
     documents, queries = options.documents, options.queries
     if documents is None or queries is None:
         return None
     language = options.language or settings.data.language
     source = SplitDocuments.open(elsewhere(settings.data, documents, language=language, **options.columns))
-    source.characters()  # raises where there is no document, and says why
+    source.characters()  # raises if there is no document, and says why
     texts = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
     return ask(queries, texts, Path(documents).name)
 
 
 def passages(settings: Settings, options: EvaluateOptions) -> Passages | None:
-    """The questions of a column `queries` over the units of the documents beside it.
+    """The questions in a column `queries` about the units of the documents beside it.
 
     Args:
         settings: of the model.
-        options: with the documents, which are local files; None is returned where it has none.
+        options: with the documents, which are local files; without documents, None is returned.
     """
     documents = options.documents
     if documents is None:
@@ -164,7 +164,7 @@ def passages(settings: Settings, options: EvaluateOptions) -> Passages | None:
     data = elsewhere(settings.data, documents, streaming=False, **options.columns)
     asked = questions(data)
     source = SplitDocuments.open(data)
-    source.characters()  # raises where there is no document, and says why
+    source.characters()  # raises if there is no document, and says why
     read = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
     if data.speakers != "embedding":
         return ask_passages(documents, read, None, asked)
@@ -173,11 +173,11 @@ def passages(settings: Settings, options: EvaluateOptions) -> Passages | None:
 
 
 Labels = Mapping[str, list[str]]
-"""By a document's id, the labels of its turns."""
+"""The labels of a document's turns, by its id."""
 
 
 def labels_of(settings: Settings, options: EvaluateOptions) -> tuple[Labels | None, Labels | None]:
-    """The labels of a run's conversations, and those of the documents of the options; None where none are asked for."""
+    """The labels of a run's conversations and of the documents in the options; None if they are not requested."""
     if options.labels is None:
         return None, None
     own = turn_labels(settings.data, options.labels)
@@ -188,9 +188,8 @@ def labels_of(settings: Settings, options: EvaluateOptions) -> tuple[Labels | No
 
 
 def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = False) -> Grouped:
-    """Held-out documents of a corpus with their groups; if there are others, those report and the held-out ones choose.
-
-    Up to `count` of each, spread evenly. `names`: see `some_texts`.
+    """Held-out documents of a corpus with their groups. If there are others, scores are reported on those, and the
+    held-out ones only choose. Up to `count` of each, spread evenly. `names`: see `some_texts`.
     """
     held, groups = _taken(corpus.validation, count, names)
     if others is None:
@@ -203,11 +202,11 @@ def grouped(corpus: Corpus, others: Corpus | None, count: int, *, names: bool = 
 def conversations(
     corpus: Corpus, others: Corpus | None, budget: Budget, labels: tuple[Labels | None, Labels | None] = (None, None)
 ) -> Conversations:
-    """Held-out conversations of a corpus, or others to report on: the held-out ones then only choose.
+    """Held-out conversations of a corpus, and others to report on, if any; the held-out ones then only choose.
 
     Args:
         corpus: of the run.
-        others: of other documents, prepared as it.
+        others: of other documents, prepared in the same way.
         budget: how many of each, spread evenly.
         labels: of both, from `labels_of`.
     """
@@ -237,7 +236,7 @@ def conversations(
 
 @dataclass(frozen=True)
 class _Said:
-    """Conversations: texts of the turns, numbers of who says each (0: nobody's), labels (empty: none), documents."""
+    """Conversations: texts of the turns, their speaker numbers (0: none), labels (empty: none), and documents."""
 
     texts: list[list[str]]
     speakers: list[list[int]]
@@ -251,8 +250,8 @@ def _spoken(split: CorpusSplit, count: int, labels: Labels | None, *, lines: boo
     Args:
         split: one side of a corpus.
         count: how many, spread evenly.
-        labels: of the turns of each document, by its id. Those of another number than its units are none.
-        lines: a document is a file of lines, however long: it is cut into pieces of `PIECE`, without labels.
+        labels: of the turns of each document, by its id; ignored if their number differs from that of its units.
+        lines: documents are files of lines, of any length, which are cut into pieces of `PIECE`, without labels.
     """
     starts = split.document_starts
     turns = [(row, np.arange(starts[row], starts[row + 1])) for row in range(split.num_documents)]
@@ -278,21 +277,21 @@ def _taken(split: CorpusSplit, count: int, names: bool) -> tuple[list[list[str]]
 
 
 def evenly(available: int, count: int) -> list[int]:
-    """Up to `count` of the numbers below `available`, spread evenly."""
+    """Up to `count` of the integers below `available`, spread evenly."""
     return np.unique(np.linspace(0, available - 1, min(count, available)).astype(int)).tolist()  # type: ignore[no-any-return]
 
 
 def add_cache(
     model: ConceptModel, corpora: Sequence[Corpus], on_message: OnMessage | None, *, named: Collection[Corpus] = ()
 ) -> None:
-    """Let a model encode each sentence once; where training reads cached vectors, they are used.
+    """Make a model encode each sentence only once, and reuse the cached vectors if training reads such a cache.
 
     Args:
         model: gets a `SentenceCache`.
-        corpora: whose sentences it will encode; prepared with its tokenizer.
-        on_message: called with what is done, in words.
-        named: those of the corpora that the user named, beside which vectors are made where there are none. Beside one
-            that only the model's settings name nothing is ever written.
+        corpora: with the sentences that it will encode; prepared with its tokenizer.
+        on_message: called with a message about what is being done.
+        named: those of the corpora that the user named. Missing vectors are written only beside these, never beside a
+            corpus that only the model's settings name.
     """
     model.sentence_cache = SentenceCache(model.room)
     if not reads_cached(model.settings):
