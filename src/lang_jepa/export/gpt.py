@@ -67,8 +67,8 @@ def export_gpt(
         cap: maximum size of the file in bytes.
 
     Raises:
-        LangJepaError: no GPT, tokens that are missing or without a held-out side, a file above the cap, or a different
-            file in the way.
+        LangJepaError: no GPT, tokens that are missing or without a held-out side, a file above the cap, or another file
+            there already.
     """
     check_replaceable(Path(file))
     model, settings, card = load_gpt(Path(run))

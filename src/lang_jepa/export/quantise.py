@@ -29,7 +29,7 @@ class Rounding:
     Attributes:
         bits: 8 (codes -127 to 127) or 6 (-31 to 31).
         clip: how a row's clipping limit is set: `std`, a multiple of its standard deviation (root mean square), or
-            `percentile` of its absolute values; never beyond the largest of these.
+            `percentile` of its absolute values; never beyond the largest absolute value.
         clip_at: the multiple or the percentile (None: DEFAULT_CLIP).
         small: tensors with fewer numbers stay in half precision, like all vectors.
     """

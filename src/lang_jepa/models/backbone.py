@@ -246,7 +246,7 @@ def _set_dropout(config: PreTrainedConfig, settings: ModelSettings) -> None:
 
 
 def _set_dropout_modules(backbone: PreTrainedModel, settings: ModelSettings) -> None:
-    """Set rates that an architecture ties together in its configuration separately in its modules."""
+    """Set separately, in the modules, the rates that an architecture ties together in its configuration."""
     family = family_of(backbone.config)
     for module in backbone.modules():
         if family.output_dropout is not None and hasattr(module, family.output_dropout):

@@ -119,7 +119,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """For each text, float64 [n]: its nats, how many of its tokens were the most probable ones, tokens with the end."""
+    """Per text, float64 [n]: nats, tokens that were the most probable ones, and tokens in all (the end included)."""
 
     nats: NDArray[np.float64]
     right: NDArray[np.float64]

@@ -187,7 +187,7 @@ class ScoredEncoder(ScoredRun):
         return start
 
     def _for_start(self) -> Path | None:
-        """Folder that caches the untrained model's statistics: the shared one, or a finished run that is writable."""
+        """Folder for cached statistics of the model before training: the shared one, or a finished, writable run."""
         own = (self.folder / SUMMARY).is_file() and os.access(self.folder, os.W_OK)
         return self.options.shared or (self.folder if own else None)
 

@@ -44,9 +44,9 @@ class EvaluateOptions:
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         output: path of the JSON (None: scores.json beside the model; NAME-scores.json here for a pretrained encoder).
         budget: how much to evaluate.
-        shared: folder with results of the untrained model that other evaluations can reuse (None: they are computed).
+        shared: folder with results of the model before training, for reuse by other evaluations (None: recompute).
         prepared: a corpus, or token shards of a GPT, to use instead of those of the training (None: those, if they
-            are here). Nothing is ever prepared in their place: what cannot be scored without them is left out, and
+            exist here). Nothing is ever prepared to replace them: what cannot be scored without them is left out, and
             `on_message` says so.
         beside: other encoders to score too, see `other_encoder`.
         documents: any source that `data.train_file` may name. For the tasks `document`, `turns` and `replies`, scores

@@ -69,7 +69,7 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
 def without_effect(settings: Any, chosen: Chosen) -> Iterator[str]:
     """Yield a complaint for each chosen setting that has no effect.
 
-    In the second table, a setting that had an effect where it was chosen and lost it to a later override is no mistake.
+    For the second table, a setting that had an effect where it was chosen and lost it to an override is not an error.
 
     Args:
         settings: of any kind.

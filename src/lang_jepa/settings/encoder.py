@@ -54,7 +54,7 @@ class ModelSettings(Section):
     residual_scale: float = Field(default=1.0, gt=0)
     """Factor on the initial weights of the residual outputs (attention and MLP) of an encoder from scratch."""
     head: Literal["none", "linear", "whitened"] = "none"
-    """Linear map after pooling, part of the encoder: none, or initialised as identity (`linear`) or ZCA whitening."""
+    """Linear map after pooling, part of the encoder: none, or starting as the identity (`linear`) or ZCA whitening."""
     head_sample: int = Field(default=4000, ge=16)
     """Training sentences from which the initial whitening is estimated."""
     whitening_power: float = Field(default=0.5, ge=0, le=0.5)
@@ -71,13 +71,13 @@ class ModelSettings(Section):
     predictor: Annotated[str, PREDICTOR] = "attention_query"
     """How the context is read. `attention_query`: one learnt query over its tokens; `mask_mlp`: an MLP on the state of
     the mask token; `linear`: Linear and LayerNorm on its mean; `transformer`: a bidirectional transformer over the
-    passage's sentence vectors, read at the mask; `identity`: its mean, unchanged. With `concepts`: a causal
-    transformer over sentence vectors (`concept_transformer`); the same as a correction, zero at the start, of their
+    passage's sentence vectors, read at the mask; `identity`: its mean, unchanged. With `concepts`: a causal transformer
+    over sentence vectors (`concept_transformer`); the same as a correction, zero at the start, of their
     recency-weighted mean (`recency_transformer`); `turn_transformer` reads each prediction's window, with positions
     counted from the target, and the speakers; `ridge_transformer` starts as a ridge regression of the next vector,
     solved on training pairs. With `masked_concepts`: a weighted sum of the neighbours that starts as the
-    recency-weighted mean (`neighbour_weights`), also with weights that depend on how similar the neighbours are
-    (`neighbour_gates`), or with a learnt correction (`neighbour_attention`)."""
+    recency-weighted mean (`neighbour_weights`), the same with weights that also depend on how similar the neighbours
+    are (`neighbour_gates`), or with a learnt correction (`neighbour_attention`)."""
     predictor_layers: int = Field(default=1, ge=1)
     """Layers of a transformer predictor."""
     predictor_heads: int = Field(default=4, ge=1)

@@ -151,7 +151,7 @@ class GPTModelSettings(Section):
     """Add the output of each layer i in the first half, times a learnt gate per dimension, to the input of layer
     num_layers - 1 - i."""
     parallel_from: int | None = Field(default=None, ge=0)
-    """First layer from which attention and MLP read the same input and their outputs are summed (null: none)."""
+    """First of the layers whose attention and MLP read the same input and are added together (null: none)."""
     loop_layers: tuple[int, ...] = Field(default=(), strict=False)
     """Layers that are applied twice, consecutive ones together: 4, 5 gives 3 4 5 4 5 6."""
     loop_starts: tuple[float, ...] = Field(default=(), strict=False)

@@ -44,7 +44,7 @@ SITUATIONS = {
     ),
     "GPTs": ("gpt_jepa", "gpt_jepa_public"),
 }
-"""Recipes by what the user has or wants, the one to try first leading; every recipe is listed once."""
+"""Recipes by what the user has or wants, in the order to try them; every recipe is listed once."""
 
 
 def recipe_names(system: str | None = None) -> list[str]:
