@@ -1,14 +1,14 @@
-"""What a GPT's training step minimises: cross-entropy, and the span loss where spans are given.
+"""The loss of a GPT's training step: cross-entropy, plus the span loss if spans are given.
 
-The span loss is a JEPA loss: hidden states shall go on in the direction in which they have come. Two forms are in use.
-`partition` is that of the public proposal and of the released code of Semantic Tube Prediction: with hidden states h, a
-document's first and last position 0 and e, and a span from a to b,
+The span loss is a JEPA loss: it asks hidden states to continue in the direction they came from. It has two forms.
+`partition` is the form of the public proposal and of the released code of Semantic Tube Prediction. With hidden states
+h, a document's first and last positions 0 and e, and a span from a to b,
 
     patch   = h[b] - h[a-1]
     context = (h[a-1] - h[0]) + (h[e] - h[b])
     loss    = 1 - cos(context, patch)
 
-`triple` is that of the paper (arXiv 2602.22617), for positions s < r < t: 1 - cos(h[t] - h[r], h[r] - h[s]).
+`triple` is the form of the paper (arXiv 2602.22617): 1 - cos(h[t] - h[r], h[r] - h[s]) for positions s < r < t.
 
 Both are 0 for states that only drift, h[t] = h[0] + t u, which says nothing about a text: see `without_drift`.
 """
@@ -24,11 +24,11 @@ from lang_jepa.settings.gpt import SpanSettings
 
 
 def pick(states: Tensor, positions: Tensor) -> Tensor:
-    """States at the positions of spans.
+    """Gather the hidden states at the positions of spans.
 
     Args:
-        states: [B, T, D].
-        positions: int64 [B, S, P], of `lang_jepa.data.tokens.token_stream.draw_spans`; -1 gives the first state.
+        states: hidden states, [B, T, D].
+        positions: int64 [B, S, P], from `lang_jepa.data.tokens.token_stream.draw_spans`; -1 selects the first state.
 
     Returns:
         fp32 [B, S, P, D].
@@ -39,46 +39,46 @@ def pick(states: Tensor, positions: Tensor) -> Tensor:
 
 
 def span_losses(picked: Tensor, positions: Tensor, form: str) -> Tensor:
-    """The loss of every span.
+    """Return the loss of each span.
 
     Args:
-        picked: [B, S, P, D], states at the positions.
+        picked: fp32 [B, S, P, D], states at the positions, from `pick`.
         positions: int64 [B, S, P].
         form: a key of `FORMS`.
 
     Returns:
-        fp32 [B, S], between 0 and 2; 0 for a span that is not there (positions of -1).
+        fp32 [B, S], between 0 and 2; 0 for a missing span (positions of -1).
     """
     one, other = FORMS[form](picked)
     return (1.0 - functional.cosine_similarity(one, other, dim=-1)) * (positions[..., 0] >= 0)
 
 
 def span_loss(states: Tensor, positions: Tensor, form: str) -> Tensor:
-    """The mean of `span_losses` over B * S spans, fp32 scalar. A span that is not there counts as 0, so that means over
-    micro-batches and ranks are those over all spans.
+    """Return the mean of `span_losses` over all B * S spans, fp32 scalar. Missing spans count as 0, so averaging over
+    micro-batches and ranks gives the mean over all spans.
     """
     return span_losses(pick(states, positions), positions, form).mean()
 
 
 def without_drift(picked: Tensor, positions: Tensor, mean: Tensor) -> Tensor:
-    """States at the positions, less what all sequences have in common there.
+    """Subtract from each state the mean state at its position, which all sequences share.
 
     Args:
-        picked: [B, S, P, D].
+        picked: [B, S, P, D], states at the positions.
         positions: int64 [B, S, P].
-        mean: [T, D], mean of the states at each position over many sequences.
+        mean: [T, D], mean state at each position over many sequences.
     """
     return picked - mean[positions.clamp(min=0)]
 
 
 def partition(picked: Tensor) -> tuple[Tensor, Tensor]:
-    """Context and patch, [..., D] each, from the states [..., 4, D] at the positions 0, a-1, b, e."""
+    """Return context and patch, [..., D] each, from the states [..., 4, D] at the positions 0, a-1, b, e."""
     first, before, end, last = picked.unbind(-2)
     return (before - first) + (last - end), end - before
 
 
 def triple(picked: Tensor) -> tuple[Tensor, Tensor]:
-    """The later and the earlier step, [..., D] each, from the states [..., 3, D] at the positions s, r, t."""
+    """Return the later and the earlier step, [..., D] each, from the states [..., 3, D] at the positions s, r, t."""
     start, middle, end = picked.unbind(-2)
     return end - middle, middle - start
 
@@ -87,12 +87,12 @@ FORMS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {"partition": part
 
 
 class Losses(NamedTuple):
-    """Of a batch, fp32 scalars.
+    """Losses of a batch, fp32 scalars.
 
     Attributes:
-        total: what is minimised.
+        total: the sum to minimise, cross_entropy + weight * span.
         cross_entropy: mean over tokens, in nats.
-        span: mean over spans, not weighted (None without spans).
+        span: mean over spans, unweighted and detached (None without spans).
     """
 
     total: Tensor
@@ -101,13 +101,13 @@ class Losses(NamedTuple):
 
 
 class NextTokenLoss(nn.Module):
-    """A model with its loss, as one module: what is compiled and wrapped for several processes.
+    """A GPT and its loss as one module, which is compiled and wrapped for distributed training as a whole.
 
-    Without spans the graph is the plain GPT's. With them it is one other graph: positions and weight are tensors, so no
-    step compiles anew.
+    Without spans its graph is that of the plain GPT. With spans it is a second graph, and only one: positions and
+    weight are tensors, so no step recompiles.
 
     Args:
-        model: whose parameters are trained.
+        model: the model to train.
         settings: form and layer of the span loss.
     """
 
@@ -123,13 +123,13 @@ class NextTokenLoss(nn.Module):
         positions: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> Losses:
-        """Predict every token from those before it.
+        """Return the losses of predicting each token from those before it.
 
         Args:
             tokens: int64 [B, T + 1].
-            looped: layers that are passed through twice.
-            positions: int64 [B, S, 3 or 4], in the first T tokens.
-            weight: fp32 scalar, of the span loss.
+            looped: layers that are run twice.
+            positions: span positions, int64 [B, S, 3 or 4], within the first T tokens.
+            weight: weight of the span loss, fp32 scalar. Without it or `positions` there is no span loss.
         """
         states = self.model.states(tokens[:, :-1], tap=self.layer, looped=looped)
         cross_entropy = self.model.cross_entropy(states.final, tokens[:, 1:])

@@ -1,9 +1,9 @@
-"""The sum that is minimised.
+"""The training objective of an encoder: prediction distance plus regularizer.
 
 loss = prediction_weight * mean distance(prediction, target) + regularizer_weight * regularizer(embeddings)
 
-The embeddings are those of the context, or, where the gradient flows into the targets, those of both views: SIGReg and
-VICReg's variance term are then the mean over them, VICReg's covariance term is their sum.
+The embeddings are those of the context. If the gradient also flows into the targets, they are a second view: SIGReg and
+VICReg's variance term are then averaged over the two views, and VICReg's covariance term is summed over them.
 """
 
 from collections.abc import Callable
@@ -23,16 +23,15 @@ from lang_jepa.settings.encoder import Settings
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One micro-batch's loss and what is worth logging about it.
+    """Loss of one micro-batch, and statistics to log. All but `total` are detached.
 
     Attributes:
         total: scalar to call backward on.
-        distance: sum of the distances of this rank's predictions, detached.
-        regularizer: the regularizer's value, detached (0 without one).
+        distance: sum of the distances of this rank's predictions.
+        regularizer: the regularizer's value (0 without one).
         moments: float64 [3, D], of this rank's un-normalised online embeddings: their number, sum, and sum of squares.
-        cosine: sum of the cosines between predictions and targets, detached.
-        targets_norm: sum of the targets' norms before normalisation, detached.
-        predictions_norm: sum of the predictions' norms before normalisation, detached.
+        cosine: sum of the cosine similarities between predictions and targets.
+        targets_norm, predictions_norm: sums of the norms before normalisation.
     """
 
     total: Tensor
@@ -45,10 +44,10 @@ class Loss:
 
 
 class Objective:
-    """Distance and regularizer with their weights.
+    """Weighted sum of a distance and a regularizer.
 
     Args:
-        settings: `optimization.loss_fn` chooses the distance, `objective` everything else.
+        settings: `optimization.loss_fn` chooses the distance; the section `objective` sets everything else.
 
     Raises:
         LangJepaError: see `make_regularizer`.
@@ -62,7 +61,7 @@ class Objective:
 
     @property
     def by_text(self) -> bool:
-        """Whether the distance wants to know which targets have the same text."""
+        """Whether the distance needs to know which targets have the same text."""
         return bool(getattr(self.distance, "by_text", False))
 
     def __call__(
@@ -77,19 +76,20 @@ class Objective:
         numbers: Tensor | None = None,
         texts: Tensor | None = None,
     ) -> Loss:
-        """Loss of one micro-batch.
+        """Return the loss of one micro-batch.
 
         Args:
-            output: of the online model, predictions [Q, D].
+            output: output of the online model, with predictions [Q, D].
             targets: [Q, D], un-normalised; without gradient, or the output's own.
-            count: predictions in the whole optimizer step, over all micro-batches and ranks. Dividing by it makes
-                ragged micro-batches and ranks weigh by their predictions; the factor world_size undoes the average
-                that DDP takes over ranks.
+            count: number of predictions in the optimizer step, over all micro-batches and ranks. Dividing by it weights
+                micro-batches and ranks of unequal size by their predictions; the factor world_size undoes DDP's mean.
             micro_batches: micro-batches in the step, over which the regularizer is averaged.
-            regularizer_weight: of this step (None: the settings' at the first step).
+            regularizer_weight: its weight in this step (None: that of the first step, from the settings).
             step: optimizer step, from which SIGReg draws its directions.
-            numbers, texts: int64 [Q], the targets' positions in the text, and `Targets.texts`, for distances that look
-                at other targets too.
+            numbers, texts: as in `distances`; texts are `Targets.texts`.
+
+        Raises:
+            LangJepaError: predictions and targets differ in shape, or the distance does not return [Q].
         """
         predictions = output.predictions
         if predictions.shape != targets.shape:
@@ -129,12 +129,13 @@ class Objective:
         *,
         over_ranks: bool = False,
     ) -> Tensor:
-        """Distance of each prediction to its target, float32 [Q]; of both minus the centre, where there is one.
+        """Return the distance of each prediction to its target, float32 [Q], both centred if there is a centre.
 
         Args:
-            predictions, targets: [Q, D], not normalised.
-            numbers, texts: int64 [Q], the targets' positions in the text, and a number for the text of each.
-            over_ranks: among the targets of all ranks, for distances that look at other targets.
+            predictions, targets: [Q, D], un-normalised.
+            numbers, texts: int64 [Q], the targets' positions in the text, and equal numbers for equal texts; for
+                distances that use the other targets too.
+            over_ranks: such distances use the targets of all ranks.
         """
         if self.centre is not None:
             predictions, targets = self.centre.apply(predictions), self.centre.apply(targets)
@@ -144,7 +145,7 @@ class Objective:
 
     @torch.no_grad()
     def _move_centre(self, targets: Tensor) -> None:
-        """Update the running mean with all ranks' targets."""
+        """Update the running mean with the targets of all ranks."""
         assert self.centre is not None
         unit = functional.normalize(targets.float(), dim=-1)
         total = sum_over_ranks(torch.cat([unit.sum(0), unit.new_tensor([float(len(unit))])]))
@@ -152,12 +153,12 @@ class Objective:
 
 
 def _moments(x: Tensor) -> Tensor:
-    """Number, sum and sum of squares of the rows, float64 [3, D]."""
+    """Return number, sum and sum of squares of the rows, float64 [3, D]."""
     x = x.double()
     return torch.stack([x.new_full(x.shape[1:], float(len(x))), x.sum(0), x.square().sum(0)])
 
 
 def spread_of(moments: Tensor) -> float:
-    """Standard deviation, mean over dimensions, from summed moments [3, D]."""
+    """Return the standard deviation, averaged over dimensions, from summed moments [3, D]."""
     count, total, squares = moments
     return float((squares / count - (total / count).square()).clamp(min=0).sqrt().mean())

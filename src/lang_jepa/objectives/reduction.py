@@ -1,7 +1,7 @@
-"""Sums over ranks that autograd can see.
+"""Differentiable sums over ranks.
 
-Under DDP the gradients of all ranks are averaged. A loss that is a function of global sums is computed alike on
-every rank; its true gradient comes out if the backward pass of the sum adds the ranks' gradients too.
+DDP averages gradients over ranks. A loss that is a function of global sums has the same value on every rank, and its
+true gradient results only if the backward pass of the sum also adds up the gradients of all ranks.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 
 
 def world_size() -> int:
-    """Number of processes that train together (1 outside of distributed runs)."""
+    """Return the number of processes that train together (1 outside distributed runs)."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
@@ -30,7 +30,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
-    """Sum of a tensor over all ranks, differentiable; the tensor itself where there is one rank."""
+    """Sum a tensor over all ranks, differentiably. With one rank, return the tensor itself."""
     if world_size() == 1:
         return x
     total: Tensor = _SumOverRanks.apply(x)  # type: ignore[no-untyped-call]
@@ -38,10 +38,10 @@ def sum_over_ranks(x: Tensor) -> Tensor:
 
 
 def rows_of_all_ranks(x: Tensor) -> tuple[Tensor, int]:
-    """The rows of all ranks, [N, ...] in the order of the ranks, differentiable; and how many stand before our own.
+    """Return the rows of all ranks, [N, ...] in rank order, differentiably, and how many precede this rank's own.
 
     Args:
-        x: [n, ...], where n may differ between ranks.
+        x: this rank's rows, [n, ...]; n may differ between ranks.
     """
     if world_size() == 1:
         return x, 0

@@ -1,11 +1,9 @@
-"""Terms on the un-normalised embeddings that keep them from collapsing.
+"""Regularizers, which keep the un-normalised embeddings from collapsing.
 
-A regularizer is called with the local embeddings [N, D] and the optimizer step, and returns a scalar that is the same
-on all ranks: the value for the batch of all ranks together. Gradient accumulation does not enlarge the batch that it
-sees.
+A regularizer is called with this rank's embeddings and the optimizer step. It returns the value for the batch of all
+ranks together, a scalar that is the same on every rank. Gradient accumulation does not enlarge that batch.
 
-SIGReg is after LeJEPA (arXiv 2511.08544). Legend: N embeddings of all ranks, n of this rank, D their width,
-K directions, J knots.
+Shapes: N embeddings over all ranks, n on this rank, D dimensions, K directions, J knots.
 """
 
 from abc import ABC, abstractmethod
@@ -22,19 +20,19 @@ from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.parts import REGULARIZER
 
 _CHUNK = 1 << 15
-"""Elements of one block of projections: a few such blocks stay in a core's cache."""
+"""Elements in a block of projections: a few blocks of this size fit into a core's cache."""
 _UNIT_NORM, _FEW = 1e-4, 8
 
 
 class Regularizer(nn.Module, ABC):
     """A term on the un-normalised embeddings, a function of them and of the step alone.
 
-    A class of one's own is called without arguments, or with `settings=` where it has a class `Settings`. One that has
-    a method `over_views(views, step)` says itself what several views of the same examples cost (else: their mean).
+    A custom class is constructed without arguments, or with `settings=` if it has a class `Settings`. It may define
+    `over_views(views, step)`, its value for several views of the same examples (otherwise the mean over views).
 
     Attributes:
-        compares_rows: it has nothing to act on where a batch holds one embedding.
-        reads: settings that do something beside this regularizer, and not beside every one.
+        compares_rows: it cannot act on a batch of one embedding.
+        reads: settings that have an effect with this regularizer but not with every other.
     """
 
     compares_rows: ClassVar[bool] = False
@@ -42,34 +40,34 @@ class Regularizer(nn.Module, ABC):
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The regularizer that the settings of a run describe."""
+        """Construct the regularizer from the settings of a run."""
         return cls(**REGULARIZER.options(cls, settings.own_regularizer))
 
     @abstractmethod
     def forward(self, embeddings: Tensor, step: int = 0) -> Tensor:
-        """Scalar for the local embeddings [N, D], the same on all ranks: the value for the batch of all of them."""
+        """Return the value for the batch of all ranks, the same on each, from this rank's embeddings [n, D]."""
 
 
 class SIGReg(Regularizer):
-    """Epps-Pulley statistic of the embeddings' projections, mean over random directions.
+    """SIGReg of LeJEPA (arXiv 2511.08544): the Epps-Pulley statistic of projections, averaged over random directions.
 
-    With u = z a for a unit direction a, knots t_j linear on [0, range] and phi(t) = exp(-t^2 / 2):
+    With u = z a for a unit direction a, knots t_j evenly spaced on [0, span] and phi(t) = exp(-t^2 / 2):
 
         statistic = N sum_j w_j phi_j [ (mean_n cos(t_j u_n) - phi_j)^2 + (mean_n sin(t_j u_n))^2 ]
 
-    where w_j are trapezoid weights with the negative half of the axis folded in (2 dt inside, dt at both ends). For
-    17 knots on [0, 3] exactly standard normal embeddings score 1.0525 in expectation, whatever N: a floor, not 0. A
-    collapse to zero scores 0.4020 N.
+    where w_j are trapezoid weights with the negative half of the axis folded in (2 dt inside, dt at both ends). With
+    17 knots on [0, 3], standard normal embeddings score 1.0525 in expectation for any N: the floor is not 0.
+    Embeddings collapsed to zero score 0.4020 N.
 
-    Directions are drawn afresh at every step as a function of (seed, step), so they are equal on all ranks, in all
+    Directions are drawn anew at every step as a function of (seed, step), so they are equal on all ranks, in all
     micro-batches of a step, and after resuming. cos and sin are summed over all ranks, so W ranks of n samples give
-    what one process with W n samples gives.
+    the same value as one process with W n samples.
 
     Args:
-        directions: K (paper: 1024; its minimal example: 256).
-        knots: J, at least 2.
+        directions: number of directions K (256 as in the paper's minimal example; the paper uses 1024).
+        knots: number of knots J, at least 2.
         span: the largest knot.
-        seed: of the directions.
+        seed: seed of the directions.
     """
 
     reads = (*Regularizer.reads, *(f"objective.sigreg_{name}" for name in ("directions", "knots", "range")))
@@ -86,10 +84,10 @@ class SIGReg(Regularizer):
         return cls(mine.sigreg_directions, mine.sigreg_knots, mine.sigreg_range, seed=settings.meta.seed)
 
     def forward(self, embeddings: Tensor, step: int = 0) -> Tensor:
-        """Scalar for embeddings [n, D]; computed in fp32 (float64 stays).
+        """Return a scalar for embeddings [n, D], computed in fp32 (float64 input stays float64).
 
         Raises:
-            LangJepaError: every embedding has norm 1, so that no direction can be standard normal.
+            LangJepaError: every embedding has norm 1, so no projection can be standard normal.
         """
         with torch.autocast(embeddings.device.type, enabled=False):
             z = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
@@ -106,14 +104,14 @@ class SIGReg(Regularizer):
             return statistics.mean()
 
     def draw(self, z: Tensor, step: int) -> Tensor:
-        """The step's unit directions, [K, D], where z is and as precise."""
+        """Return the step's unit directions, [K, D], with the device and dtype of z."""
         seed = int(np.random.SeedSequence([self.seed, step, 0x51]).generate_state(1, np.uint64)[0] >> 1)
-        generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws alike
+        generator = torch.Generator().manual_seed(seed)  # on the CPU, so every device gets the same directions
         directions = torch.randn(self.directions, z.shape[1], generator=generator)
         return nn.functional.normalize(directions.to(z), dim=1)
 
     def _refuse_unit_norm(self, z: Tensor) -> None:
-        """Only at first sight: it makes a GPU wait, and a model does not become normalised on the way."""
+        """Check only the first large enough batch: it makes a GPU wait, and training makes no model normalise."""
         if self._checked or len(z) < _FEW or z.shape[1] == 1:
             return
         self._checked = True
@@ -127,9 +125,9 @@ class SIGReg(Regularizer):
 class _KnotSums(torch.autograd.Function):
     """Sums over n of cos(j dt u) and sin(j dt u) for all knots j and directions, [2, J, K].
 
-    One cos and one sin per projection; the other knots follow by x_{j+1} = 2 cos(dt u) x_j - x_{j-1}, which both
-    cos(j dt u) and sin(j dt u) obey. The gradient is a series in the same functions, summed by Clenshaw's backward
-    recurrence. Projections are made anew in the backward pass, block by block: what is kept is z and the directions.
+    Each projection needs one cos and one sin; the other knots follow from x_{j+1} = 2 cos(dt u) x_j - x_{j-1}, which
+    holds for both cos(j dt u) and sin(j dt u). The gradient is a series in the same functions, summed by Clenshaw's
+    backward recurrence. Only z and the directions are saved; the backward pass recomputes projections block by block.
     """
 
     @staticmethod
@@ -145,7 +143,7 @@ class _KnotSums(torch.autograd.Function):
             twice = 2.0 * now[0]
             for j in range(1, knots):
                 sums[:, j, part] = _sign(j) * now.sum(1)
-                # In place and without a negation: `now` and `before` hold the values times _sign of their index.
+                # In place and without negation: `now` and `before` hold the values times the `_sign` of their index.
                 before.addcmul_(twice, now, value=-1.0 if j % 2 else 1.0)
                 now, before = before, now
         return sums
@@ -165,7 +163,7 @@ class _KnotSums(torch.autograd.Function):
 
 
 def _clenshaw(angle: Tensor, series: Tensor) -> Tensor:
-    """Sum over j >= 1 of series[0, j] cos(j angle) + series[1, j] sin(j angle).
+    """Return the sum over j >= 1 of series[0, j] cos(j angle) + series[1, j] sin(j angle), [n, K].
 
     Args:
         angle: [n, K].
@@ -182,17 +180,17 @@ def _clenshaw(angle: Tensor, series: Tensor) -> Tensor:
 
 
 def _sign(j: int) -> float:
-    """+ + - - + + - - ...: the signs under which a three-term recurrence becomes one in-place addition."""
+    """+ + - - + + - - ...: the signs that turn the three-term recurrence into one in-place addition."""
     return 1.0 if j % 4 < 2 else -1.0
 
 
 def _angles(z: Tensor, directions: Tensor, spacing: float) -> Tensor:
-    """Projections times the knots' spacing, [n, K]."""
+    """Return the projections times the knots' spacing, [n, K]."""
     return (z @ directions.T).mul_(spacing)
 
 
 def _blocks(z: Tensor, directions: Tensor) -> list[slice]:
-    """Directions in blocks whose projections stay in the cache."""
+    """Split the directions into blocks whose projections fit into the cache."""
     size = max(1, _CHUNK // max(1, len(z))) if z.device.type == "cpu" else len(directions)
     return [slice(begin, begin + size) for begin in range(0, len(directions), size)]
 
@@ -202,9 +200,9 @@ class VICReg(Regularizer):
 
     variance = mean over dimensions of relu(1 - sqrt(var + 1e-4)); covariance = sum of squared off-diagonal entries
     of the covariance matrix, divided by D. Ports that divide by D (D - 1) need weights about D times larger. The
-    invariance term is the objective's prediction distance.
+    paper's invariance term is the objective's prediction distance here.
 
-    Both are computed from two global moments, so W ranks of n samples give what one process with W n samples gives.
+    Both are computed from two global moments, so W ranks of n samples give the same value as one process with W n.
 
     Args:
         variance: weight of the variance term (paper: 25).
@@ -223,22 +221,22 @@ class VICReg(Regularizer):
         return cls(settings.objective.vicreg_variance, settings.objective.vicreg_covariance)
 
     def forward(self, embeddings: Tensor, step: int = 0) -> Tensor:
-        """Scalar for embeddings [N, D], the same at every step; computed in fp32.
+        """Return a scalar for embeddings [n, D], computed in fp32; `step` is ignored.
 
-        One embedding over all ranks (the rest of an epoch may be that short) has no covariance: 0, and no gradient.
+        A single embedding over all ranks (the last batch of an epoch can be that small) gives 0 and no gradient.
         """
         return self.over_views([embeddings], step)
 
     def over_views(self, views: Sequence[Tensor], step: int = 0) -> Tensor:
-        """Scalar for several views of the same examples, each [N, D]: the mean of their variance terms, as in the
-        authors' code, plus the sum of their covariance terms, as in equation 6.
+        """Return a scalar for several views of the same examples, each [n, D]: the weighted mean of their variance
+        terms, as in the authors' code, plus the weighted sum of their covariance terms, as in equation 6.
         """
         terms = [self._terms(view) for view in views]
         spread = torch.stack([variance for variance, _ in terms]).mean()
         return self.variance * spread + self.covariance * torch.stack([term for _, term in terms]).sum()
 
     def _terms(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Variance and covariance term of one view."""
+        """Return the variance and the covariance term of one view."""
         with torch.autocast(embeddings.device.type, enabled=False):
             count = float(sum_over_ranks(embeddings.new_tensor(float(len(embeddings)), dtype=torch.float32)))
             if count < 2:
@@ -251,27 +249,27 @@ class VICReg(Regularizer):
             return spread, off_diagonal
 
     def _covariance(self, x: Tensor, count: float) -> Tensor:
-        """Unbiased covariance [D, D] over all ranks' rows, in two passes so that a large mean costs no digits."""
+        """Return the unbiased covariance [D, D] over all ranks, in two passes so that a large mean costs no digits."""
         centred = x - sum_over_ranks(x.sum(0)) / count
         return sum_over_ranks(centred.T @ centred) / (count - 1)
 
 
 def over_views(regularizer: Callable[[Tensor, int], Tensor], views: Sequence[Tensor], step: int) -> Tensor:
-    """A regularizer's value for several views, each [N, D]: by its own method of this name, else the views' mean."""
+    """Return a regularizer's value for several views, each [n, D]: by its own `over_views`, else the views' mean."""
     if own := getattr(regularizer, "over_views", None):
         return own(views, step)  # type: ignore[no-any-return]
     return torch.stack([regularizer(view, step) for view in views]).mean()
 
 
 REGULARIZERS: dict[str, type[Regularizer] | None] = {"none": None, "vicreg": VICReg, "sigreg": SIGReg}
-"""Built-in regularizers by `objective.regularizer`."""
+"""Built-in regularizers, by the value of `objective.regularizer`."""
 
 
 def make_regularizer(settings: Settings) -> Regularizer | None:
-    """The regularizer that the settings choose, if any.
+    """Construct the regularizer that the settings choose (None without one).
 
     Raises:
-        LangJepaError: it has weights or buffers, which nothing would train and no checkpoint keep.
+        LangJepaError: it has weights or buffers, which nothing would train and no checkpoint would store.
     """
     chosen: type[Regularizer] | None = REGULARIZER.part(settings.objective.regularizer)
     made = None if chosen is None else chosen.of(settings)
