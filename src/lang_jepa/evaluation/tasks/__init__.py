@@ -1,6 +1,6 @@
-"""The tasks, and `evaluate`, which runs them on one model: every score beside its baselines, with a 95 % interval.
+"""The evaluation tasks, and `evaluate`, which runs them on a model: each score beside baselines, with a 95 % interval.
 
-A task that fails raises: a report never lacks a row without saying so.
+A task that fails raises, so a report never silently lacks a row.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,10 +47,10 @@ def evaluate(request: Request) -> Report:
     """Score a model.
 
     Args:
-        request: the model, the tasks, and what they need.
+        request: the model, the tasks, and the data they need.
 
     Raises:
-        LangJepaError: unknown task, missing data or documents, a name taken twice, NaN embeddings.
+        LangJepaError: unknown task, missing data or documents, duplicate name, NaN embeddings.
     """
     tasks = tasks_named(request.tasks)
     for task in tasks:
@@ -79,10 +79,10 @@ def evaluate(request: Request) -> Report:
 
 
 def tasks_named(names: Sequence[str], among: Iterable[str] = TASKS) -> list[Task]:
-    """Tasks by their names, each once.
+    """Return the tasks with the given names, each once.
 
     Raises:
-        LangJepaError: no name, or one that is not `among` them.
+        LangJepaError: no names, or a name that is not in `among`.
     """
     among = list(among)
     unknown = [name for name in names if name not in among]
@@ -92,15 +92,15 @@ def tasks_named(names: Sequence[str], among: Iterable[str] = TASKS) -> list[Task
 
 
 def check_data_dir(names: Sequence[str], data_dir: Path | None, of_stories: bool) -> None:
-    """Refuse a folder of data that no task reads.
+    """Raise an error if a data folder was given that no task reads.
 
     Args:
-        names: of the tasks.
+        names: names of the tasks.
         data_dir: folder with stsb/ and sst2/, if one was given.
-        of_stories: whether the model is one of generated stories, whose sentence pairs are generated too.
+        of_stories: whether the model was trained on generated stories, whose sentence pairs are generated too.
 
     Raises:
-        LangJepaError: none of the tasks reads it.
+        LangJepaError: none of the tasks reads the folder.
     """
     fits = ("always",) if of_stories else ("always", "unless of stories")
     reading = sorted(task.name for task in TASKS.values() if task.data_dir in fits)

@@ -1,8 +1,8 @@
-"""The task `anomalies`: faults in held-out units, in order of time, and which scores find them.
+"""The task `anomalies`: how well scores find faults planted in held-out units, which are in order of time.
 
-Of each document there is a copy as it is and one with faults of each kind (`evaluation/faults.py`). A fault's AUC is
-the share of usual units of its source that score lower; it is found where one of its units lies above a threshold that
-was set on other, of lines on earlier, units for a stated rate of false alarms. Legend: N units of all copies.
+Each document gives one unchanged copy and one copy with faults of each kind (`evaluation/faults.py`). A fault's AUC is
+the share of usual units of its source that score lower. A fault is found if one of its units scores above a threshold
+that was set for a stated rate of false alarms on other units (for lines: earlier ones). N: units of all copies.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,21 +27,21 @@ from lang_jepa.evaluation.tasks.anomaly_data import Copies
 from lang_jepa.evaluation.tasks.request import Conversations, Request, Result, Task
 
 RATE = 0.01
-"""Share of usual units that may be false alarms."""
+"""Allowed share of usual units that are false alarms."""
 AUC, FOUND, FALSE = "AUC", f"found at {RATE:.0%} false alarms", "false alarms"
 MEAN = tuple(kind for kind in KINDS if kind != "unknown")
-"""Kinds of the mean; an unknown unit is new, whatever came before it."""
+"""Kinds that enter the mean; an unknown unit is new, whatever came before it."""
 SPLIT = "held out"
 _BLOCK = 512
 
 
 class Boards:
-    """The rows of all kinds of faults, their mean, and the false alarms.
+    """The rows of all kinds of faults, of their mean, and of false alarms.
 
-    A candidate has one setting for all kinds: the one with the best mean AUC on the documents that choose.
+    A candidate has one setting for all kinds: the one with the best mean AUC on the selection documents.
 
     Raises:
-        TooFew: documents with faults to choose on, or to report.
+        TooFew: too few documents with faults for selection or report.
     """
 
     def __init__(self, made: Copies, about: str, seed: int) -> None:
@@ -80,16 +80,16 @@ class Boards:
 
     @property
     def rows(self) -> list[Row]:
-        """Kind by kind."""
+        """All rows, kind by kind, then those of false alarms."""
         return [row for board in (*self.boards.values(), self.alarms) for row in board.rows]
 
     def add(self, name: str, options: Iterable[tuple[str, dict[str, Any], Values]], *, note: str = "") -> int:
-        """Record a candidate, given its similarity, its setting and its scores [N] for each setting; which was chosen.
+        """Record a candidate with the best of its options, and return the index of that option.
 
         Args:
-            name: in the rows.
-            options: one at least.
-            note: for the rows.
+            name: the candidate's name in the rows.
+            options: similarity, setting and scores [N] of each option, at least one.
+            note: note of the rows.
         """
         found = [(similarity, setting, self._values(rounded(scores))) for similarity, setting, scores in options]
         chooses = self.boards["mean"].choosing
@@ -101,13 +101,13 @@ class Boards:
         return best
 
     def add_chance(self) -> None:
-        """Record what random scores would get; analytic, so without an interval."""
+        """Record the expectation for random scores, which is analytic and has no interval."""
         for board in self.boards.values():
             ones = np.ones(len(board.clusters))
             board.add_analytic("chance", {AUC: ones / 2, FOUND: ones * RATE})
 
     def _values(self, scores: Values) -> dict[str, dict[str, Values]]:
-        """By kind, the AUC of each fault and whether it is found; of usual units whether they are false alarms."""
+        """Return, by kind, the AUC of each fault and whether it is found; and which usual units are false alarms."""
         made = self.made
         usual = {
             (source, part): np.sort(scores[made.usual & of_source[made.owners] & (made.choosing[made.owners] == part)])
@@ -136,22 +136,22 @@ class Boards:
 
 
 def _weights(choosing: NDArray[np.bool_]) -> Values:
-    """1 over the number of faults of the same part, [n]."""
+    """Return 1 over the number of faults of the same part (selection or report), [n]."""
     weights: Values = np.where(choosing, 1 / max(1, choosing.sum()), 1 / max(1, (~choosing).sum()))
     return weights
 
 
 @dataclass(frozen=True)
 class _Read:
-    """The units of copies as one model reads them.
+    """The units of all copies as one model reads them.
 
     Attributes:
-        name, model: of it.
+        name, model: the model and its name.
         rows: int64 [N], each unit's row among the distinct ones.
         contexts: distinct contexts as rows of distinct units.
-        asked: int64 [N], each unit's context; -1 where there is none.
-        vectors: float32 [U, D], of the distinct units.
-        known: float32 [K, D], of training units.
+        asked: int64 [N], index of each unit's context; -1 if it has none.
+        vectors: float32 [U, D], vectors of the distinct units.
+        known: float32 [K, D], vectors of training units.
     """
 
     name: str
@@ -179,13 +179,13 @@ class _Read:
         )
 
     def surprise(self, predicted: Floats, space: Floats) -> Values:
-        """Cosine distances [N] of units from predictions [C, D] after their contexts; -1 where nothing is expected."""
+        """Return cosine distances [N] of units from predictions [C, D] for their contexts; -1 without a context."""
         found: Values = 1 - np.einsum("nd,nd->n", predicted[self.asked], space[self.rows], dtype=np.float64)
         found[self.asked < 0] = -1.0
         return found
 
     def by_predictor(self) -> dict[Similarity, Values]:
-        """Surprise by similarity; empty without a predictor."""
+        """Return the surprise by similarity; empty without a predictor."""
         if not isinstance(self.model, Embedder):
             return {}
         moments = self.model.statistics
@@ -196,14 +196,14 @@ class _Read:
         }
 
     def novelty(self, kind: Similarity) -> Values:
-        """Cosine distance [N] from the nearest training unit."""
+        """Return the cosine distance [N] from the nearest training unit."""
         own, known = (prepare(some, self.model.statistics, kind) for some in (self.vectors, self.known))
         best = [(own[at : at + _BLOCK] @ known.T).max(1) for at in range(0, len(own), _BLOCK)]
         found: Values = 1 - np.concatenate(best).astype(np.float64)[self.rows]
         return found
 
     def by_ridge(self, kind: Similarity, learnt: Pairs, vectors: Floats) -> dict[str, Values]:
-        """Surprise by the penalty of a ridge regression from means of the context, see `means_ridge`."""
+        """Return the surprise under ridge regressions from means of the context, by penalty; see `means_ridge`."""
         own, space = (prepare(some, self.model.statistics, kind) for some in (self.vectors, vectors))
         x, start = np.concatenate(context_means(learnt.contexts, space), axis=1), recency_mean(self.contexts, own)
         asked = np.concatenate(context_means(self.contexts, own), axis=1)
@@ -212,13 +212,13 @@ class _Read:
 
 
 def _add_model(boards: Boards, read: _Read, learnt: Pairs, counted_scores: Values) -> None:
-    """Surprise, novelty, ridge in a model's space, and the sum of rarities that `monitor` judges by.
+    """Add surprise, novelty and ridge in a model's space, and the sum of rarities that `monitor` uses.
 
     Args:
-        boards: get the rows.
+        boards: where the rows are recorded.
         read: the copies as the model reads them.
         learnt: training contexts.
-        counted_scores: float64 [N, 2], n-gram and repetition.
+        counted_scores: float64 [N, 2], n-gram and repetition scores.
     """
     name, kinds = read.name, read.model.statistics.similarities
     surprises = read.by_predictor()
@@ -238,7 +238,7 @@ def _add_model(boards: Boards, read: _Read, learnt: Pairs, counted_scores: Value
 
 
 def _rarity(made: Copies, scores: Values) -> Values:
-    """`Usual.rarity` of each score [N, K] beside the usual units of its source that choose."""
+    """Return `Usual.rarity` of each score [N, K] among the usual units for selection of its source."""
     result = np.empty_like(scores)
     for source in np.unique(made.sources):
         here = (made.sources == source)[made.owners]
@@ -250,7 +250,7 @@ def _rarity(made: Copies, scores: Values) -> Values:
 
 
 def _word_novelty(made: Copies, known: Sequence[str]) -> Values:
-    """One less the TF-IDF cosine with the nearest training unit, [N]."""
+    """Return 1 minus the TF-IDF cosine with the most similar training unit, [N]."""
     index = {text: row for row, text in enumerate(dict.fromkeys(made.texts))}
     theirs, own = tfidf([*known, *index], known, list(index), sublinear_tf=True)
     best = [(own[at : at + _BLOCK] @ theirs.T).max(1).toarray().ravel() for at in range(0, own.shape[0], _BLOCK)]
@@ -259,10 +259,10 @@ def _word_novelty(made: Copies, known: Sequence[str]) -> Values:
 
 
 def _boards(request: Request) -> tuple[Copies, int, "Boards"]:
-    """Copies with faults, how many documents are reported, and the scoreboards.
+    """Return the copies with faults, the number of reported documents, and the scoreboards.
 
     Raises:
-        LangJepaError: too few documents, or too short ones.
+        LangJepaError: the documents are too few or too short.
     """
     assert request.conversations is not None
     made = Copies.of(request.conversations, request.seed)
@@ -304,7 +304,7 @@ def _score(request: Request) -> Result:
 
 
 def _unigrams(given: Conversations, made: Copies) -> Values:
-    """-ln p of each unit whatever comes before it, [N]."""
+    """Return -ln p of each unit, regardless of what comes before it, [N]."""
     model = UnitNGram(given.train, order=1, cached_share=0)
     return np.array([model.surprise([text])[0] for text in made.texts])
 

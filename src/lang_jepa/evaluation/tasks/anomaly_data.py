@@ -1,6 +1,6 @@
-"""Copies of held-out documents with faults in them, for the task `anomalies`.
+"""Copies of held-out documents with planted faults, for the task `anomalies`.
 
-Legend: N units of all copies, D documents.
+Shapes: N units of all copies, D documents.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from lang_jepa.evaluation.tasks.request import Conversations
 
 @dataclass(frozen=True)
 class Copies:
-    """Documents with and without faults, one after the other.
+    """Copies of documents, with and without faults, one after the other.
 
     Attributes:
-        units: N, like "user: Good morning" where speakers are known.
-        texts: N, without speakers.
+        units: [N], like "user: Good morning" if speakers are known.
+        texts: [N], without speakers.
         starts: int64 [copies + 1], first unit of each copy, then N.
         owners: int64 [N], document of each unit.
-        usual: bool [N], units of copies without faults, less the first few of each.
+        usual: bool [N], units of fault-free copies, except the first few of each.
         faults: by kind, the document of each fault and the rows of its units.
-        sources: int64 [D], documents with one number are of one source.
-        choosing: bool [D], whether thresholds and settings are chosen on it; others are reported.
+        sources: int64 [D], documents of one source share a number.
+        choosing: bool [D], documents on which thresholds and settings are selected; the others are reported.
     """
 
     units: list[str]
@@ -41,7 +41,7 @@ class Copies:
 
     @classmethod
     def of(cls, given: Conversations, seed: int) -> Self:
-        """Draw the faults; those of lines have units of other files, those of turns units of other conversations."""
+        """Draw the faults. Foreign units come from other files (lines) or from other conversations (turns)."""
         documents = [list(one) for one in given.documents]
         if given.speakers is not None:
             pairs = zip(given.documents, given.speakers, strict=True)
@@ -74,18 +74,18 @@ class Copies:
         )
 
     def contexts(self, window_size: int) -> list[tuple[int, int]]:
-        """For each unit the rows of the first unit of its context and of itself; equal ones where there is none."""
+        """Return, for each unit, the row where its context begins and its own row; equal if it has no context."""
         begins = np.repeat(self.starts[:-1], np.diff(self.starts)).tolist()
         return [(max(begin, row - window_size), row) for row, begin in enumerate(begins)]
 
 
 LEAST_PIECES = 4
-"""Pieces of a file that is a source of its own."""
+"""Fewest pieces of a file that is a source of its own."""
 
 
 def parts(given: Conversations) -> tuple[Rows, NDArray[np.bool_]]:
-    """Sources of the documents and whether they choose: of a file of lines of which something is reported, its first
-    half; of turns, and of files with few pieces, what the conversations say, and all those are of one source.
+    """Return the source of each document, and whether it is used for selection. A file of lines is a source; if any of
+    it is reported, its first half selects. Turns, and files with few pieces, form one source and keep their marks.
     """
     choosing = np.array(given.choosing, dtype=bool)
     sources = np.full(len(choosing), -1, dtype=np.int64)

@@ -1,8 +1,8 @@
-"""The task `document`: topic boundaries, intruders, continuation, repetitions, and what the tools should use.
+"""The task `document`: topic boundaries, intruders, continuation, repetitions, and which rules the tools should use.
 
 Topic boundaries are in `document_segmentation`. An intruder's score is minus the cosine with what a rule expects at its
-position; a continuation's the cosine; a repetition's the greatest similarity to an earlier sentence, where the truth is
-people's (STS-B) or the stories' own.
+position, and a continuation's score is that cosine. A repetition's score is its greatest similarity to an earlier
+sentence; its truth comes from human grades (STS-B) or from the stories themselves.
 """
 
 from collections.abc import Iterator, Mapping
@@ -65,9 +65,9 @@ DECIDE: dict[Tool, str] = {
     "next": CONTINUATION,
     "redundant": REPETITIONS,
 }
-"""The scoreboard that decides for each tool: the harder ones."""
+"""The scoreboard that decides for each tool; the harder one if there are two."""
 RULE = "nearest earlier sentence"
-"""By which repetitions are found; it needs no predictor."""
+"""Rule that finds repetitions; it needs no predictor."""
 _STEPS = 40
 _STORY_PAIRS = 1200
 
@@ -81,21 +81,21 @@ def document_rows(
     pairs: tuple[Pairs, Pairs] | None = None,
     seed: int = 0,
 ) -> tuple[list[Row], dict[str, str], dict[str, Choice]]:
-    """All parts.
+    """Score all parts of the task.
 
     Args:
-        models: by name, the evaluated one first.
-        grouped: held-out documents; nothing is reported of those that choose.
-        window_size: sentences of context at most.
-        queries: continuation questions at most.
-        pairs: graded sentence pairs, those that choose and those that are reported (None: no repetitions).
-        seed: of every draw.
+        models: encoders by name, the evaluated one first.
+        grouped: held-out documents; nothing is reported on those used for selection.
+        window_size: most sentences of context.
+        queries: most continuation questions.
+        pairs: graded sentence pairs for selection and for the report (None: no repetitions).
+        seed: seed of every draw.
 
     Returns:
         The rows; for each metric the evaluated model's similarity; and what the tools should use.
 
     Raises:
-        LangJepaError: too few or too short documents; says how many there must be.
+        LangJepaError: the documents are too few or too short; the message says how many are needed.
     """
     sources = Sources.of(grouped)
     lengths = lengths_of(grouped, sources, seed=seed)
@@ -113,7 +113,7 @@ def document_rows(
 
 @dataclass(frozen=True)
 class _Sources:
-    """Documents as models read them: embeddings [S, D] of their sentences by model, `reach` of them on either side."""
+    """Documents as models read them: embeddings [S, D] of the sentences by model, `reach` sentences on either side."""
 
     models: Mapping[str, Encoder]
     embeddings: Mapping[str, Floats]
@@ -123,12 +123,12 @@ class _Sources:
     seed: int
 
     def readings(self, positions: Positions, embeddings: Mapping[str, Floats] | None = None) -> dict[str, Reading]:
-        """Of some positions by model."""
+        """Return the reading of some positions by each model."""
         vectors = embeddings or self.embeddings
         return {name: Reading(model, positions, vectors[name], name) for name, model in self.models.items()}
 
     def boards(self) -> dict[str, Scoreboard]:
-        """Topic boundaries and intruders, by task."""
+        """Return the scoreboards of topic boundaries and intruders, by task."""
         boards: dict[str, Scoreboard] = {}
         sentences = self.sources.sentences
         for same_group, task in SEGMENTS.items():
@@ -143,7 +143,7 @@ class _Sources:
         return boards
 
     def continuation(self, grouped: Grouped, window_size: int, queries: int) -> Scoreboard:
-        """The true next sentence among those of its own document outside the context."""
+        """Rank the true next sentence among those of its own document outside the context."""
         questions = build_questions(
             grouped.documents,
             window_size=window_size,
@@ -160,7 +160,7 @@ class _Sources:
         return continuation(self.readings(positions, vectors), questions, seed=self.seed)
 
     def repetitions(self, pairs: tuple[Pairs, Pairs]) -> Scoreboard:
-        """The planted pairs are encoded too."""
+        """Score repetitions; the planted pairs are encoded too."""
         sentences, made = with_repetitions(self.sources, *pairs, seed=self.seed)
         planted = sentences[len(self.sources.sentences) :]
         every = {
@@ -171,13 +171,13 @@ class _Sources:
 
 
 def intruders(readings: Mapping[str, Reading], made: Made, *, task: str, seed: int) -> Scoreboard:
-    """AUC of all candidates on documents with intruders, within each document.
+    """Compute the AUC of all candidates on documents with intruders, within each document.
 
     Args:
-        readings: of the positions of the documents, by model, the evaluated one first.
-        made: of `with_intruders`.
-        task: in the rows.
-        seed: of the bootstrap.
+        readings: readings of the documents' positions by model, the evaluated one first.
+        made: documents from `with_intruders`.
+        task: name of the task in the rows.
+        seed: seed of the bootstrap.
     """
     positions = next(iter(readings.values())).positions
     board = made.board(positions.sentences, task, "AUC", seed=seed)
@@ -198,13 +198,13 @@ def intruders(readings: Mapping[str, Reading], made: Made, *, task: str, seed: i
 
 
 def _aucs(scores: Values, made: Made) -> Values:
-    """AUC in every document; its first sentence, which has no past, is left out."""
+    """Return the AUC in each document, without its first sentence, which has no past."""
     parts = np.split(scores, np.cumsum([len(rows) for rows in made.documents])[:-1])
     return np.array([auc(one[1:], mark) for one, mark in zip(parts, _marks(made), strict=True)])
 
 
 def _marks(made: Made) -> list[NDArray[np.bool_]]:
-    """Which sentences of each document but the first are wanted, [n - 1]."""
+    """Mark the true positions of each document, without its first sentence, [n - 1]."""
     marks = [np.zeros(len(rows) - 1, dtype=bool) for rows in made.documents]
     for mark, truth in zip(marks, made.truth, strict=True):
         mark[truth - 1] = True
@@ -212,12 +212,12 @@ def _marks(made: Made) -> list[NDArray[np.bool_]]:
 
 
 def continuation(readings: Mapping[str, Reading], questions: Questions, *, seed: int) -> Scoreboard:
-    """MRR and recall@1 of all candidates; the sentences of the same document are ranked.
+    """Compute MRR and recall@1 of all candidates, which rank the sentences of the same document.
 
     Args:
-        readings: of the contexts of the questions, by model, the evaluated one first.
-        questions: of `build_questions`.
-        seed: of the bootstrap.
+        readings: readings of the questions' contexts by model, the evaluated one first.
+        questions: questions from `build_questions`.
+        seed: seed of the bootstrap.
     """
     rows, documents = questions.candidates["same"], questions.documents
     items = [questions.sentences, questions.true.tolist(), rows.tolist()]
@@ -247,15 +247,15 @@ def continuation(readings: Mapping[str, Reading], questions: Questions, *, seed:
 def repetitions(
     models: Mapping[str, Encoder], embeddings: Mapping[str, Floats], sentences: list[str], made: Made, *, seed: int
 ) -> Scoreboard:
-    """How well planted paraphrases are found; beside each stands a pair that only resembles one.
+    """Measure how well planted paraphrases are found; each document also contains a pair that is only related.
 
-    Average precision and AUC are of each document's order of sentences. `found` is the share of paraphrases above the
-    threshold with the best F1 on the choosing documents, `false alarms` the other sentences above it, per document.
+    Average precision and AUC rank the sentences of each document. `found` is the share of paraphrases that reach the
+    threshold with the best F1 on the selection documents, `false alarms` the other sentences that do, per document.
 
     Args:
         models, embeddings: by name, the evaluated model first; embeddings [S, D] of `sentences`.
-        made: of `with_repetitions`.
-        seed: of the bootstrap.
+        made: documents from `with_repetitions`.
+        seed: seed of the bootstrap.
     """
     board = made.board(sentences, REPETITIONS, "average precision", seed=seed)
     for position, (name, model) in enumerate(models.items()):
@@ -278,12 +278,12 @@ def repetitions(
 
 
 def _latest(table: Values) -> Values:
-    """The greatest similarity of each sentence but the first to an earlier one, [n - 1], from all pairs [n, n]."""
+    """Return the greatest similarity of each sentence but the first to an earlier one, [n - 1], from pairs [n, n]."""
     return np.array([table[row, :row].max() for row in range(1, len(table))])
 
 
 def _scored(scores: list[Values], made: Made, kind: str, setting: dict[str, float], rule: str = "") -> Option:
-    """One way to score sentences, with the threshold that has the best F1 on the choosing documents."""
+    """Evaluate scores of sentences, with the threshold that has the best F1 on the selection documents."""
     marks = _marks(made)
     chosen = np.flatnonzero(made.choosing)
     flat = np.concatenate([scores[i] for i in chosen])
@@ -329,7 +329,7 @@ def _score(request: Request) -> Result:
 
 
 def _pairs(request: Request) -> tuple[str, tuple[Pairs, Pairs] | None]:
-    """Which graded sentence pairs are planted, in words, and those that choose and those that are reported."""
+    """Return a description of the graded pairs to plant, and the pairs for selection and for the report."""
     from lang_jepa.stories import paraphrase_pairs
 
     if request.of_stories:

@@ -1,6 +1,6 @@
-"""Documents made for the task `document`: joined ones, ones with intruders, and ones with planted repetitions.
+"""Documents constructed for the task `document`: joined, with intruders, and with planted repetitions.
 
-Everything is index arithmetic over distinct sentences, drawn by a seed, and the same for every model and baseline.
+Everything is index arithmetic over distinct sentences, drawn with a seed, and the same for every model and baseline.
 """
 
 from collections.abc import Sequence
@@ -21,36 +21,36 @@ From = Literal["same group", "same document"]
 SEGMENTS = 6
 """Pieces of a joined document."""
 PIECE = (6, 20)
-"""Sentences of a piece, least and most."""
+"""Fewest and most sentences of a piece."""
 ROUNDS = 4
-"""Joined documents that are made of the same sources, of other sentences each."""
+"""Most joined documents made of the same sources, each of different sentences."""
 INTRUDER_EVERY = 12
-"""Sentences to one intruder; every intruder has at least `INTRUDER_EVERY` - 4 others between it and the next."""
+"""Sentences per intruder; every intruder has at least `INTRUDER_EVERY` - 4 others between it and the next."""
 FAR = 8
-"""Sentences between an intruder of the same document and its own position at least."""
+"""Fewest sentences between an intruder from the same document and its original position."""
 APART_SHORT, SHORTEST = 1, 4
-"""The same of short documents; and their sentences, which are those of the pieces made of them too, at least."""
+"""`FAR` for short documents, and the fewest sentences of such a document and of a piece made of it."""
 LONGEST = 96
-"""Sentences of a document that intruders are put into; the rest is left out."""
+"""Most sentences of a document with intruders; the rest is left out."""
 
 SAME, RELATED = 4.0, (1.0, 3.0)
-"""Grades (0 to 5) above which a pair says the same, and between which it only resembles."""
+"""Grade (0 to 5) above which a pair has the same meaning, and grades between which it is only related."""
 LONGEST_PLANTED = 30
-"""Sentences of a document that pairs are planted into."""
+"""Most sentences of a document that pairs are planted into."""
 APART = 4
-"""Positions between the two sentences of a pair at least."""
+"""Fewest positions between the two sentences of a pair."""
 SPLIT = "validation"
 """Name of the split in the rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How long documents must be for others to be made of them.
+    """Length requirements of the documents that others are made of.
 
     Attributes:
-        piece: sentences of a piece of a joined document, least and most.
-        least: sentences of a document that has an intruder.
-        far: sentences between an intruder of the same document and its own position at least.
+        piece: fewest and most sentences of a piece of a joined document.
+        least: fewest sentences of a document with an intruder.
+        far: fewest sentences between an intruder from the same document and its original position.
     """
 
     piece: tuple[int, int]
@@ -62,7 +62,7 @@ USUAL, SHORT = Lengths(PIECE, INTRUDER_EVERY, FAR), Lengths((SHORTEST, PIECE[1])
 
 
 def group_of(identity: str) -> str:
-    """The group of a document by its id in the source: the folder part, as the book of `openstax/biology/m44387`."""
+    """Return the group of a document from its id: the folder part, such as the book in `openstax/biology/m44387`."""
     return identity.rpartition("/")[0]
 
 
@@ -74,7 +74,7 @@ class Sources:
         sentences: [S] distinct sentences.
         documents: rows of each document.
         groups: int64 [number of documents]: documents of one book (or folder) share a number.
-        choosing: bool, documents on which choices are made; the others are reported.
+        choosing: bool, documents used for selection; the others are reported.
     """
 
     sentences: list[str]
@@ -84,10 +84,10 @@ class Sources:
 
     @classmethod
     def of(cls, grouped: Grouped) -> "Sources":
-        """Number the sentences.
+        """Number the distinct sentences of the documents.
 
         Raises:
-            LangJepaError: an empty sentence.
+            LangJepaError: a sentence is empty.
         """
         index: dict[str, int] = {}
         rows = []
@@ -105,9 +105,9 @@ class Made:
 
     Attributes:
         documents: rows of sentences.
-        truth: for each the positions of boundaries, or of intruders, int64.
+        truth: for each document the positions of boundaries or intruders, int64.
         clusters: int64, documents made of the same sources share a number.
-        choosing: bool.
+        choosing: bool, documents used for selection.
     """
 
     documents: list[Rows]
@@ -120,22 +120,22 @@ class Made:
 
     @classmethod
     def of(cls, parts: Sequence[tuple[Rows, Rows, int, bool]]) -> Self:
-        """From the sentences, the truth, the cluster and the side of each document."""
+        """Collect documents from the rows, truth, cluster and selection mark of each."""
         documents, truth, clusters, choosing = zip(*parts, strict=True) if parts else ((), (), (), ())
         numbers, marks = np.array(clusters, dtype=np.int64), np.array(choosing, dtype=bool)
         return cls(list(documents), list(truth), numbers, marks)
 
     def board(self, sentences: list[str], task: str, judge: str, *, seed: int, lower: bool = False) -> Scoreboard:
-        """A scoreboard with one question for each document; `sentences` are those that the rows mean."""
+        """Return a scoreboard with one question per document; the rows index `sentences`."""
         items = [sentences, *([rows.tolist() for rows in some] for some in (self.documents, self.truth))]
         return Scoreboard(task, SPLIT, judge, self.clusters, items, self.choosing, lower=lower, seed=seed)
 
 
 def lengths_of(grouped: Grouped, sources: Sources, *, unit: str = "sentence", seed: int = 0) -> Lengths:
-    """The usual lengths, or those of short documents where only these leave enough to choose on and to report.
+    """Return the usual lengths, or those of short documents if only these leave enough for selection and report.
 
     Raises:
-        LangJepaError: there are too few documents, or too short ones; says how many of which length it takes.
+        LangJepaError: the documents are too few or too short; the message says how many of what length are needed.
     """
     for lengths in (USUAL, SHORT):
         made = (
@@ -156,17 +156,17 @@ def lengths_of(grouped: Grouped, sources: Sources, *, unit: str = "sentence", se
 
 
 def joined(sources: Sources, lengths: Lengths = USUAL, *, same_group: bool, seed: int = 0) -> Made:
-    """Joined documents: `SEGMENTS` runs of sentences from as many different sources, end to end.
+    """Make joined documents: `SEGMENTS` runs of sentences from as many different sources, end to end.
 
-    Every source is used by one cluster of at most `ROUNDS` joined documents, with other sentences in each where it is
-    long enough. Choosing and reported sources are never mixed.
+    Every source is used by one cluster of at most `ROUNDS` joined documents, each with different sentences of it, as
+    far as its length allows. Sources for selection and reported ones are never mixed.
 
     Args:
         sources: documents; those shorter than the shortest piece are left out.
-        lengths: of the pieces.
-        same_group: all sources of one joined document are of one group (hard), or neighbours of different groups as
-            far as there are groups enough (easy).
-        seed: of every draw.
+        lengths: lengths of the pieces.
+        same_group: whether all sources of a joined document are of one group (hard); otherwise neighbours are of
+            different groups as far as there are enough groups (easy).
+        seed: seed of every draw.
     """
     generator = np.random.default_rng(seed)
     parts: list[tuple[Rows, Rows, int, bool]] = []
@@ -186,7 +186,7 @@ def joined(sources: Sources, lengths: Lengths = USUAL, *, same_group: bool, seed
 
 
 def _teams(usable: list[int], groups: Rows, same_group: bool, generator: np.random.Generator) -> list[list[int]]:
-    """Disjoint sets of `SEGMENTS` sources."""
+    """Return disjoint sets of `SEGMENTS` sources."""
     order = [usable[i] for i in generator.permutation(len(usable))]
     if same_group:
         teams = []
@@ -194,7 +194,7 @@ def _teams(usable: list[int], groups: Rows, same_group: bool, generator: np.rand
             mine = [number for number in order if groups[number] == group]
             teams += [mine[i : i + SEGMENTS] for i in range(0, len(mine) - SEGMENTS + 1, SEGMENTS)]
         return teams
-    # One after the other from each group, the fullest first, so that neighbours in this order differ in group.
+    # Take one source from each group in turn, the fullest group first, so that neighbours differ in group.
     queues = {group: [number for number in order if groups[number] == group] for group in np.unique(groups)}
     mixed: list[int] = []
     while any(queues.values()):
@@ -205,7 +205,7 @@ def _teams(usable: list[int], groups: Rows, same_group: bool, generator: np.rand
 
 
 def _rounds(members: list[Rows], lengths: Lengths, generator: np.random.Generator) -> list[list[Rows]]:
-    """The pieces of each joined document: runs of the sources that do not overlap from round to round."""
+    """Return the pieces of each joined document: runs of the sources that do not overlap between rounds."""
     least, most = lengths.piece
     rounds = min(ROUNDS, min(len(rows) for rows in members) // least)
     made = []
@@ -221,14 +221,14 @@ def _rounds(members: list[Rows], lengths: Lengths, generator: np.random.Generato
 
 
 def with_intruders(sources: Sources, lengths: Lengths = USUAL, *, where: From, seed: int = 0) -> Made:
-    """Documents of which one sentence in `INTRUDER_EVERY` is replaced by one that does not belong there.
+    """Replace one sentence in `INTRUDER_EVERY` of each document by one that does not belong there.
 
     Args:
         sources: documents; those without room for an intruder are left out.
-        lengths: of the documents; a shorter one than `INTRUDER_EVERY` has one intruder.
+        lengths: lengths of the documents; one shorter than `INTRUDER_EVERY` gets one intruder.
         where: intruders come from another document of the same group, or from the same document, at least
             `lengths.far` sentences away (the moved sentence also stays where it was).
-        seed: of every draw.
+        seed: seed of every draw.
     """
     generator = np.random.default_rng(seed)
     parts: list[tuple[Rows, Rows, int, bool]] = []
@@ -244,7 +244,7 @@ def with_intruders(sources: Sources, lengths: Lengths = USUAL, *, where: From, s
 
 
 def _spread(count: int, least: int, generator: np.random.Generator) -> Rows:
-    """Positions of intruders: one in every stretch, never the first two or the last sentence of the document."""
+    """Draw positions of intruders: one per stretch, never the first two sentences or the last of the document."""
     if least <= count < INTRUDER_EVERY:
         return generator.integers(2, count - 1, size=1)
     stretches = count // INTRUDER_EVERY
@@ -253,7 +253,7 @@ def _spread(count: int, least: int, generator: np.random.Generator) -> Rows:
 
 
 def _strangers(sources: Sources, number: int, position: int, where: From, far: int) -> Rows:
-    """Sentences that may stand at a position by mistake, none of which is a neighbour's or the own text."""
+    """Return possible intruders for a position, none with the text of a neighbour or of the sentence replaced."""
     own = sources.documents[number]
     if where == "same document":
         pool = np.concatenate([own[: max(0, position - far)], own[position + far + 1 :]])
@@ -266,11 +266,11 @@ def _strangers(sources: Sources, number: int, position: int, where: From, far: i
 
 @dataclass(frozen=True)
 class Pairs:
-    """Graded sentence pairs, [n] each: those that choose and those that are reported are different ones.
+    """Graded sentence pairs, [n] each. Pairs for selection and reported pairs are disjoint.
 
     Attributes:
         first, second: the sentences.
-        grades: from 0, nothing in common, to 5, the same meaning.
+        grades: from 0 (nothing in common) to 5 (the same meaning).
     """
 
     first: Sequence[str]
@@ -278,19 +278,19 @@ class Pairs:
     grades: Sequence[float]
 
     def between(self, low: float, high: float) -> list[tuple[str, str]]:
-        """Pairs of distinct sentences with low < grade <= high."""
+        """Return the pairs of distinct sentences with low < grade <= high."""
         every = zip(self.first, self.second, self.grades, strict=True)
         return [(a, b) for a, b, grade in every if low < grade <= high and a != b]
 
 
 def with_repetitions(sources: Sources, choosing: Pairs, reported: Pairs, *, seed: int = 0) -> tuple[list[str], Made]:
-    """One pair of the same meaning and one that only resembles it, in every document, while there are any.
+    """Plant in each document one pair with the same meaning and one pair that is only related, while pairs last.
 
     Returns:
         Distinct sentences, those of `sources` first; and the documents with the position of the paraphrase as truth.
 
     Raises:
-        LangJepaError: no pairs of a kind.
+        LangJepaError: there are no pairs of one kind.
     """
     generator = np.random.default_rng(seed)
     row_of = {sentence: row for row, sentence in enumerate(sources.sentences)}
@@ -311,7 +311,7 @@ def with_repetitions(sources: Sources, choosing: Pairs, reported: Pairs, *, seed
 
 
 def _plant(rows: list[int], pair: list[int], generator: np.random.Generator) -> None:
-    """Put the sentences of a pair between others, the first before the second."""
+    """Insert the sentences of a pair into a document, the first before the second."""
     early = int(generator.integers(0, len(rows) - APART + 1))
     late = int(generator.integers(early + APART, len(rows) + 1))
     rows.insert(late, pair[1])

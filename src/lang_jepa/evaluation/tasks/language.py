@@ -1,7 +1,7 @@
-"""Bits per byte of a language model on held-out documents, before and after quantisation, beside what needs no model.
+"""Bits per byte of a language model on held-out documents, before and after quantisation, beside simple baselines.
 
-The score is a sum of bits over a sum of bytes. Documents are resampled with both of theirs, so that a long one counts
-by its length in every resample as it does in the score.
+The score is a sum of bits over a sum of bytes. The bootstrap resamples documents with both, so a long document counts
+by its length in every resample, as it does in the score.
 """
 
 import math
@@ -19,10 +19,10 @@ FILE = "bytes of the file (lower is better)"
 
 
 def bits_rows(language: Language, *, seed: int = 0) -> list[Row]:
-    """Bits per byte of the evaluated model, of other models, of simple scorers and of chance.
+    """Return bits per byte of the evaluated model, of other models, of simple scorers and of chance.
 
     Raises:
-        LangJepaError: fewer than two documents.
+        LangJepaError: there are fewer than two documents, or one without text.
     """
     task, note = (TITLE, SPLIT, BITS), f"{language.validation.targets:,} tokens"
     rows = [
@@ -37,9 +37,9 @@ def bits_rows(language: Language, *, seed: int = 0) -> list[Row]:
 
 
 def quantised_rows(language: Language, *, seed: int = 0) -> list[Row]:
-    """Bits per byte of the model in int8 and int6, what is lost by it, and bytes of the file.
+    """Return bits per byte of the model in int8 and int6, how many of them quantisation costs, and the file's bytes.
 
-    Only the first is judged in a comparison: the second is a difference of two scores that are judged.
+    Only the first is judged in a comparison; the second is a difference of two scores that are judged.
     """
     rows = []
     before = language.bits("model")

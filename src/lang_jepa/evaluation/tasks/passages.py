@@ -1,10 +1,10 @@
-"""The task `passages`: the turn that answers a question, in long conversations.
+"""The task `passages`: find the turn that answers a question in long conversations.
 
-A turn often says nothing by itself ("Yes, both of them."). So each encoder is tried with its vectors as they are, with
-the mean of the neighbours mixed in, and, where it predicts, with what it expects at the turn's place. How much is mixed
-in, and the similarity, are chosen on every fourth document and reported on the others. The first of the units that
-answer a question counts, among the units of its document and among those of all. Legend: Q questions, S units,
-D dimensions.
+A turn often says nothing by itself ("Yes, both of them."). Each encoder is therefore tried with its plain vectors, with
+the mean of the neighbours mixed in, and, if it predicts, with its prediction at the turn's position mixed in. The share
+mixed in and the similarity are selected on every fourth document; scores are reported on the others. A question's rank
+is that of its first answering unit, among the units of its document and among those of all.
+Shapes: Q questions, S units, D dimensions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,27 +29,27 @@ from lang_jepa.evaluation.tasks.search import METRICS, chance_of_first, ranked
 
 TITLES = {"same": "passage, same document", "all": "passage, all documents"}
 WEIGHTS = (0.3, 0.5, 0.7)
-"""Shares of the surroundings that are tried."""
+"""Shares of the surroundings to try."""
 Numbers = NDArray[np.floating[Any]]
 Scores = Callable[[slice], Numbers]
-"""Of the questions of a slice with all units, [q, S]."""
+"""Maps a slice of the questions to their scores with all units, [q, S]."""
 Change = Callable[[Similarity, Floats, float], Floats]
-"""Similarity, unit rows [S, D] prepared for it, and a share, to the vectors [S, D] that are compared."""
+"""Maps a similarity, unit rows [S, D] prepared for it, and a share to the vectors [S, D] to compare."""
 
 
 def ask(
     path: str, texts: list[tuple[str, list[str]]], spoken: list[list[str]] | None, asked: Mapping[str, Questioned]
 ) -> Passages:
-    """The questions of documents over all their units.
+    """Collect the questions about documents, over all their units.
 
     Args:
-        path: of the documents, for people.
+        path: path of the documents, for messages.
         texts: id and units of each document.
         spoken: the same units with their speakers (None: they have none).
-        asked: the questions, by the document's id. Those that no unit answers are left out and counted.
+        asked: the questions by document id. Those that no unit answers are left out and counted.
 
     Raises:
-        LangJepaError: spans count other units than there are, or fewer than four documents have questions.
+        LangJepaError: the units are not the messages that spans count, or fewer than four documents have questions.
     """
     queries, owners, expected, left_out, start = [], [], [], 0, 0
     for number, (identity, units) in enumerate(texts):
@@ -83,7 +83,7 @@ def ask(
 
 
 class _Boards:
-    """Both sets of candidates, and the scorers on them."""
+    """A scoreboard for each of the two sets of candidates."""
 
     def __init__(self, asked: Passages, seed: int) -> None:
         self.asked = asked
@@ -108,7 +108,7 @@ class _Boards:
         }
 
     def add(self, name: str, options: Iterable[tuple[str, dict[str, float], Scores]]) -> None:
-        """Record a scorer, given its similarity, its setting and its scores for each option."""
+        """Record a scorer, given the similarity, setting and scores of each of its options."""
         found: dict[str, list[Option]] = {kind: [] for kind in TITLES}
         for similarity, setting, scores in options:
             for kind, every in found.items():
@@ -119,13 +119,13 @@ class _Boards:
             board.add(name, found[kind])
 
     def add_chance(self) -> None:
-        """Record what a random order would get; analytic, so without an interval."""
+        """Record the expected scores of a random order, which are analytic and have no interval."""
         right = [len(rows) for rows in self.asked.expected]
         for kind, board in self.boards.items():
             board.add_analytic("chance", chance_of_first(self.sizes[kind].tolist(), right))
 
     def _inside(self, scores: Scores) -> Scores:
-        """Scores of the units of each question's document; the others are never found."""
+        """Restrict scores to the units of each question's document; the others get -inf."""
         asked = self.asked
         return lambda part: np.where(asked.documents[None] == asked.owners[part, None], scores(part), -np.inf)
 
@@ -135,7 +135,7 @@ def _vector_scores(queries: Floats, units: Floats) -> Scores:
 
 
 def _add_model(boards: _Boards, name: str, model: Encoder, window_size: int) -> None:
-    """An encoder's vectors as they are, with their neighbours, and with what it expects at their places."""
+    """Add an encoder: its plain vectors, with their neighbours, and with its predictions at their positions."""
     asked, moments = boards.asked, model.statistics
     embeddings, queries = encode(model, asked.units, name), encode(model, asked.queries, name)
 
@@ -162,7 +162,7 @@ def _add_model(boards: _Boards, name: str, model: Encoder, window_size: int) -> 
 
 
 def _products(queries: Any, units: Any) -> Scores:
-    """Products of the questions of a slice with all units, dense or sparse."""
+    """Return scores that are dot products of dense or sparse vectors."""
 
     def scores(part: slice) -> Numbers:
         table = queries[part] @ units.T
@@ -173,7 +173,7 @@ def _products(queries: Any, units: Any) -> Scores:
 
 
 def _contexts(asked: Passages, window_size: int, knows_speakers: bool) -> tuple[list[list[str]], Rows]:
-    """What was said before each unit that is not the first of its document, and the rows of these units."""
+    """Return the context of each unit that is not the first of its document, and the rows of these units."""
     units = asked.spoken if knows_speakers and asked.spoken is not None else asked.units
     begins = np.searchsorted(asked.documents, asked.documents)
     rows = np.flatnonzero(np.arange(len(units)) > begins)
@@ -181,7 +181,7 @@ def _contexts(asked: Passages, window_size: int, knows_speakers: bool) -> tuple[
 
 
 def _add_words(boards: _Boards) -> None:
-    """BM25 and TF-IDF, as they are and with the scores of the neighbours mixed in."""
+    """Add BM25 and TF-IDF, plain and with the scores of the neighbours mixed in."""
     asked = boards.asked
 
     def around(plain: Scores, weight: float) -> Scores:
@@ -201,13 +201,13 @@ def _add_words(boards: _Boards) -> None:
 
 
 def passage_rows(models: Mapping[str, Encoder], asked: Passages, *, window_size: int = 8, seed: int = 0) -> list[Row]:
-    """Recall@1, recall@10 and MRR of the first unit that answers, with intervals over documents.
+    """Return recall@1, recall@10 and MRR of the first unit that answers, with intervals over documents.
 
     Args:
-        models: by name, the evaluated one first.
-        asked: from `ask`.
-        window_size: units before one from which a predictor expects it, at most.
-        seed: of the bootstrap.
+        models: encoders by name, the evaluated one first.
+        asked: questions and units, from `ask`.
+        window_size: most units of context from which a predictor predicts the next.
+        seed: seed of the bootstrap.
     """
     boards = _Boards(asked, seed)
     for name, model in models.items():

@@ -1,4 +1,4 @@
-"""What an evaluation is asked (`Request`), what a task is (`Task`), and what it found (`Result`)."""
+"""The input of an evaluation (`Request`), the definition of a task (`Task`), and its output (`Result`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,24 +20,24 @@ Documents = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to evaluate.
+    """How much to evaluate. Most numbers are upper limits.
 
     Attributes:
-        queries: next-sentence questions per task and split at most, those that only choose included.
+        queries: most next-sentence questions per task and split, those for selection included.
         stories: reported stories per split.
         train_stories: training stories from which the word regressions learn.
         paraphrases: paraphrase pairs per split; a sixth of them have the same meaning and serve retrieval.
         probe_sentences: training sentences of the SST-2 probe (None: all, about 67,000).
         ridge_pairs: context-target pairs of the corpus from which the vector regression learns.
         decoded: sentences that are decoded from their own concepts.
-        documents: held-out documents that `retrieval`, `decode` and `document` read at most.
-        conversations: held-out conversations that `turns` and `replies` read at most.
-        turn_queries: questions of each of them at most, those that only choose included.
-        train_conversations: training conversations for the baselines that learn, and for the bank, at most.
-        turn_pairs: pairs of a context and the next turn from which these learn, and replies of the bank, at most.
-        held_out_documents: held-out documents on which bits per byte are measured at most.
-        document_tokens: tokens of each of those at most, from its beginning.
-        continuations: questions of the task `document` at most; they need no further encoding.
+        documents: most held-out documents that `retrieval`, `decode` and `document` read.
+        conversations: most held-out conversations that `turns` and `replies` read.
+        turn_queries: most questions of each of these tasks, those for selection included.
+        train_conversations: most training conversations for the baselines that learn and for the bank.
+        turn_pairs: most pairs of context and next turn from which these baselines learn, and most replies of the bank.
+        held_out_documents: most held-out documents on which bits per byte are measured.
+        document_tokens: most tokens of each of these documents, from its beginning.
+        continuations: most continuation questions of the task `document`; they need no further encoding.
     """
 
     queries: int = 1024
@@ -68,22 +68,22 @@ QUICK = Budget(
     paraphrases=900,
     decoded=512,
 )
-"""The quick-start's evaluation, and --quick's of encoders."""
+"""Budget of the quick-start, and of --quick for encoders."""
 GPT_QUICK = Budget(queries=256, ridge_pairs=1000, documents=64, held_out_documents=128, document_tokens=512)
-"""--quick's of GPTs: about 50 CPU seconds for one of 1.2 M parameters."""
+"""Budget of --quick for GPTs: about 50 CPU seconds for one of 1.2 M parameters."""
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """Documents of the task `document` and what they belong to, one entry for each.
+    """Documents of the task `document` and their groups, one entry per document.
 
     Attributes:
         documents: each a list of sentences.
-        groups: a name that those of one book (or folder) share.
-        choosing: whether choices are made on it; the others are reported.
+        groups: a name that documents of one book (or folder) share.
+        choosing: whether the document is used for selection; the others are reported.
 
     Raises:
-        LangJepaError: lists of different lengths.
+        LangJepaError: the lists differ in length.
     """
 
     documents: Documents
@@ -101,15 +101,15 @@ class Conversations:
     """Conversations of the tasks `turns` and `replies`.
 
     Attributes:
-        documents: the texts of the turns of each.
-        speakers: `speaker_number` of each turn (None: nobody is named).
-        choosing: whether choices are made on it; the others are reported.
+        documents: the texts of each conversation's turns.
+        speakers: `speaker_number` of each turn (None: no speakers are named).
+        choosing: whether the conversation is used for selection; the others are reported.
         train: training conversations, for the baselines that learn and for the bank.
         source: where they come from, in words.
-        train_speakers: as `speakers`, of `train`.
-        labels, train_labels: a label of each turn, empty where it has none (None: there are no labels).
-        files: of lines, for each conversation the number of the file of which it is a piece, in order of time (None:
-            each is whole).
+        train_speakers: speakers of `train`, like `speakers`.
+        labels, train_labels: a label of each turn, empty if it has none (None: there are no labels).
+        files: for models of lines, the number of the file that each conversation is a piece of, in order of time
+            (None: each is whole).
     """
 
     documents: Documents
@@ -125,14 +125,14 @@ class Conversations:
 
 @dataclass(frozen=True)
 class Searched:
-    """Queries of the task `search`, and what is searched.
+    """Queries of the task `search`, and the sentences they search.
 
     Attributes:
-        sentences: S, every sentence of the documents.
-        queries: Q, each once.
-        expected: for each query the rows of `sentences` that it should find, one at least.
-        name: of the documents, the split in the rows.
-        source: of documents and queries, in words.
+        sentences: [S], every sentence of the documents.
+        queries: [Q], each once.
+        expected: for each query the rows of `sentences` that it should find, at least one.
+        name: name of the documents, used as the split in the rows.
+        source: description of documents and queries.
     """
 
     sentences: list[str]
@@ -144,17 +144,17 @@ class Searched:
 
 @dataclass(frozen=True)
 class Passages:
-    """Questions of the task `passages` about conversations, and all their units.
+    """Questions of the task `passages` about conversations, and all units of the conversations.
 
     Attributes:
-        units: S, document after document, as a model that does not know who speaks reads them.
-        spoken: the same as "user: Good morning", for a model that knows (None: those are `units`).
+        units: [S], document after document, without speakers, for models that do not read them.
+        spoken: the same like "user: Good morning", for models that read speakers (None: those read `units` too).
         documents: int64 [S], the document of each unit.
-        queries: Q questions.
-        owners: int64 [Q], the document that each is about.
-        expected: for each question the rows of the units that answer it, one at least.
-        name: of the documents, the split in the rows.
-        source: of all of these, in words.
+        queries: [Q], the questions.
+        owners: int64 [Q], the document that each question is about.
+        expected: for each question the rows of the units that answer it, at least one.
+        name: name of the documents, used as the split in the rows.
+        source: description of questions and documents.
     """
 
     units: list[str]
@@ -173,10 +173,10 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """A model read back from a file of few bits a weight.
+    """A model loaded from a quantised file.
 
     Attributes:
-        logits: of the model.
+        logits: the model's function from tokens to logits.
         bytes: size of the file.
     """
 
@@ -186,15 +186,15 @@ class Quantised:
 
 @dataclass(frozen=True)
 class Language:
-    """A language model, and what its score stands beside.
+    """A language model, and the scorers it is compared with.
 
     Attributes:
         validation: the held-out documents.
-        score: bits of each document, by the name of the scorer; `model` is the evaluated one.
+        score: returns the bits of each document under a scorer, by name; `model` is the evaluated one.
         names: scorers that `score` knows, the evaluated one first.
-        quantise: the evaluated model at a precision.
-        baselines: scores of compressors and n-grams on the same documents.
-        source: what the documents are, in words.
+        quantise: returns the evaluated model at a precision.
+        baselines: returns the scores of compressors and n-grams on the same documents.
+        source: description of the documents.
         items: anything JSON can hold that distinguishes one set of documents from another.
     """
 
@@ -208,7 +208,7 @@ class Language:
     _found: dict[str, DocumentBits] = field(default_factory=dict)
 
     def bits(self, name: str) -> DocumentBits:
-        """Of a scorer, computed once."""
+        """Return the bits of each document under a scorer, computed once."""
         if name not in self._found:
             self._found[name] = self.score(name)
         return self._found[name]
@@ -216,32 +216,32 @@ class Language:
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that an evaluation is asked; a task that lacks what it needs is refused before any work.
+    """Everything an evaluation takes. A task whose input is missing raises before any work is done.
 
     Attributes:
         model: called `model` in the rows. With a predictor (`Embedder`) its predictions are scored; an encoder
             alone is scored by copying the last sentence and by the recency-weighted mean.
-        tasks: names of `lang_jepa.evaluation.tasks.TASKS`, in the order of the report.
+        tasks: names from `lang_jepa.evaluation.tasks.TASKS`, in the order of the report.
         baselines: further encoders by name, for example the untrained encoder and the pretrained starting point.
         data_dir: folder with stsb/ and sst2/ (None: the hub).
         documents: held-out documents.
         train_documents: training documents for the baselines that learn (TF-IDF weights, ridge regression).
-        grouped: for `document`, held-out documents with what they belong to.
-        conversations: for `turns` and `replies`, held-out conversations with who speaks.
-        searched: for `search`, queries with what they should find.
+        grouped: for `document`, held-out documents with their groups.
+        conversations: for `turns` and `replies`, held-out conversations with their speakers.
+        searched: for `search`, queries with the sentences they should find.
         passages: for `passages`, questions about conversations with the units that answer them.
         decoding: for `decode`, the model with its decoder.
-        decoding_beside: other models with decoders, by name, to be scored beside it.
-        language: for `bits_per_byte` and `quantised`, the model as one that predicts tokens.
+        decoding_beside: for `decode`, other models with decoders to score beside it, by name.
+        language: for `bits_per_byte` and `quantised`, the model as a language model.
         of_stories: the model was trained on the built-in stories: `decode` also scores whether its predictions are
             decoded to the right event, and `document` plants pairs of stories.
-        window_size: sentences of context at most.
-        unit: what one of the model's sentences is called: sentence, line or turn.
-        splits: of the stories.
-        seed: of every draw.
+        window_size: most sentences of context.
+        unit: what the model's units of text are called: sentence, line or turn.
+        splits: splits of the stories.
+        seed: seed of every draw.
         budget: how much to evaluate.
-        notes: what else to say of the documents of a task, by task.
-        on_task: called with the report so far after each task; `settings["unfinished"]` names what is to come.
+        notes: further remarks on the documents of a task, by task.
+        on_task: called with the report so far after each task; `settings["unfinished"]` names the remaining tasks.
     """
 
     model: Encoder
@@ -272,7 +272,7 @@ class Request:
         return {"model": self.model, **self.baselines}
 
     def overlap(self, documents: Documents) -> str:
-        """How many of their sentences occur literally in training: a score on those is memorised, not understood."""
+        """Say how many of their sentences occur verbatim in training: a score on those may be memorised."""
         if self.train_documents is None:
             return ", overlap with training unknown"
         seen = {sentence for document in self.train_documents for sentence in document}
@@ -283,12 +283,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What a task found.
+    """The output of a task.
 
     Attributes:
-        rows: scores of all candidates and baselines, in the order in which they are printed.
+        rows: scores of all candidates and baselines, in printing order.
         sources: by task, where its data came from and how much there was, in words.
-        similarity: by task, the evaluated model's similarity as chosen on development data.
+        similarity: by task, the evaluated model's similarity as selected on development data.
         tools: what the document tools should use, as plain data.
     """
 
@@ -308,25 +308,25 @@ NEEDS: Mapping[Need, str] = {
     "decoding": "a model with a decoder (lang-jepa train concept_decoder --encoder RUN)",
     "language": "a model that predicts tokens: a GPT",
 }
-"""Fields of a `Request` that a task may need, and what to give."""
+"""Fields of a `Request` that a task may need, and what to provide, for error messages."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One name of --tasks: its file holds its data, its score and which baselines stand beside it.
+    """One name of --tasks. The file of a task defines its data, its score and its baselines.
 
     Attributes:
-        name: as people ask for it.
-        score: of a request that has what the task needs.
+        name: its name in --tasks.
+        score: computes the result of a request that has what the task needs.
         needs: fields of the request without which there is nothing to score.
-        data_dir: whether its data are in --data-dir or on the hub: always, or unless the model is one of stories.
-        find_data: reads these data from a folder (None: the hub); it raises a LangJepaError where they are not there.
-        options: of `lang_jepa.report.run.EvaluateOptions`, those that it reads and few other tasks do.
-        incomplete: what to say where one of these was not given (empty: each may be left out).
-        asks_next: all that it asks is to predict the next sentence.
-        own_controls: its controls come with what it needs, so that other encoders are not scored beside it.
-        enough: raises a LangJepaError where what there is to score is too little; called before all work.
-        own_space: its baselines are rules in the space of the encoder that is scored.
+        data_dir: whether its data are in --data-dir or on the hub: always, or unless the model was trained on stories.
+        find_data: reads these data from a folder (None: the hub); raises LangJepaError if they are missing.
+        options: fields of `lang_jepa.report.run.EvaluateOptions` that it reads and few other tasks do.
+        incomplete: error message if one of these options is missing (empty: all are optional).
+        asks_next: it only asks for predictions of the next sentence.
+        own_controls: its controls come with its input, so other encoders are not scored beside the model.
+        enough: raises LangJepaError if there is too little to score; called before any work.
+        own_space: its baselines are rules in the space of the evaluated encoder.
     """
 
     name: str
@@ -347,7 +347,7 @@ class Task:
         return bool({"documents", "grouped", "conversations"} & {*self.needs})
 
     def check(self, request: Request) -> None:
-        """Raise a LangJepaError where the request lacks what the task needs."""
+        """Raise LangJepaError if the request lacks what the task needs."""
         for need in self.needs:
             if getattr(request, need) is None:
                 raise LangJepaError(f"the task {self.name} needs {NEEDS[need]}")

@@ -1,8 +1,8 @@
-"""Search: is what a query asks for among the first sentences that it finds?
+"""The task `search`: whether a query's expected sentence is among the first that a search finds.
 
-Every sentence of the searched documents is a candidate, and the first of those that a query should find counts. Vectors
-are compared as `lang-jepa search` compares them, by the model's own similarity, so that nothing is chosen here.
-Legend: Q queries, S sentences, D dimensions.
+Every sentence of the searched documents is a candidate; the highest-ranked of a query's expected sentences counts.
+Vectors are compared by the model's own similarity, as in `lang-jepa search`, so nothing is selected here.
+Shapes: Q queries, S sentences, D dimensions.
 """
 
 import json
@@ -25,14 +25,14 @@ from lang_jepa.evaluation.tasks.request import Request, Result, Searched, Task
 TITLE = "search"
 METRICS = ("recall@1", "recall@10", "mrr")
 _BLOCK = 1 << 22
-"""Scores held at once."""
+"""Most scores held in memory at once."""
 
 
 def read_queries(path: Path) -> list[tuple[int, str, str]]:
-    """Lines `query<TAB>expected`, or of a .jsonl file `{"query": ..., "expected": ...}`: number, query, expected.
+    """Read lines `query<TAB>expected`, or of .jsonl `{"query": ..., "expected": ...}`: line number, query, expected.
 
     Raises:
-        LangJepaError: it cannot be read, or a line is not of this form; names the line.
+        LangJepaError: the file cannot be read, or a line has another form; the message names the line.
     """
     found = []
     for number, line in enumerate(text_lines(chunks(path), str(path)), start=1):
@@ -48,7 +48,7 @@ def read_queries(path: Path) -> list[tuple[int, str, str]]:
 
 
 def _cells(line: str) -> list[str]:
-    """The two texts of a JSON line; nothing where it is another one."""
+    """Return the two texts of a JSON line; fewer if it has another form."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -58,15 +58,15 @@ def _cells(line: str) -> list[str]:
 
 
 def ask(path: Path, texts: Sequence[tuple[str, list[str]]], name: str) -> Searched:
-    """The queries of a file over the sentences of documents.
+    """Match the queries of a file with the sentences of documents.
 
     Args:
-        path: of the queries, see `read_queries`; a query on several lines may find any of what they name.
+        path: file of queries, see `read_queries`; a query on several lines may find anything that one of them names.
         texts: id and sentences of each document.
-        name: of the documents.
+        name: name of the documents.
 
     Raises:
-        LangJepaError: of `read_queries`; fewer than two queries; or something expected that is not there.
+        LangJepaError: from `read_queries`; fewer than two queries; or an expected sentence or id that does not exist.
     """
     sentences = [sentence for _, document in texts for sentence in document]
     rows: dict[str, list[int]] = {}
@@ -99,14 +99,14 @@ def ask(path: Path, texts: Sequence[tuple[str, list[str]]], name: str) -> Search
 
 
 def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int = 0) -> list[Row]:
-    """Recall@1, recall@10 and MRR of the first expected sentence among all, by query.
+    """Return recall@1, recall@10 and MRR of each query's first expected sentence among all.
 
     Args:
-        models: by name, the evaluated one first; each is compared by its own `similarity` (raw, where it has none).
-        searched: from `ask`.
+        models: encoders by name, the evaluated one first; each compares by its own `similarity_kind` (raw without one).
+        searched: queries and sentences, from `ask`.
 
     Returns:
-        Rows of the models, of TF-IDF on words and on characters, and of chance; the first one's leads, paired by query.
+        Rows of the models, of TF-IDF on words and on characters, and of chance; and the first model's paired leads.
     """
     count = len(searched.queries)
     items = [searched.queries, len(searched.sentences)]
@@ -137,10 +137,10 @@ def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int 
 
 
 def ranked(searched: Searched, score: Callable[[slice], Scores]) -> Retrieval:
-    """The rank of each query's first expected sentence among it and all that are not expected.
+    """Rank each query's best expected sentence among the sentences that it does not expect.
 
     Args:
-        score: of the queries of a slice with all sentences, [q, S].
+        score: maps a slice of the queries to their scores with all sentences, [q, S].
     """
     count, step = len(searched.queries), max(1, _BLOCK // len(searched.sentences))
     parts = []
@@ -161,22 +161,22 @@ def ranked(searched: Searched, score: Callable[[slice], Scores]) -> Retrieval:
 
 
 def _chance(searched: Searched) -> dict[str, Values]:
-    """What a random order would get, [Q] by metric."""
+    """Return the expected scores of a random order, [Q] by metric."""
     total = len(searched.sentences)
     return chance_of_first([total] * len(searched.expected), [len(rows) for rows in searched.expected])
 
 
 def chance_of_first(candidates: Sequence[int], expected: Sequence[int]) -> dict[str, Values]:
-    """What a random order would get for the first of several that are expected, [Q] by metric.
+    """Return the expected scores of a random order for the first of several right answers, [Q] by metric.
 
     Args:
-        candidates: of each question, those that are expected included.
-        expected: of each question, 1 at least.
+        candidates: number of candidates of each question, the right ones included.
+        expected: number of right ones of each question, at least 1.
     """
     values: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for total, right in zip(candidates, expected, strict=True):
         position = np.arange(total)
-        # The product is that the first of `right` among `total` is behind rank k.
+        # The products are the probabilities that the first of `right` among `total` is behind rank k.
         behind = np.concatenate([[1.0], np.cumprod(np.maximum(total - right - position, 0) / (total - position))])
         values["mrr"].append(float(((behind[:-1] - behind[1:]) / (position + 1)).sum()))
         for k in (1, 10):
