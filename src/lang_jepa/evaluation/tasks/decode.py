@@ -1,7 +1,7 @@
-"""How well a trained decoder reconstructs held-out sentences from their concepts, beside controls that know less.
+"""The task `decode`: how well a trained decoder reconstructs held-out sentences from their concepts, beside controls.
 
-This is a property of the encoder and its decoder, and no evidence that the encoder learnt anything: an untrained
-encoder forgets less of the wording and is decoded better. What a prediction is worth is asked in `event_rows`.
+Good reconstruction is a property of encoder and decoder, and no evidence that the encoder learnt anything: an untrained
+encoder keeps more of the wording and is decoded better. `event_rows` evaluates decoded predictions.
 """
 
 import math
@@ -31,11 +31,11 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-"""Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana and Han. Each of their letters is a word."""
+"""Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana and Han. Each of their letters is one word."""
 
 
 class Words:
-    """The words of a text, as rouge-score asks for them; case and compatibility forms do not matter."""
+    """Word tokenizer for rouge-score; case and compatibility forms do not matter."""
 
     def tokenize(self, text: str) -> list[str]:
         return _word().findall(normalize("NFKC", text).casefold())
@@ -43,13 +43,13 @@ class Words:
 
 @cache
 def _word() -> re.Pattern[str]:
-    """A word: letters and digits with the marks that belong to them, which Python's `\\w` does not take for letters."""
+    """Return the pattern of a word: letters and digits with their combining marks, which Python's `\\w` lacks."""
     marks = "".join(chr(code) for code in range(sys.maxunicode) if category(chr(code)).startswith("M"))
     return re.compile(rf"[{_UNSPACED}][{marks}]*|(?:(?![_{_UNSPACED}])[\w{marks}])+")
 
 
 def rouge_l(decoded: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
-    """F-measure of the longest common subsequence of words (Lin 2004), of each pair: rouge-score, without stemming."""
+    """Return ROUGE-L (F-measure; Lin 2004) of each pair, on words without stemming, computed by rouge-score."""
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rougeL"], tokenizer=Words())
@@ -62,7 +62,7 @@ EVENT = "stories: decoded event"
 NOTE = "decodability is no evidence of learning: an untrained encoder is decoded better"
 SPLIT = "validation"
 FIRST = 3
-"""Sentences of context of an event at least."""
+"""Fewest sentences of context of an event."""
 Floats = NDArray[np.float64]
 
 
@@ -75,19 +75,19 @@ def decode_rows(
     sentences: int = 1024,
     seed: int = 0,
 ) -> list[Row]:
-    """Teacher-forced metrics and greedy reconstructions of held-out sentences, with intervals over documents.
+    """Score teacher-forced decoding and greedy reconstruction of held-out sentences, with intervals over documents.
 
     Args:
-        model: encodes and decodes.
+        model: the model, which encodes and decodes.
         documents: held-out documents, each a list of sentences.
-        train_documents: where the nearest training sentence is searched (None: that baseline is left out).
-        beside: other encoders with decoders of their own, by name (the untrained start); each in its own space.
-        sentences: scored at most, spread evenly over all.
-        seed: of shuffling and intervals.
+        train_documents: documents to search for the nearest training sentence (None: that baseline is left out).
+        beside: other encoders with their own decoders, by name (the untrained start); each in its own space.
+        sentences: most sentences to score, spread evenly over all.
+        seed: seed of shuffling and intervals.
 
     Returns:
-        Rows for `model`, `shuffled concept` (of another sentence), `zero concept` (what the decoder knows of the
-        language alone), `nearest training sentence`, and those beside.
+        Rows for `model`, `shuffled concept` (of another sentence), `zero concept` (only what the decoder knows of the
+        language), `nearest training sentence`, and the encoders in `beside`.
     """
     every = [text for document in documents for text in document]
     owner = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
@@ -116,7 +116,7 @@ def decode_rows(
 
 
 def _shifted(count: int, seed: int) -> NDArray[np.int64]:
-    """A permutation without a fixed point (for count >= 2)."""
+    """Return a permutation without fixed points (for count >= 2)."""
     order = np.random.default_rng(seed).permutation(count)
     shifted = np.empty(count, dtype=np.int64)
     shifted[order] = np.roll(order, 1)
@@ -125,14 +125,14 @@ def _shifted(count: int, seed: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class _Sentences:
-    """Sentences whose concepts are decoded, n of them, with the number of each one's document."""
+    """Sentences whose concepts are decoded, [n], and the number of each one's document."""
 
     texts: list[str]
     clusters: NDArray[np.int64]
     seed: int
 
     def forced(self, model: Decoding, name: str, concepts: NDArray[np.float32]) -> list[Row]:
-        """Token accuracy, perplexity and bits per byte, each a sum over a sum."""
+        """Return token accuracy, perplexity and bits per byte, each from a ratio of sums."""
         scores = model.score_texts(concepts, self.texts)
         size = np.array([len(text.encode()) for text in self.texts], dtype=np.float64)
         rows = []
@@ -143,7 +143,7 @@ class _Sentences:
         ):
             value = float(above.sum() / below.sum())
             interval = ratio_interval(above, below, self.clusters, seed=self.seed)
-            if metric == "perplexity":  # a mean of nats, and its ends, under a monotone map
+            if metric == "perplexity":  # exp is monotone, so it maps the interval of the mean in nats too
                 value, interval = math.exp(value), Interval(*map(math.exp, interval))
             note = NOTE if name == "model" else ""
             rows.append(score_row((FORCED, SPLIT, metric), name, value, interval, len(size), note=note))
@@ -152,7 +152,7 @@ class _Sentences:
     def decoded(
         self, model: Decoding, name: str, texts: Sequence[str], concepts: NDArray[np.float32], *, note: str = ""
     ) -> list[Row]:
-        """Exact match, ROUGE-L, concept cosine (means over sentences) and BLEU (of the corpus)."""
+        """Return exact match, ROUGE-L and concept cosine (means over sentences), and BLEU (of the corpus)."""
         pairs = zip(texts, self.texts, strict=True)
         means: Mapping[str, Floats] = {
             "exact match": np.array([one == other for one, other in pairs], dtype=np.float64),
@@ -177,7 +177,7 @@ class _Sentences:
 
 
 def _cosines(model: Decoding, decoded: Sequence[str], concepts: NDArray[np.float32]) -> Floats:
-    """Raw cosine of each original's concept and its reconstruction's; 0 where nothing was decoded."""
+    """Return the raw cosine of each concept and that of its reconstruction; 0 if nothing was decoded."""
     result = np.zeros(len(decoded))
     filled = [i for i, text in enumerate(decoded) if text.strip()]
     if filled:
@@ -189,13 +189,13 @@ def _cosines(model: Decoding, decoded: Sequence[str], concepts: NDArray[np.float
 def bleu(
     decoded: Sequence[str], texts: Sequence[str], clusters: NDArray[np.int64], *, seed: int, resamples: int = 500
 ) -> tuple[float, Interval]:
-    """Corpus BLEU of 0 to 100 (sacreBLEU's defaults: 13a tokens, exponential smoothing), and its 95 % interval.
+    """Return corpus BLEU, 0 to 100 (sacreBLEU's defaults: 13a tokens, exponential smoothing), with its 95 % interval.
 
-    BLEU is a function of sums over sentences, so a resample is a weighted sum of the sums of its documents.
+    BLEU is a function of sums over sentences, so a resample needs only a weighted sum of its documents' sums.
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    scorer = BLEU(effective_order=True)  # for single sentences, whose counts are all that is taken
+    scorer = BLEU(effective_order=True)  # for single sentences, of which only the counts are used
     found = [scorer.sentence_score(one, [text]) for one, text in zip(decoded, texts, strict=True)]
     counts = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in found], dtype=np.int64)
 
@@ -218,21 +218,21 @@ def event_rows(
     train_stories: int = 1000,
     seed: int = 0,
 ) -> list[Row]:
-    """Whether the sentence that is decoded from the PREDICTED concept of a context has the right event.
+    """Score whether the sentence decoded from the PREDICTED concept of a context has the right event.
 
     Args:
-        model: predicts and decodes.
+        model: the model, which predicts and decodes.
         split: `heldout` or `unseen`.
-        beside: other models with decoders of their own, by name (the untrained start).
-        stories: asked, at every second position from the fourth sentence on.
-        train_stories: where the training sentence nearest to the prediction is searched.
-        seed: of the stories.
+        beside: other models with their own decoders, by name (the untrained start).
+        stories: number of stories; questions are at every second position from the fourth sentence on.
+        train_stories: training stories to search for the sentence nearest to the prediction.
+        seed: seed of the stories.
 
     Returns:
-        Rows of `right event` and `no event` (decoded is no sentence of this world) for `model` and those beside;
-        `right event` for the training sentence nearest to the prediction, the last sentence of the context decoded
-        again, the oracle, which names the most probable event of the hidden state, the most frequent event, and
-        chance, which names events as often as they occur.
+        Rows of `right event` and `no event` (the decoded text is not a sentence of this world) for `model` and those in
+        `beside`; and `right event` for the training sentence nearest to the prediction; the last sentence of the
+        context, decoded; the oracle, which names the most probable event given the hidden state; the most frequent
+        event; and chance, which names events as often as they occur.
     """
     from lang_jepa.stories import generate
 
@@ -269,7 +269,7 @@ def event_rows(
 
 
 def _event(text: str) -> str | None:
-    """The event of a text, None if it is no sentence of the stories."""
+    """Return the event of a text, or None if it is not a sentence of the stories."""
     from lang_jepa.stories import parse_event
 
     found = parse_event(text)
@@ -281,7 +281,7 @@ def _equal(guesses: Sequence[str | None], truth: Sequence[str]) -> NDArray[np.fl
 
 
 def _nearest(model: Decoding, predicted: NDArray[np.float32], stories: int, seed: int) -> list[str | None]:
-    """Event of the training sentence nearest to each prediction, by the model's similarity."""
+    """Return the event of the training sentence nearest to each prediction, by the model's similarity."""
     from lang_jepa.stories import generate
 
     texts = list(dict.fromkeys(s.text for story in generate(stories, seed, "train") for s in story.sentences))

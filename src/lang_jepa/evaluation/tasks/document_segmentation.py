@@ -1,9 +1,9 @@
-"""Topic boundaries, of the task `document`: how unlike what was expected the sentences after each gap are.
+"""Topic boundaries in the task `document`: how far the sentences after each gap are from what was expected.
 
-A gap's score by a rule is minus the cosine of what the rule expects after the gap with the mean of the next `block`
-sentences. Rules: the prediction; the recency-weighted mean of the last eight sentences; and `blocks`, the mean of the
-last `block` ones, which is the neighbour similarity without a predictor. A predictor that reads both sides is also
-asked backwards.
+A gap's score by a rule is minus the cosine of what the rule expects after the gap and the mean of the next `block`
+sentences. The rules are the prediction; the recency-weighted mean of the last eight sentences; and `blocks`, the mean
+of the last `block` sentences, which is neighbour similarity without a predictor. A predictor that reads both sides also
+predicts backwards.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +33,9 @@ from lang_jepa.evaluation.tasks.document_data import PIECE, SEGMENTS, Made
 METRICS = ("Pk", "WindowDiff", "Pk, count unknown", "WindowDiff, count unknown")
 BLOCKS = (1, 3, 5, 8)
 LEAST = (LEAST_SEGMENT, PIECE[0])
-"""Sentences of a found segment at least; the second is the shortest piece of the made documents."""
+"""Fewest sentences of a found segment, to choose from; the second is the shortest piece of a joined document."""
 THRESHOLDS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
-"""In standard deviations of a document's scores above their mean."""
+"""Thresholds, in standard deviations above the mean of a document's scores."""
 RULES = ("prediction", "prediction + blocks", "prediction both ways", "recency mean", "blocks")
 _DRAWS = 20
 
@@ -46,11 +46,11 @@ class GapSetting:
 
     Attributes:
         rule: one of `RULES`.
-        similarity: of sentences and predictions.
-        block: sentences after a gap that are compared.
+        similarity: similarity of sentences and predictions.
+        block: number of sentences after a gap to compare.
         depth: whether scores become depth scores first.
-        threshold: of standardised scores, where the number of boundaries is unknown.
-        least: sentences of a segment at least.
+        threshold: threshold of standardised scores if the number of boundaries is unknown.
+        least: fewest sentences of a segment.
     """
 
     rule: str
@@ -62,7 +62,7 @@ class GapSetting:
 
 
 def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Values:
-    """Scores of a reading of gaps (`Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
+    """Return the scores of gaps (a reading of `Positions.of(..., gaps=True)`), float64 [Q], higher at boundaries."""
     after = _means(reading, reading.positions.after, block, kind)
     if rule in ("prediction", "recency mean"):
         return -_cosines(reading.expected("prediction" if rule == "prediction" else "recency mean", kind), after)
@@ -77,28 +77,28 @@ def gap_scores(reading: Reading, rule: str, kind: Similarity, block: int) -> Val
 
 
 def boundaries(scores: Gaps, setting: GapSetting, count: int | None = None) -> Rows:
-    """Boundaries of one document from its gap scores [n - 1]: so many, or those above the setting's threshold."""
+    """Pick the boundaries of a document from its gap scores [n - 1]: `count` of them, or those above the threshold."""
     shaped = shape(scores, depth=setting.depth)
     threshold = None if count is not None else setting.threshold
     return pick(shaped, count=count, threshold=threshold, least=setting.least)
 
 
 def shape(scores: Gaps, *, depth: bool) -> Gaps:
-    """Depth scores where they are wanted, standardised over the document."""
+    """Standardise scores over the document, converted to depth scores first if `depth`."""
     return standardised(depths(scores) if depth else scores)
 
 
 def segmentation(readings: Mapping[str, Reading], made: Made, *, task: str, seed: int) -> Scoreboard:
-    """Pk and WindowDiff of all candidates on joined documents, lower is better.
+    """Compute Pk and WindowDiff of all candidates on joined documents; lower is better.
 
-    The number of boundaries is known (the highest scores that leave no tiny segment), or unknown (those above a
-    threshold that was chosen, like similarity, block and depth, on the choosing documents).
+    The number of boundaries is either known (the highest scores that leave no tiny segment) or unknown (scores above a
+    threshold that, like similarity, block and depth, was selected on the selection documents).
 
     Args:
-        readings: of the gaps of the documents, by model, the evaluated one first.
-        made: of `joined`.
-        task: in the rows.
-        seed: of the bootstrap.
+        readings: readings of the documents' gaps by model, the evaluated one first.
+        made: documents from `joined`.
+        task: name of the task in the rows.
+        seed: seed of the bootstrap.
     """
     positions = next(iter(readings.values())).positions
     board = made.board(positions.sentences, task, METRICS[0], seed=seed, lower=True)
@@ -115,7 +115,7 @@ def _options(reading: Reading, made: Made, rule: str) -> Iterator[Option]:
 
 
 def _shapes(scores: Values, made: Made, block: int, kind: str = "", rule: str = "") -> Iterator[Option]:
-    """The ways to turn the scores of all gaps [Q] into boundaries."""
+    """Yield the ways to turn the scores of all gaps [Q] into boundaries."""
     parts = np.split(scores, np.cumsum([len(rows) - 1 for rows in made.documents])[:-1])
     for depth in (False, True):
         shaped = [shape(one, depth=depth) for one in parts]
@@ -124,7 +124,7 @@ def _shapes(scores: Values, made: Made, block: int, kind: str = "", rule: str = 
 
 
 def _scored(shaped: list[Gaps], made: Made, kind: str, setting: dict[str, Any], rule: str) -> Option:
-    """One way to score gaps, with the threshold that is best on the choosing documents."""
+    """Evaluate scores of gaps, with the threshold that is best on the selection documents."""
     orders = [ranked(one, setting["least"]) for one in shaped]
     both = list(zip(orders, shaped, strict=True))
     choosing = np.flatnonzero(made.choosing).tolist()
@@ -154,7 +154,7 @@ def _pk(made: Made, index: int, found: Rows) -> float:
 
 
 def _add_words(board: Scoreboard, made: Made, positions: Positions) -> None:
-    """TF-IDF similarity drop and TextTiling."""
+    """Add TF-IDF similarity drop and TextTiling."""
     space = WordSpace(positions.sentences)
     options: list[Option] = []
     for block in BLOCKS:
@@ -171,7 +171,7 @@ def _add_words(board: Scoreboard, made: Made, positions: Positions) -> None:
 
 
 def _add_nothing(board: Scoreboard, made: Made) -> None:
-    """Boundaries at equal distances, and by lot; where their number is unknown, none."""
+    """Add boundaries at equal distances and random ones; if their number is unknown, none."""
     even = [
         np.unique(np.linspace(0, len(rows), len(true) + 2).round().astype(np.int64)[1:-1])
         for rows, true in zip(made.documents, made.truth, strict=True)
@@ -188,7 +188,7 @@ def _add_nothing(board: Scoreboard, made: Made) -> None:
 
 
 def _means(reading: Reading, rows: Sequence[Rows], block: int, kind: Similarity) -> Floats:
-    """Unit mean of the first `block` rows of each list, [Q, D]."""
+    """Return the unit mean of the first `block` rows of each list, [Q, D]."""
     space = reading.space(kind)
     heads = [some[:block] for some in rows]
     starts = np.cumsum([0, *(len(some) for some in heads[:-1])])

@@ -1,12 +1,12 @@
 """The tasks on public data: STS-B (`sts` and `au`) and SST-2 (`probe`).
 
-STS-B: does cosine order sentence pairs as people do? Spearman for each split; alignment and uniformity on dev (Wang and
-Isola, arXiv 2005.10242). The similarity is chosen on dev and reported on test; splits are never joined, because dev
-runs 6 to 9 points above test.
+STS-B tests whether cosine orders sentence pairs as people do: Spearman for each split; alignment and uniformity on dev
+(Wang and Isola, arXiv 2005.10242). The similarity is selected on dev and reported on test. Splits are never joined,
+because dev scores are 6 to 9 points above test.
 
-SST-2: what a linear classifier reads out of frozen embeddings. The raw unit embeddings of all training sentences are
-standardised by the training mean and standard deviation; an L2-regularised logistic regression (lbfgs) is fitted for
-each C of a fixed grid; the C with the best dev accuracy is reported on test. Nothing of the encoder is tuned.
+SST-2 tests what a linear classifier can read from frozen embeddings. The raw unit embeddings of all training sentences
+are standardised by the training mean and standard deviation; an L2-regularised logistic regression (lbfgs) is fitted
+for each C of a fixed grid; the C with the best dev accuracy is reported on test. The encoder is not tuned.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,27 +34,27 @@ Correct = NDArray[np.float64]
 
 
 def pair_cosines(pairs: StsPairs, embeddings: Floats) -> NDArray[np.float64]:
-    """Cosine of each pair, [n].
+    """Return the cosine of each pair, [n].
 
     Args:
         pairs: one split.
-        embeddings: [S, D] unit rows, one per `pairs.sentences()`.
+        embeddings: [S, D] unit rows, one for each of `pairs.sentences()`.
     """
     row = {sentence: index for index, sentence in enumerate(pairs.sentences())}
     if len(embeddings) != len(row):
         raise LangJepaError(f"{len(row)} sentences in {pairs.split} but {len(embeddings)} embeddings.")
     first = embeddings[[row[sentence] for sentence in pairs.first]]
     second = embeddings[[row[sentence] for sentence in pairs.second]]
-    # Rounded, so that equal pairs tie whatever order the sums were taken in.
+    # Rounded so that equal pairs tie, whatever the order of summation.
     cosines: NDArray[np.float64] = np.round((first.astype(np.float64) * second).sum(1), 9)
     return cosines
 
 
 def choose_similarity(dev: StsPairs, embeddings: Floats, statistics: Statistics) -> Similarity:
-    """The similarity with the highest Spearman on dev; the first of `SIMILARITIES` when they tie.
+    """Return the similarity with the highest Spearman on dev; the first of `SIMILARITIES` if they tie.
 
     Raises:
-        LangJepaError: given another split than dev.
+        LangJepaError: the split is not dev.
     """
     if dev.split != "dev":
         raise LangJepaError(f"a similarity is chosen on dev and reported on test; '{dev.split}' was given.")
@@ -68,14 +68,14 @@ def choose_similarity(dev: StsPairs, embeddings: Floats, statistics: Statistics)
 def sts_rows(
     models: Mapping[str, Encoder], data: TaskData, *, seed: int = 0
 ) -> tuple[list[Row], dict[str, Similarity]]:
-    """Spearman on dev and test of every model in every similarity, TF-IDF and chance beside them.
+    """Return Spearman on dev and test of every model, beside TF-IDF and chance.
 
     Args:
-        models: by name; the first one's unchosen similarities are rows too.
+        models: encoders by name; all similarities of the first get rows, of the others the selected one.
         data: from `find_stsb`.
 
     Returns:
-        The rows, and each model's similarity as chosen on dev.
+        The rows, and each model's similarity as selected on dev.
     """
     rows: list[Row] = []
     chosen: dict[str, Similarity] = {}
@@ -105,7 +105,7 @@ def sts_rows(
 
 
 def geometry_rows(models: Mapping[str, Encoder], data: TaskData, *, seed: int = 0) -> list[Row]:
-    """Alignment and uniformity (Wang and Isola, arXiv 2005.10242) of every model on the dev split, and chance."""
+    """Return alignment and uniformity (Wang and Isola, arXiv 2005.10242) of every model on dev, and of chance."""
     dev = data.splits["dev"]
     rows: list[Row] = []
     for name, model in models.items():
@@ -116,7 +116,7 @@ def geometry_rows(models: Mapping[str, Encoder], data: TaskData, *, seed: int = 
 
 
 def spearman_of(labels: Sequence[float], cosines: NDArray[np.float64]) -> float:
-    """Spearman; 0.0 for a scorer that gives every pair the same score, which orders nothing."""
+    """Return Spearman's correlation; 0.0 for a scorer that gives every pair the same score."""
     value = spearman(cosines, labels)
     return 0.0 if np.isnan(value) else value
 
@@ -131,15 +131,15 @@ def spearman_row(
     items: object = None,
     **more: Any,
 ) -> Row:
-    """Spearman of graded pairs with its interval, as a row.
+    """Return Spearman of graded pairs with its interval, as a row.
 
     Args:
         task: task, split and metric.
-        name: who was scored.
-        cosines: [n], rounded, so that equal pairs tie.
-        labels: [n] people's grades.
-        seed: of the bootstrap.
-        items: what distinguishes these pairs from others, where their cosines stay with the row (None: they do not).
+        name: name of the scorer.
+        cosines: [n], rounded so that equal pairs tie.
+        labels: [n], human grades.
+        seed: seed of the bootstrap.
+        items: what distinguishes these pairs from others; with it the row keeps their cosines (None: it does not).
         more: similarity, chosen, note of the row.
     """
     constant = np.ptp(cosines) == 0
@@ -152,10 +152,10 @@ def spearman_row(
 
 
 def _tfidf_rows(pairs: StsPairs, seed: int) -> Iterator[Row]:
-    """TF-IDF of words and of characters, and chance.
+    """Yield the rows of TF-IDF on words and on characters, and of chance.
 
-    Fitted on the scored sentences themselves: fitted on the train split, unknown words drop out and Spearman falls
-    by about .035 and the baseline would be too easy to beat.
+    TF-IDF is fitted on the scored sentences: fitted on the train split, it would lose unknown words and about .035 of
+    Spearman, and the baseline would be too easy to beat.
     """
     task, note = (STSB, pairs.split, "Spearman"), "fitted on this split's sentences, without their scores"
     for name, options in TFIDF.items():
@@ -166,7 +166,7 @@ def _tfidf_rows(pairs: StsPairs, seed: int) -> Iterator[Row]:
 
 
 def _geometry_rows(dev: StsPairs, name: str, unit: Floats, seed: int) -> Iterator[Row]:
-    """Alignment over the positives and uniformity over all sentences of dev, on raw unit vectors."""
+    """Yield alignment over the positives and uniformity over all sentences of dev, on raw unit vectors."""
     cosines = pair_cosines(dev, unit)
     distances = (2 - 2 * cosines)[np.asarray(dev.scores) > POSITIVE]
     if len(distances) < 2:
@@ -180,10 +180,10 @@ def _geometry_rows(dev: StsPairs, name: str, unit: Floats, seed: int) -> Iterato
 
 
 def uniformity_with_interval(unit: Floats, *, resamples: int = 200, seed: int = 0) -> tuple[float, Interval]:
-    """Uniformity (t = 2) of unit rows [N, D] and its interval when rows are drawn with replacement.
+    """Return the uniformity (t = 2) of unit rows [N, D] and its interval from a bootstrap over rows.
 
-    A row and its own copy are no pair: with weights w, the mean is w K w / ((sum w)^2 - sum w^2) over a kernel K
-    with an empty diagonal.
+    A row and its own copy are not a pair: with weights w, the mean is w K w / ((sum w)^2 - sum w^2) over a kernel K
+    with a zero diagonal.
     """
     kernel = np.exp(-2 * np.clip(2 - 2 * (unit @ unit.T), 0, None))
     np.fill_diagonal(kernel, 0)
@@ -197,7 +197,7 @@ def uniformity_with_interval(unit: Floats, *, resamples: int = 200, seed: int = 
 
 
 def _chance_geometry(dev: StsPairs, dim: int) -> Iterator[Row]:
-    """What directions drawn evenly from the sphere would give: 2, and -4 + log 0F1(D / 2; 4)."""
+    """Yield the expectation for directions uniform on the sphere: 2, and -4 + log 0F1(D / 2; 4)."""
     from scipy.special import hyp0f1
 
     positives = int((np.asarray(dev.scores) > POSITIVE).sum())
@@ -221,12 +221,12 @@ def _score_geometry(request: Request) -> Result:
 def probe_rows(
     models: Mapping[str, Encoder], data: TaskData, *, train_sentences: int | None = None, seed: int = 0
 ) -> list[Row]:
-    """Accuracy on dev and test of a frozen linear probe per model, with TF-IDF and the majority beside them.
+    """Return the accuracy on dev and test of a linear probe on each frozen model, beside TF-IDF and the majority class.
 
     Args:
-        models: by name.
+        models: encoders by name.
         data: from `find_sst2`; test may be absent.
-        train_sentences: at most so many training sentences, drawn by `seed` (None: all, the protocol).
+        train_sentences: most training sentences, drawn by `seed` (None: all, as in the protocol).
     """
     splits = dict(data.splits)
     splits["train"] = _limited(splits["train"], train_sentences, seed)
@@ -260,17 +260,17 @@ def probe_rows(
 def fit_probe(
     x: Mapping[Split, Any], splits: Mapping[Split, Labelled], grid: tuple[float, ...]
 ) -> tuple[dict[Split, Correct], float]:
-    """Fit for each C, keep the best on dev (the smaller C when equal).
+    """Fit a probe for each C and keep the best on dev (the smaller C if equal).
 
     Args:
         x: features [n, D] per split, dense or sparse.
-        splits: the labels of the same splits.
+        splits: the same splits with labels.
 
     Returns:
-        Per reported split 1.0 where the prediction is right, [n]; and the C.
+        Per reported split, 1.0 where the prediction is right, [n]; and the C.
 
     Raises:
-        LangJepaError: one class only, or the fit did not converge.
+        LangJepaError: there is only one class, or the fit did not converge.
     """
     import warnings
 
@@ -298,7 +298,7 @@ def fit_probe(
 
 def _standardised(x: Mapping[Split, NDArray[np.float32]]) -> dict[Split, NDArray[np.float32]]:
     mean, std = x["train"].mean(0), x["train"].std(0)
-    # A dimension that never changes says nothing; dividing by 1 leaves it at zero.
+    # A constant dimension carries no information; dividing by 1 leaves it at zero.
     std = np.where(std > 0, std, 1.0).astype(np.float32)
     return {split: (matrix - mean) / std for split, matrix in x.items()}
 

@@ -1,4 +1,4 @@
-"""Finds the files of the public tasks: a folder of yours, else the hub, else an error that says what to do."""
+"""Data of the public tasks: from a user's folder, else from the hub, else an error that says what to do."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from lang_jepa.errors import LangJepaError
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-STSB_ON_HUB = (("mteb/stsbenchmark-sts", 1.0), ("sentence-transformers/stsb", 5.0))  # and the factor to 0..5
+STSB_ON_HUB = (("mteb/stsbenchmark-sts", 1.0), ("sentence-transformers/stsb", 5.0))  # name, factor to 0..5
 SST2_ON_HUB = "stanfordnlp/sst2"
 
 
@@ -25,7 +25,7 @@ class StsPairs:
     scores: list[float]
 
     def sentences(self) -> list[str]:
-        """Distinct sentences, in order of appearance."""
+        """Return the distinct sentences, in order of appearance."""
         return list(dict.fromkeys([*self.first, *self.second]))
 
 
@@ -40,17 +40,17 @@ class Labelled:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The splits of a task and where they came from (to be printed beside its scores)."""
+    """The splits of a task and their source, which is printed beside its scores."""
 
     splits: dict[Split, Any]
     source: str
 
 
 def find_stsb(data_dir: Path | None) -> TaskData:
-    """STS benchmark: `DATA_DIR/stsb/{train,dev,test}.csv` (no header), else the hub.
+    """Load the STS benchmark from `DATA_DIR/stsb/{train,dev,test}.csv` (no header), or from the hub if it is None.
 
     Raises:
-        LangJepaError: `data_dir` is given and a file is absent or damaged, or the hub cannot be reached.
+        LangJepaError: `data_dir` is given and a file is missing or damaged, or the hub cannot be reached.
     """
     if data_dir is not None:
         return _from_folder(Path(data_dir), "stsb", "csv", read_sts)
@@ -67,12 +67,12 @@ def find_stsb(data_dir: Path | None) -> TaskData:
 
 
 def find_sst2(data_dir: Path | None) -> TaskData:
-    """SST-2: `DATA_DIR/sst2/{train,dev,test}.tsv` (header with label and sentence or content), else the hub.
+    """Load SST-2 from `DATA_DIR/sst2/{train,dev,test}.tsv` (header with label and sentence or content), or the hub.
 
-    The hub's test labels are hidden (-1), so from there only train and dev come back.
+    The hub's test labels are hidden (-1), so the hub only gives train and dev.
 
     Raises:
-        LangJepaError: as `find_stsb`.
+        LangJepaError: as in `find_stsb`.
     """
     if data_dir is not None:
         return _from_folder(Path(data_dir), "sst2", "tsv", read_labelled)
@@ -92,7 +92,7 @@ def read_sts(path: Path, split: Split) -> StsPairs:
     """Read `sentence1,sentence2,score` rows without a header.
 
     Raises:
-        LangJepaError: absent, empty, or a row that is not two sentences and a number from 0 to 5; with its line.
+        LangJepaError: file missing or empty, or a row is not two sentences and a number from 0 to 5 (with its line).
     """
     pairs = StsPairs(split, [], [], [])
     with _open(path) as lines:
@@ -111,7 +111,7 @@ def read_labelled(path: Path, split: Split) -> Labelled:
     """Read a tab-separated file with a header that names `label` and `sentence` (or `content`). No quoting.
 
     Raises:
-        LangJepaError: absent, empty, other columns, or a label that is no whole number; with its line.
+        LangJepaError: the file is missing or empty, or has other columns, or a label is not an integer (with its line).
     """
     with _open(path) as lines:
         header = next(lines, "").rstrip("\n").split("\t")
@@ -151,7 +151,7 @@ def _number(text: str, path: Path, line: int) -> float:
 def _from_folder(
     data_dir: Path, task: str, suffix: str, read: Callable[[Path, Split], StsPairs | Labelled]
 ) -> TaskData:
-    """All splits of a task in a user's folder."""
+    """Read all splits of a task from a user's folder."""
     paths = {split: data_dir / task / f"{split}.{suffix}" for split in SPLITS}
     absent = [str(path) for path in paths.values() if not path.is_file()]
     if absent:
@@ -163,13 +163,13 @@ def _from_folder(
 
 
 def _from_hub(name: str, failures: list[str]) -> dict[Split, Any] | None:
-    """The splits of a hub data set; None, with the reason in `failures`, when the hub does not give it."""
+    """Load the splits of a hub dataset; None, with the reason added to `failures`, if the hub does not give it."""
     from datasets import load_dataset
 
     load: Callable[..., Any] = load_dataset
     try:
         found = load(name)
-    except OSError as error:  # offline, unknown and gated data sets all arrive as some OSError
+    except OSError as error:  # offline, unknown and gated datasets all raise some OSError
         failures.append(f"{name}: {error}")
         return None
     names: Sequence[tuple[Split, str]] = (("train", "train"), ("dev", "validation"), ("test", "test"))

@@ -1,10 +1,10 @@
-"""The task `replies`: an answer for held-out conversations, chosen among what was answered in training conversations.
+"""The task `replies`: choose a reply in held-out conversations from a bank of replies in training conversations.
 
-The evaluated model's way is that of `lang-jepa rank --bank`: the contexts of the bank with the most similar
-predictions, and a vote among what answered them. Beside it: one such context, the reply nearest to the prediction, and
-contexts found by their turns, in the space of every encoder and by words. What is chosen is compared with the true
-reply: by a label, where turns have one, and by similarity in spaces that did not choose. Legend: Q questions, B replies
-of the bank, D dimensions.
+The evaluated model works as `lang-jepa rank --bank` does: it finds the contexts in the bank with the most similar
+predictions and takes a vote among their replies. Other ways are one such context, the reply nearest to the prediction,
+and contexts found by their turns, in the space of every encoder and by words. The chosen reply is compared with the
+true one by a label, if turns have labels, and by similarity in spaces that did not choose.
+Shapes: Q questions, B replies of the bank, D dimensions.
 """
 
 from collections import Counter
@@ -29,25 +29,25 @@ from lang_jepa.evaluation.tasks.request import Budget, Conversations, Request, R
 TITLE = "reply from a bank"
 LABEL, WORDS = "same label", "TF-IDF similarity"
 PREVIOUS = 0.5
-"""Weight of the turn before the last one, where contexts are compared by their turns."""
+"""Weight of the turn before the last one when contexts are compared by their turns."""
 _WHO: Mapping[str, Callable[[int, int], bool]] = {
     "what the assistant answers": lambda last, now: now == 2 and last != now,
     "what another speaker answers": lambda last, now: now > 0 and last != now,
     "every turn but the first": lambda last, now: True,
 }
-"""Which turns are replies, by the speakers of the last turn and of this one; the first that the data has."""
+"""Which turns are replies, by the speakers of the last turn and of this one; the first that suits the data is used."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Replies with what was said before them, n of them.
+    """Replies with their contexts, n of them.
 
     Attributes:
-        contexts: the turns before each, oldest first, at most `window_size`.
-        spoken: the same as "user: Good morning" (None: nobody is named).
-        replies: what was answered.
+        contexts: the turns before each reply, oldest first, at most `window_size`.
+        spoken: the same like "user: Good morning" (None: no speakers are named).
+        replies: texts of the replies.
         documents: int64 [n], the conversation of each.
-        labels: of the replies (None: there are none; empty: this one has none).
+        labels: labels of the replies, empty for a reply without one (None: there are no labels).
     """
 
     contexts: list[list[str]]
@@ -58,11 +58,11 @@ class Answers:
 
     @property
     def last_two(self) -> tuple[list[str], list[str]]:
-        """The last turn of each context, and the one before it (empty where there is none)."""
+        """The last turn of each context, and the one before it (empty if there is none)."""
         return [one[-1] for one in self.contexts], [one[-2] if len(one) > 1 else "" for one in self.contexts]
 
     def some(self, rows: Rows) -> "Answers":
-        """Those of some rows."""
+        """Return the replies at some rows."""
         spoken, labels = self.spoken, self.labels
         return Answers(
             [self.contexts[row] for row in rows],
@@ -80,13 +80,13 @@ def answers(
     window_size: int,
     is_reply: Callable[[int, int], bool],
 ) -> Answers:
-    """The replies of conversations.
+    """Collect the replies of conversations.
 
     Args:
         texts: the turns of each conversation.
-        speakers, labels: of the turns (None: not known).
-        window_size: turns of context at most.
-        is_reply: whether a turn is one, by the numbers of the speakers of the turn before and of its own.
+        speakers, labels: speaker numbers and labels of the turns (None: unknown).
+        window_size: most turns of context.
+        is_reply: whether a turn is a reply, given the speaker numbers of the previous turn and of the turn itself.
     """
     who = speakers or [[0] * len(turns) for turns in texts]
     places = [
@@ -108,13 +108,13 @@ def answers(
 
 
 def ask(given: Conversations, window_size: int, budget: Budget) -> tuple[Answers, Answers, str]:
-    """Questions, the bank, and which turns are replies, in words.
+    """Return the questions, the bank, and a description of which turns are replies.
 
-    Both are spread evenly, `turn_queries` and `turn_pairs` of the budget at most; where turns have labels, the true
-    reply of each question has one.
+    Both are spread evenly over the data, with at most `turn_queries` questions and `turn_pairs` replies of the budget.
+    If turns have labels, the true reply of each question has one.
 
     Raises:
-        LangJepaError: too few conversations with replies, or no bank.
+        LangJepaError: there are too few conversations with replies, or there is no bank.
     """
     for who, is_reply in _WHO.items():
         asked = answers(given.documents, given.speakers, given.labels, window_size, is_reply)
@@ -138,12 +138,12 @@ def _spread(available: int, count: int) -> Rows:
 
 
 class Judges:
-    """What a chosen reply is worth beside the true one.
+    """Metrics that compare a chosen reply with the true one.
 
     Args:
         asked: the questions.
         bank: the replies to choose from.
-        spaces: by metric the unit rows [B, D] of the bank and [Q, D] of the true replies, dense or sparse.
+        spaces: by metric, unit rows [B, D] of the bank and [Q, D] of the true replies, dense or sparse.
     """
 
     def __init__(self, asked: Answers, bank: Answers, spaces: Mapping[str, tuple[Any, Any]]) -> None:
@@ -155,11 +155,11 @@ class Judges:
 
     @property
     def metrics(self) -> list[str]:
-        """Their names, the one that chooses settings first."""
+        """Names of the metrics, first the one by which settings are selected."""
         return [*([LABEL] if self.same is not None else []), *self.spaces]
 
     def __call__(self, chosen: Rows) -> dict[str, Values]:
-        """Values [Q] of the chosen rows of the bank [Q], by metric."""
+        """Return the values [Q] of the chosen rows of the bank [Q], by metric."""
         values: dict[str, Values] = {}
         if self.same is not None:
             values[LABEL] = self.same[np.arange(len(chosen)), chosen].astype(np.float64)
@@ -170,14 +170,14 @@ class Judges:
         return values
 
     def chance(self) -> dict[str, Values]:
-        """What a reply drawn from the bank gets on average, [Q] by metric."""
+        """Return the mean value of a random reply from the bank, [Q] by metric."""
         values: dict[str, Values] = {} if self.same is None else {LABEL: np.asarray(self.same.mean(1))}
         for metric, (bank, true) in self.spaces.items():
             values[metric] = np.asarray(true @ np.asarray(bank.mean(0)).ravel(), dtype=np.float64).ravel()
         return values
 
     def best(self) -> dict[str, Values]:
-        """What the bank's best reply by each metric gets, [Q]."""
+        """Return the value of the bank's best reply under each metric, [Q]."""
         values: dict[str, Values] = {} if self.same is None else {LABEL: np.asarray(self.same.any(1), np.float64)}
         for metric, (bank, true) in self.spaces.items():
             values[metric] = nearest(true, bank, 1)[1][:, 0].astype(np.float64)
@@ -185,7 +185,7 @@ class Judges:
 
 
 class _Replies:
-    """Who chooses which replies."""
+    """The ways to choose replies."""
 
     def __init__(self, asked: Answers, bank: Answers, models: Mapping[str, Encoder]) -> None:
         self.asked, self.bank, self.models = asked, bank, models
@@ -195,7 +195,7 @@ class _Replies:
         self.words = tfidf(bank.replies, bank.replies, asked.replies, sublinear_tf=True)
 
     def judges(self) -> Judges:
-        """By words, and by every encoder that predicts nothing and so was not trained here."""
+        """Compare by words, and by every encoder without a predictor, which therefore was not trained here."""
         spaces: dict[str, tuple[Any, Any]] = {WORDS: tuple(self.words)}
         for name, model in self.models.items():
             if not isinstance(model, Embedder) and name != "model":
@@ -208,7 +208,7 @@ class _Replies:
         return np.array([self.row[text] for text in texts], dtype=np.int64)
 
     def by_prediction(self, name: str, model: Embedder) -> dict[str, list[tuple[str, Rows]]]:
-        """Replies by the contexts with the most similar predictions, and nearest to the prediction, by similarity."""
+        """Choose replies by contexts with the most similar predictions, and replies nearest to the prediction."""
         asked, bank = (predict(model, _as_known(model, one), name) for one in (self.asked, self.bank))
         ways: dict[str, list[tuple[str, Rows]]] = {name: [], f"{name}, one context": [], f"{name}, nearest reply": []}
         for kind in model.statistics.similarities:
@@ -221,7 +221,7 @@ class _Replies:
         return ways
 
     def by_turns(self, name: str, model: Encoder) -> dict[str, list[tuple[str, Rows]]]:
-        """Replies by the contexts whose last two turns are most alike, by similarity."""
+        """Choose replies by the contexts whose last two turns are most similar."""
         ways: dict[str, list[tuple[str, Rows]]] = {f"nearest contexts ({name})": [], f"nearest context ({name})": []}
         for kind in model.statistics.similarities:
             space = prepare(self.encoded[name], model.statistics, kind)
@@ -233,7 +233,7 @@ class _Replies:
         return ways
 
     def by_words(self) -> Iterator[tuple[str, Rows]]:
-        """The same by TF-IDF, one context by BM25, and replies that fit most often."""
+        """Choose likewise by TF-IDF, by one context under BM25, and the most frequent and most typical reply."""
         parts = [part for one in (self.asked, self.bank) for part in one.last_two]
         fitted = [" ".join(pair) for pair in zip(*self.bank.last_two, strict=True)]
         last, previous, their_last, their_previous = tfidf(fitted, *parts, sublinear_tf=True)
@@ -273,12 +273,12 @@ def _sparse_units(rows: Any) -> Any:
 
 
 def reply_rows(request: Request, asked: Answers, bank: Answers, choosing: NDArray[np.bool_]) -> list[Row]:
-    """The rows of every way to choose; the evaluated model's leads.
+    """Return the rows of every way to choose, with the evaluated model's leads.
 
     Args:
-        request: with models and seed.
-        asked, bank: from `ask`.
-        choosing: bool [Q], questions on which similarities are chosen.
+        request: gives the models and the seed.
+        asked, bank: questions and bank, from `ask`.
+        choosing: bool [Q], questions on which similarities are selected.
     """
     found = _Replies(asked, bank, request.models)
     judges = found.judges()

@@ -1,6 +1,6 @@
-"""The task `retrieval`: the true next sentence of held-out documents among others, beside what needs no predictor.
+"""The task `retrieval`: find the next sentence of held-out documents, beside baselines without a predictor.
 
-`NextSentence` asks it, of the built-in stories too: one scoreboard for each set of candidates.
+`NextSentence` scores such questions, also those about the built-in stories, with one scoreboard per candidate set.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,16 +32,16 @@ METRICS = ("recall@1", "recall@5", "mrr")
 
 
 class NextSentence:
-    """Next-sentence questions and how scorers do on them.
+    """Next-sentence questions and the scores of all scorers on them.
 
     Args:
-        questions: what every candidate is asked.
+        questions: the questions that every scorer answers.
         titles: for each candidate set, the task's name in the rows.
         split: the split's name in the rows.
-        events: for stories, the event type of each row of `questions.sentences`, int [S]; then the share of
-            top candidates with the true sentence's event type is scored too, on the candidate set `other`.
-        spoken: the contexts with the speakers, "user: Good morning", for models that know them (None: none is known).
-        seed: of the bootstrap.
+        events: for stories, the event type of each row of `questions.sentences`, int [S]; the share of top candidates
+            with the true sentence's event type is then scored too, on the candidate set `other`.
+        spoken: the contexts like "user: Good morning", for models that read speakers (None: no speakers are known).
+        seed: seed of the bootstrap.
     """
 
     def __init__(
@@ -76,18 +76,18 @@ class NextSentence:
 
     @property
     def rows(self) -> list[Row]:
-        """Of all candidate sets, scorer by scorer."""
+        """The rows of all candidate sets, scorer by scorer."""
         return list(interleaved(self.boards.values()))
 
     def similarity(self, name: str) -> dict[str, str]:
-        """For each task the similarity that a scorer chose; empty where it was not asked."""
+        """Return, for each task, the similarity selected for a scorer; empty if it was not scored there."""
         boards = self.boards.values()
         return {board.task: board.chosen[name].similarity if name in board.chosen else "" for board in boards}
 
     def add(
         self, name: str, options: Iterable[tuple[str, str, ScoresBySet]], *, every: bool = False, note: str = ""
     ) -> None:
-        """Record a scorer, given its similarity, its penalty (either may be empty) and its scores for each setting."""
+        """Record a scorer, given similarity, penalty (either may be empty) and scores for each of its settings."""
         found = list(options)
         for kind, board in self.boards.items():
             choices = (
@@ -100,8 +100,8 @@ class NextSentence:
         """Record each model's prediction, then copy-forward and the recency-weighted mean in each model's space.
 
         Args:
-            models: by name, the evaluated one first.
-            raw: also that one's plain cosine as a row of its own: a chosen similarity can hide a collapse.
+            models: encoders by name, the evaluated one first.
+            raw: also record the evaluated model's raw cosine as a row: a selected similarity can hide a collapse.
 
         Returns:
             The embeddings [S, D] of the questions' sentences, by model.
@@ -141,7 +141,7 @@ class NextSentence:
             self.add(name, [("", "", scores)], note=note)
 
     def add_chance(self) -> None:
-        """Record what a random order would get; analytic, so without an interval."""
+        """Record the expected scores of a random order, which are analytic and have no interval."""
         for kind, board in self.boards.items():
             alike = np.zeros(self.questions.candidates[kind].shape)
             events = {"right event": self._right_events(alike)} if self._scores_events(kind) else {}
@@ -159,7 +159,7 @@ class NextSentence:
         return {metric: ranks.values(metric) for metric in METRICS} | events
 
     def _right_events(self, scores: Scores) -> Values:
-        """Per question, the share of its top candidates (several when they tie) of the true event type."""
+        """Return, per question, the share of its top candidates (several if they tie) with the true event type."""
         assert self.events is not None
         rows, events = self.questions.candidates["other"], self.events
         valid = rows >= 0
@@ -180,16 +180,16 @@ def corpus_rows(
     train_pairs: int = 4000,
     seed: int = 0,
 ) -> tuple[list[Row], dict[str, str]]:
-    """Next-sentence retrieval on held-out documents: 256 candidates of other documents, 64 of the same one.
+    """Score next-sentence retrieval on held-out documents: 256 candidates of other documents, 64 of the same one.
 
     Args:
-        models: by name, the evaluated one first.
-        documents: held-out documents, each a list of sentences. Every fourth one only chooses the similarity.
-        window_size: sentences of context at most.
-        queries: questions at most, spread evenly over documents.
-        train_documents: training documents, for TF-IDF's weights and for ridge regression (left out without).
-        train_pairs: context-target pairs from which the ridge regression learns, at most.
-        seed: of every draw.
+        models: encoders by name, the evaluated one first.
+        documents: held-out documents, each a list of sentences. Every fourth is only used to select the similarity.
+        window_size: most sentences of context.
+        queries: most questions, spread evenly over documents.
+        train_documents: training documents for TF-IDF weights and ridge regression (None: no ridge regression).
+        train_pairs: most context-target pairs from which the ridge regression learns.
+        seed: seed of every draw.
 
     Returns:
         Rows, and the evaluated model's similarity per task.
@@ -200,7 +200,7 @@ def corpus_rows(
     name, model = next(iter(models.items()))
     train = None
     if train_documents is not None:
-        # In the similarity that the recency-weighted mean chose.
+        # In the similarity that was selected for the recency-weighted mean.
         kind: Similarity = asked.boards["other"].chosen[f"recency mean ({name})"].similarity  # type: ignore[assignment]
         learnt = context_pairs(train_documents, window_size, train_pairs, seed)
         space = prepare(encode(model, learnt.sentences, name), model.statistics, kind)

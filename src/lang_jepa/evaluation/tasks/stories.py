@@ -1,8 +1,8 @@
-"""The built-in tasks on generated stories, where the truth is known: next sentence and paraphrase.
+"""The task `stories`: next sentence and paraphrase on generated stories, where the truth is known.
 
-`heldout` stories use known templates, `unseen` ones templates that training never saw. The similarity is chosen on
-stories of another seed than the reported ones. An oracle that knows the hidden state bounds what can be reached, and
-ridge regression on words shows how much of it needs no deep model at all.
+`heldout` stories use known templates, `unseen` stories use templates that training never saw. The similarity is
+selected on stories with another seed than the reported ones. An oracle that knows the hidden state is the upper bound,
+and ridge regression on words shows how much can be reached without a deep model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 TITLES = {"other": "stories: next sentence", "same": "stories: same story"}
 PARAPHRASE = "stories: paraphrase"
 METRICS = ("recall@1", "mrr")
-"""Of finding the paraphrase; beside them Spearman's correlation with the grade."""
+"""Metrics of finding the paraphrase; reported beside Spearman's correlation with the grade."""
 SAME_MEANING = 5.0
-CHOOSING_SEED = 1_000_003  # added to the seed of the stories that only choose
+CHOOSING_SEED = 1_000_003  # added to the seed for stories that are only used for selection
 
 
 def word_ridge(train_stories: int, *, seed: int = 0) -> WordRidge:
-    """Ridge regressions on the words of the last and of the last three sentences, fitted on training stories."""
+    """Fit ridge regressions on the words of the last sentence and of the last three, on training stories."""
     from lang_jepa.stories import generate
 
     train = [[sentence.text for sentence in story.sentences] for story in generate(train_stories, seed, "train")]
@@ -52,18 +52,18 @@ def next_sentence_rows(
     ridge: WordRidge,
     seed: int = 0,
 ) -> tuple[list[Row], dict[str, str]]:
-    """The next sentence among 256 from other stories, and among the sentences of its own story.
+    """Rank the next sentence among 256 from other stories, and among the sentences of its own story.
 
-    Candidates of the same story are all its sentences but the last one of the context, as earlier ones can be
-    distinguished from the next only by knowing how stories go.
+    The candidates from the same story are all its sentences but the last one of the context; telling the earlier ones
+    from the next takes knowledge of how stories go.
 
     Args:
-        models: by name, the evaluated one first.
+        models: encoders by name, the evaluated one first.
         split: `heldout` or `unseen`.
-        window_size: previous sentences in a context at most.
-        stories: reported stories; a third as many more only choose the similarity.
-        queries: questions at most, over both.
-        ridge: from `word_ridge`.
+        window_size: most previous sentences in a context.
+        stories: reported stories; a third as many more are only used to select the similarity.
+        queries: most questions, over reported and selection stories together.
+        ridge: word regressions, from `word_ridge`.
 
     Returns:
         Rows, and the evaluated model's similarity per task.
@@ -94,14 +94,14 @@ def next_sentence_rows(
 def paraphrase_rows(
     models: Mapping[str, Encoder], split: str, *, pairs: int = 1800, seed: int = 0
 ) -> tuple[list[Row], dict[str, str]]:
-    """Spearman of cosine and graded sameness of meaning, and recall@1 of the paraphrase among 256.
+    """Return Spearman of cosine and graded closeness of meaning, and recall@1 and MRR of the paraphrase among 256.
 
-    The similarity is chosen by Spearman on as many pairs of another seed.
+    The similarity is selected by Spearman on as many pairs with another seed.
 
     Args:
-        models: by name, the evaluated one first; its other similarities are rows too.
+        models: encoders by name, the evaluated one first; its other similarities get rows too.
         split: `heldout` or `unseen`.
-        pairs: pairs scored, 0 (unrelated) to 5 (same event and arguments, other words).
+        pairs: number of pairs, graded from 0 (unrelated) to 5 (same event and arguments, other words).
     """
     from lang_jepa.stories import paraphrase_pairs
 
@@ -128,7 +128,7 @@ def paraphrase_rows(
 
 
 def _event_numbers(drawn: Sequence["Story"], sentences: Sequence[str]) -> NDArray[np.int64]:
-    """The event type of each sentence as a number, [S]; of equal wordings the first one's."""
+    """Return the event type of each sentence as a number, [S]; equal wordings get the event of the first."""
     events: dict[str, str] = {}
     for sentence in chain.from_iterable(story.sentences for story in drawn):
         events.setdefault(sentence.text, sentence.event)
@@ -137,7 +137,7 @@ def _event_numbers(drawn: Sequence["Story"], sentences: Sequence[str]) -> NDArra
 
 
 def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySet:
-    """The generator's own probability of each candidate, given the hidden state of the question's story."""
+    """Return the generator's probability of each candidate, given the hidden state of the question's story."""
     from lang_jepa.stories import oracle_scores
 
     anywhere = {s.text: s for story in reversed(drawn) for s in reversed(story.sentences)}
@@ -146,7 +146,7 @@ def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySe
         table = np.full(rows.shape, -np.inf)
         for index, row in enumerate(rows):
             story, position = drawn[questions.documents[index]], int(questions.positions[index])
-            # A wording can occur in several stories with other arguments: inside its own story it means its own.
+            # A wording can occur in several stories with other arguments: within its story it has that story's meaning.
             own = {s.text: s for s in story.sentences} | {story.sentences[position].text: story.sentences[position]}
             texts = [questions.sentences[i] for i in row[row >= 0]]
             meant = [own.get(text, anywhere[text]) for text in texts]
@@ -156,7 +156,7 @@ def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySe
 
 
 def _sides(model: Encoder, name: str, pairs: Sequence["ParaphrasePair"]) -> tuple[Floats, Floats]:
-    """Embeddings of the first and of the second sentences, [n, D] each; every distinct sentence encoded once."""
+    """Encode the first and the second sentences, [n, D] each; every distinct sentence is encoded once."""
     sentences = list(dict.fromkeys(text for pair in pairs for text in (pair.first, pair.second)))
     embeddings = encode(model, sentences, name)
     row = {sentence: index for index, sentence in enumerate(sentences)}
@@ -171,7 +171,7 @@ def _prepared(sides: tuple[Floats, Floats], model: Encoder, kind: Similarity) ->
 def _paraphrase_scores(
     name: str, split: str, pairs: Sequence["ParaphrasePair"], sides: tuple[Any, Any], seed: int, **more: Any
 ) -> list[Row]:
-    """Rows of one scorer from its unit vectors [n, ...], dense or sparse; `more` as of `spearman_row`."""
+    """Return the rows of one scorer from its unit vectors [n, ...], dense or sparse; `more` as in `spearman_row`."""
     cosines = _cosines(*sides)
     labels = [pair.score for pair in pairs]
     rows = [spearman_row((PARAPHRASE, split, "Spearman"), name, cosines, labels, seed=seed, **more)]
@@ -183,33 +183,33 @@ def _paraphrase_scores(
 
 
 def _cosines(first: Any, second: Any) -> NDArray[np.float64]:
-    """Cosine of each pair [n], rounded above fp32 noise, so that equal pairs tie."""
+    """Return the cosine of each pair, [n], rounded above fp32 noise so that equal pairs tie."""
     product = first.multiply(second) if hasattr(first, "multiply") else first * second
     return np.round(np.asarray(product.sum(1), dtype=np.float64).ravel(), 6)
 
 
 def _paraphrase_retrieval(pairs: Sequence["ParaphrasePair"], first: Any, second: Any, seed: int) -> Retrieval:
-    """Each pair of the same meaning: the second sentence among the second sentences of other such pairs."""
+    """For each pair with the same meaning, rank its second sentence among the second sentences of other such pairs."""
     same = np.flatnonzero(np.array([pair.score for pair in pairs]) == SAME_MEANING)
     own = np.arange(len(same))
     rows = other_candidates(own, own, candidates=256, seed=seed)
     table = first[same] @ second[same].T
     dense = table.toarray() if hasattr(table, "toarray") else table
-    # Another pair's second sentence with the same meaning is as right: no wrong candidate.
+    # Another pair's second sentence with the same meaning is just as right, so it is not a wrong candidate.
     valid = (rows >= 0) & (~_same_meanings([pairs[int(index)].second for index in same])[own[:, None], rows])
     valid |= rows == own[:, None]
     return from_scores(np.take_along_axis(dense, np.clip(rows, 0, None), 1), valid, own)
 
 
 def _same_meanings(sentences: Sequence[str]) -> NDArray[np.bool_]:
-    """Which of the sentences show the same event with the same arguments, [n, n]."""
+    """Return which sentences express the same event with the same arguments, [n, n]."""
     from lang_jepa.stories import same_meaning
 
     return np.array([[same_meaning(one, other) for other in sentences] for one in sentences])
 
 
 def _tfidf_paraphrase(split: str, pairs: Sequence["ParaphrasePair"], seed: int) -> list[Row]:
-    """TF-IDF on words, fitted on the scored sentences, and chance."""
+    """Return the rows of TF-IDF on words, fitted on the scored sentences, and of chance."""
     texts = [[pair.first for pair in pairs], [pair.second for pair in pairs]]
     first, second = tfidf([text for pair in pairs for text in (pair.first, pair.second)], *texts)
     rows = _paraphrase_scores("TF-IDF", split, pairs, (first, second), seed)

@@ -1,8 +1,8 @@
-"""The task `turns`: the next turn of held-out conversations, beside all that needs no trained predictor.
+"""The task `turns`: find the next turn of held-out conversations, beside baselines without a trained predictor.
 
-Four sets of candidates: turns of other conversations; of those the ones by the same speaker; the rest of the same
-conversation; and, of replies alone, 1 of 100 replies (Henderson et al. 2019, arXiv 1904.06472), or of as many as there
-are.
+There are four candidate sets: turns of other conversations; those of them by the same speaker; the rest of the same
+conversation; and, for replies only, 1 of 100 replies (Henderson et al. 2019, arXiv 1904.06472), or of fewer if there
+are not as many.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,24 +29,24 @@ TITLES = {
     "same": "next turn, same conversation",
 }
 OF_LINES = {"other": "next line, other pieces", "same": "next line, same piece"}
-"""The same of a model of lines, whose files are cut into pieces."""
+"""Titles for a model of lines, whose files are cut into pieces."""
 OTHERS, OF_REPLIES = 256, 100
-"""Candidates of a question at most, the true turn included."""
+"""Most candidates of a question, the true turn included."""
 NEIGHBOURS = 10
-"""Contexts whose next turns the nearest-neighbour baseline takes the mean of."""
+"""Contexts whose next turns the nearest-neighbour baseline averages."""
 TEMPERATURE = 0.1
-"""Of the model's cosines where n-grams are added to them: that which training usually has."""
+"""Temperature of the model's cosines when n-grams are added to them: the usual one of training."""
 BOTH = f"model + {ROW}"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Questions about conversations, and who says what in them.
+    """Questions about conversations, with their speakers.
 
     Attributes:
-        questions: of texts alone.
-        contexts: for each question the turns before the true one, as "user: Good morning"; None where nobody is named.
-        last, next: int64 [Q], the numbers of who says the last turn of the context, and the true one.
+        questions: the questions, on texts without speakers.
+        contexts: for each question the turns before the true one, like "user: Good morning" (None without speakers).
+        last, next: int64 [Q], speaker numbers of the last turn of the context and of the true turn.
     """
 
     questions: Questions
@@ -56,10 +56,10 @@ class Asked:
 
     @classmethod
     def of(cls, asked: Conversations, *, window_size: int, queries: int, seed: int) -> "Asked":
-        """Questions with the candidate sets of `TITLES`, as far as speakers are known.
+        """Build questions with the candidate sets of `TITLES`, as far as speakers are known.
 
         Raises:
-            LangJepaError: of `build_questions`.
+            LangJepaError: from `build_questions`.
         """
         questions = questions_of(asked, window_size=window_size, queries=queries, seed=seed)
         pairs = list(zip(questions.documents.tolist(), questions.positions.tolist(), strict=True))
@@ -79,10 +79,10 @@ class Asked:
         return cls(replace(questions, candidates=candidates), contexts, last, following)
 
     def replies(self, *, seed: int) -> "Asked | None":
-        """The questions in which another one answers, each with equally many replies, 100 at most.
+        """Return the questions in which the speaker changes, each with equally many candidate replies, at most 100.
 
-        Where the roles are those of user and assistant, the replies are the assistant's. None where there are too few
-        questions, or one has no wrong reply.
+        With the roles user and assistant, only the assistant's turns are replies. None if there are too few questions
+        or one has no wrong reply.
         """
         if self.contexts is None:
             return None
@@ -114,7 +114,7 @@ class Asked:
 
 
 def questions_of(asked: Conversations, *, window_size: int, queries: int, seed: int) -> Questions:
-    """Questions about conversations; where each is one turn and its answer, no candidates come from the same one."""
+    """Build questions about conversations; no candidates are of the same one if all are just a turn and its answer."""
     same = 64 if any(len(turns) > 2 for turns in asked.documents) else 0
     return build_questions(
         asked.documents, window_size=window_size, queries=queries, same=same, choosing=asked.choosing, seed=seed
@@ -122,9 +122,9 @@ def questions_of(asked: Conversations, *, window_size: int, queries: int, seed: 
 
 
 def _by_speaker(questions: Questions, following: Rows, count: int, seed: int) -> Rows:
-    """Candidates [Q, C]: the true turn, then true turns of other conversations by speakers of the same role.
+    """Return candidates [Q, C]: the true turn, then true turns of other conversations by speakers of the same role.
 
-    All whose names are no roles count as one role.
+    All speakers whose names are not roles count as one role.
     """
     roles, generator = np.minimum(following, FIRST_NAME), np.random.default_rng(seed)
     result = np.full((len(following), count), -1, dtype=np.int64)
@@ -139,8 +139,8 @@ def _by_speaker(questions: Questions, following: Rows, count: int, seed: int) ->
 
 @dataclass(frozen=True)
 class _Learnt:
-    """Training contexts, the embeddings [n, D] of their sentences by model, and n-grams of lines: what the learnt
-    baselines share.
+    """What the learnt baselines share: training contexts, the embeddings [n, D] of their sentences by model, and
+    n-grams of lines.
     """
 
     pairs: Pairs
@@ -157,7 +157,7 @@ class _Learnt:
 
 
 def _rows(request: Request, asked: Asked, titles: Mapping[str, str], learnt: _Learnt) -> list[Row]:
-    """The rows of some candidate sets."""
+    """Return the rows of some candidate sets."""
     board = NextSentence(asked.questions, titles, "held out", seed=request.seed, spoken=asked.contexts)
     embeddings = board.add_models(request.models, raw=True)
     for name, model in request.models.items():
@@ -175,15 +175,15 @@ def _rows(request: Request, asked: Asked, titles: Mapping[str, str], learnt: _Le
 
 
 def _with_chances(cosines: ScoresBySet, chances: ScoresBySet) -> ScoresBySet:
-    """A product of experts: of the model's softmax and of n-grams."""
-    least = np.finfo(np.float64).tiny  # of what is no candidate
+    """Return log scores of a product of experts: the model's softmax and the n-grams."""
+    least = np.finfo(np.float64).tiny  # for entries that are not candidates
     return {name: cosines[name] / TEMPERATURE + np.log(np.maximum(chances[name], least)) for name in cosines}
 
 
 def _add_learned(
     board: NextSentence, name: str, model: Encoder, embeddings: NDArray[np.float32], learnt: _Learnt
 ) -> None:
-    """Ridge regression and nearest contexts in a model's space, in its recency-weighted mean's similarity."""
+    """Add ridge regression and nearest contexts in a model's space, by the similarity selected for its recency mean."""
     chosen = next(iter(board.boards.values())).chosen[f"recency mean ({name})"].similarity
     kind: Similarity = chosen  # type: ignore[assignment]
     own = prepare(embeddings, model.statistics, kind)
