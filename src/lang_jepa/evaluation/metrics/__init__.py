@@ -1,1 +1,1 @@
-"""Metrics, each a function of arrays, and their intervals."""
+"""Metrics as functions of arrays, and their intervals."""

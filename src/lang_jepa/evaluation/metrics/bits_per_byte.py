@@ -2,7 +2,7 @@
 
     val_loss = sum of nats / tokens,   val_bpb = sum of nats / ln 2 / bytes
 
-Sums are float64, over all ranks, and divided once. The tokens that begin documents are predicted too, and have no
+Sums are float64, taken over all ranks, and divided once. Tokens that begin documents are predicted too but have no
 bytes, as in the public comparisons of small models.
 """
 
@@ -23,17 +23,17 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.objectives.reduction import world_size
 
 LogitsFn = Callable[[Tensor], Tensor]
-"""int64 [B, T] to float [B, T, V]: scores of the next token at every position, from this and earlier positions only."""
+"""int64 [B, T] to float [B, T, V]: logits of the next token at each position, from this and earlier positions only."""
 
 
 @dataclass(frozen=True, slots=True)
 class BitsPerByte:
-    """What a model needs for a text.
+    """A model's code length for a text.
 
     Attributes:
         nats: sum of -ln p over the predicted tokens.
-        tokens: predicted tokens.
-        bytes: of their text.
+        tokens: number of predicted tokens.
+        bytes: bytes of their text.
     """
 
     nats: float
@@ -53,11 +53,11 @@ class BitsPerByte:
 
 @dataclass(frozen=True, slots=True)
 class DocumentBits:
-    """What a model needs for each of some documents; their bits per byte are a sum over a sum.
+    """A model's code length for each document. Bits per byte over all documents are a ratio of sums.
 
     Attributes:
-        bits: float64 [Q], of each document.
-        bytes: float64 [Q], of its text.
+        bits: float64 [Q], bits of each document.
+        bytes: float64 [Q], bytes of its text.
     """
 
     bits: NDArray[np.float64]
@@ -70,7 +70,7 @@ class DocumentBits:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """Predicted tokens: their positions in the source, int64 [N], nats, float64 [N], and bytes, int64 [N]."""
+    """Predicted tokens: positions in the source, int64 [N]; nats, float64 [N]; bytes, int64 [N]."""
 
     positions: NDArray[np.int64]
     nats: Tensor
@@ -79,7 +79,7 @@ class _Scored:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Tokens that are read at once, and which of them are predicted here and nowhere else."""
+    """Tokens that are read at once, and which of them are predicted in this window only."""
 
     start: int
     first: int
@@ -87,12 +87,12 @@ class _Window:
 
 
 class Validation:
-    """Held-out tokens, and how models are scored on them.
+    """Scores models on held-out tokens.
 
-    Every token but the first is predicted exactly once. Windows of `length` tokens move on by `stride`; the first
-    predicts all its tokens, the others the last `stride`, so that each is predicted from at least `length - stride`
-    tokens. With `stride == length` (the default) each window begins anew. What stands after the end of a window is
-    padding that a causal model does not see, so that all batches have one shape.
+    Every token but the first is predicted exactly once. Windows of `length` tokens advance by `stride`. The first
+    window predicts all its tokens, the others their last `stride`, each from at least `length - stride` tokens. With
+    `stride == length` (the default) windows do not overlap. Windows are padded at the end, which a causal model does
+    not see, so that all batches have the same shape.
     """
 
     def __init__(
@@ -105,15 +105,15 @@ class Validation:
         device: torch.device | str = "cpu",
         max_tokens: int | None = None,
     ) -> None:
-        """Check that the bytes of the tokens are counted as they are.
+        """Check that the table counts the bytes of the tokens correctly.
 
         Args:
             source: held-out tokens.
             table: bytes of each token.
             length: tokens that the model reads at once.
-            batch_size: windows in one call of the model.
-            device: where the model computes.
-            max_tokens: predict only so many, from the beginning (None: all).
+            batch_size: windows per call of the model.
+            device: the model's device.
+            max_tokens: predict at most this many tokens, from the beginning (None: all).
 
         Raises:
             LangJepaError: there is nothing to predict, or the counts differ from the decoded text.
@@ -127,14 +127,14 @@ class Validation:
 
     @torch.no_grad()
     def score(self, logits_fn: LogitsFn, *, stride: int | None = None) -> BitsPerByte:
-        """Score a model; where processes train together, all must call this, and share the work.
+        """Score a model. In distributed training all ranks must call this; they share the work.
 
         Args:
-            logits_fn: the model, in evaluation mode; it is causal.
-            stride: tokens that windows move on by (None: `length`).
+            logits_fn: the model, causal and in evaluation mode.
+            stride: tokens by which windows advance (None: `length`).
 
         Raises:
-            LangJepaError: a stride outside 1 .. length, or a model that gives numbers that are not finite.
+            LangJepaError: the stride is outside 1 .. length, or the model's scores are not finite.
         """
         if not 1 <= (stride or self.length) <= self.length:
             raise LangJepaError(
@@ -142,7 +142,7 @@ class Validation:
             )
         rank = distributed.get_rank() if world_size() > 1 else 0
         windows = list(self._windows(stride or self.length))
-        passes = -(-len(windows) // (self.batch_size * world_size()))  # as many on each rank
+        passes = -(-len(windows) // (self.batch_size * world_size()))  # the same number on each rank
         own = iter(windows[rank :: world_size()])
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         for _ in range(passes):
@@ -158,13 +158,13 @@ class Validation:
 
     @torch.no_grad()
     def by_document(self, logits_fn: LogitsFn) -> DocumentBits:
-        """The same apart for each document, on one process; a document's BOS belongs to it.
+        """Score a model on each document separately, in one process. A document's BOS belongs to it.
 
         Args:
-            logits_fn: the model, in evaluation mode; it is causal.
+            logits_fn: the model, causal and in evaluation mode.
 
         Raises:
-            LangJepaError: a model that gives numbers that are not finite.
+            LangJepaError: the model's scores are not finite.
         """
         tokens = self.source.read(0, self.targets + 1)
         owners = np.cumsum(tokens == self.source.bos_id)
@@ -188,7 +188,7 @@ class Validation:
             done, start = stop, start + stride
 
     def _batch(self, logits_fn: LogitsFn, windows: list[_Window]) -> _Scored:
-        """What some windows predict."""
+        """Score the tokens that some windows predict."""
         shape = (self.batch_size, self.length + 1)
         rows = np.zeros(shape, dtype=np.int64)
         counts = np.zeros((self.batch_size, self.length), dtype=bool)

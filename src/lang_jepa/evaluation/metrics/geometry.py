@@ -1,9 +1,9 @@
-"""The shape of a cloud of embeddings: has it collapsed, how wide is it, does a prediction find its target.
+"""Geometry of embeddings: whether they have collapsed, how spread out they are, whether predictions find their targets.
 
-Tensors in, floats out, on any device. Everything is computed in fp64 (fp32 on MPS, which has no fp64) whatever
-the input's dtype, without a gradient. Legend: N rows, D dimensions.
+Functions take tensors on any device and return floats. They compute in fp64 (fp32 on MPS, which has no fp64) for any
+input dtype, without gradients. Shapes: N rows, D dimensions.
 
-No metric here proves content: a high rank can be noise. Read it beside a retrieval score.
+None of these metrics shows that embeddings carry content: a high rank can be noise. Read them beside a retrieval score.
 """
 
 import math
@@ -15,13 +15,13 @@ from lang_jepa.errors import LangJepaError
 
 
 def effective_rank(x: Tensor) -> float:
-    """exp(entropy of the normalised singular values of the centred matrix); Roy and Vetterli, EUSIPCO 2007.
+    """Return exp(entropy of the normalised singular values of the centred matrix); Roy and Vetterli, EUSIPCO 2007.
 
     Args:
         x: [N, D], N >= 2.
 
     Returns:
-        Between 1 and min(N - 1, D); 0.0 when all rows are equal. Bounded by N: always report N beside it.
+        A value between 1 and min(N - 1, D), or 0.0 if all rows are equal. N bounds it, so always report N beside it.
 
     Raises:
         LangJepaError: not a matrix, fewer than two rows, NaN or infinite entries.
@@ -35,13 +35,13 @@ def effective_rank(x: Tensor) -> float:
 
 
 def first_component_share(x: Tensor, centred: bool = False) -> float:
-    """Share of the sum of squares that the first singular direction holds, in [1 / min(N, D), 1].
+    """Return the share of the sum of squares in the first singular direction, in [1 / min(N, D), 1].
 
     Un-centred by default, since a common offset of all embeddings is a collapse that centring would hide.
 
     Args:
         x: [N, D], N >= 2.
-        centred: subtract the mean row first. A constant matrix then has nothing left and gives 1.0.
+        centred: subtract the mean row first. A constant matrix then gives 1.0.
     """
     matrix = _matrix(x)
     squares = _spectrum(_centred(matrix) if centred else matrix)
@@ -50,9 +50,9 @@ def first_component_share(x: Tensor, centred: bool = False) -> float:
 
 
 def mean_pairwise_cosine(x: Tensor) -> float:
-    """Mean cosine of all N (N - 1) ordered pairs of different rows, exactly, in O(N D).
+    """Return the mean cosine of all N (N - 1) ordered pairs of different rows, exactly, in O(N D).
 
-    With unit rows u_i and s their sum: (|s|^2 - sum |u_i|^2) / (N (N - 1)). A zero row has cosine 0 with all.
+    With unit rows u_i and their sum s: (|s|^2 - sum |u_i|^2) / (N (N - 1)). A zero row has cosine 0 with all others.
     """
     unit = _unit(_matrix(x))
     count = unit.shape[0]
@@ -61,20 +61,20 @@ def mean_pairwise_cosine(x: Tensor) -> float:
 
 
 def diversity(x: Tensor) -> float:
-    """1 - `mean_pairwise_cosine`: 0 when all rows point the same way, about 1 when they point anywhere."""
+    """Return 1 - `mean_pairwise_cosine`: 0 if all rows have the same direction, about 1 if directions are random."""
     return 1.0 - mean_pairwise_cosine(x)
 
 
 def normalized_std(x: Tensor) -> float:
-    """Mean per-dimension standard deviation of the L2-normalised rows, times sqrt(D).
+    """Return the mean per-dimension standard deviation of the L2-normalised rows, times sqrt(D).
 
-    About 1 for rows spread evenly over the sphere, whatever D; 0 after a collapse. Population formula (1 / N).
+    About 1 for rows spread evenly over the sphere, for any D; 0 after a collapse. Population formula (1 / N).
     """
     return _std_of_units(_matrix(x)) * math.sqrt(x.shape[1])
 
 
 def off_diagonal_covariance_l1(x: Tensor) -> float:
-    """Mean absolute off-diagonal entry of the covariance (1 / (N - 1)) of the rows as given; 0.0 for D = 1."""
+    """Return the mean absolute off-diagonal entry of the covariance (1 / (N - 1)) of unscaled rows; 0.0 for D = 1."""
     centred = _centred(_matrix(x))
     count, dims = centred.shape
     if dims == 1:
@@ -85,10 +85,10 @@ def off_diagonal_covariance_l1(x: Tensor) -> float:
 
 
 def alignment(x: Tensor, y: Tensor) -> float:
-    """E |f(x) - f(y)|^2 over N positive pairs of unit vectors; Wang and Isola, arXiv 2005.10242. In [0, 4].
+    """Return E |f(x) - f(y)|^2 over N positive pairs of unit vectors, in [0, 4]; Wang and Isola, arXiv 2005.10242.
 
     Args:
-        x, y: [N, D]; row i of one and row i of the other are a pair. Normalised here.
+        x, y: [N, D]; rows i of both are a pair. They are normalised here.
     """
     if x.shape != y.shape:
         raise LangJepaError(f"alignment needs pairs: shapes {tuple(x.shape)} and {tuple(y.shape)} differ.")
@@ -97,10 +97,10 @@ def alignment(x: Tensor, y: Tensor) -> float:
 
 
 def uniformity(x: Tensor, t: float = 2.0, block: int = 1024) -> float:
-    """Log E exp(-t |f(x) - f(y)|^2) over pairs of different rows; Wang and Isola, arXiv 2005.10242.
+    """Return log E exp(-t |f(x) - f(y)|^2) over pairs of different rows; Wang and Isola, arXiv 2005.10242.
 
-    0 after a collapse, down to about -2 t for a wide cloud (t = 2: about -4). Normalised here; O(N^2 D) in
-    blocks of rows, so that no [N, N] matrix is held.
+    0 after a collapse, down to about -2 t for widely spread rows (t = 2: about -4). Rows are normalised here. Takes
+    O(N^2 D) time in blocks of rows, so no [N, N] matrix is held.
     """
     unit = _unit(_matrix(x))
     count = unit.shape[0]
@@ -115,20 +115,20 @@ def uniformity(x: Tensor, t: float = 2.0, block: int = 1024) -> float:
 
 
 def health(raw_targets: Tensor, predictions: Tensor) -> dict[str, float]:
-    """The metrics that show a collapse early, from one batch of held-out targets and their predictions.
+    """Return the metrics that show a collapse early, from one batch of held-out targets and their predictions.
 
     Args:
         raw_targets: [N, D], target embeddings before L2 normalisation, N >= 2.
-        predictions: [N, D]; row i predicts row i of the targets. `norm` is their L2 norm as given.
+        predictions: [N, D]; row i predicts row i of the targets. `norm` is their unscaled L2 norm.
 
     Returns:
         count: N. Ranks and hit rates mean nothing without it.
-        cosine_similarity: mean cosine of a prediction with its own target.
-        hit_rate: share of predictions whose nearest target of the batch is their own; chance is 1 / N. A tie
-            with another target is no hit, so that a collapsed batch scores 0 and not 1.
-        norm, diversity: of the predictions.
+        cosine_similarity: mean cosine of a prediction and its own target.
+        hit_rate: share of predictions whose nearest target in the batch is their own; chance is 1 / N. A tie with
+            another target is not a hit, so a collapsed batch scores 0 and not 1.
+        norm, diversity: mean norm and `diversity` of the predictions.
         target_std_mean: mean per-dimension std of the normalised targets; target_std_relative: the same times
-            sqrt(D), so that an even spread is about 1.
+            sqrt(D), so that an even spread gives about 1.
         target_eff_rank, target_eff_rank_limit: effective rank of the normalised targets, and min(N - 1, D).
         target_off_diag_cov_l1, mean_pairwise_cosine, first_component_share: of the normalised targets, the last
             two un-centred.
@@ -164,7 +164,7 @@ def health(raw_targets: Tensor, predictions: Tensor) -> dict[str, float]:
 
 
 def _matrix(x: Tensor, rows: int = 2) -> Tensor:
-    """Check and widen: a finite [N, D] matrix with N >= rows."""
+    """Convert to fp64, and check that it is a finite [N, D] matrix with N >= rows."""
     if x.ndim != 2 or x.shape[0] < rows or x.shape[1] < 1:
         raise LangJepaError(f"expected embeddings [N, D] with N >= {rows}, got shape {tuple(x.shape)}.")
     wide = x.detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
@@ -190,10 +190,10 @@ def _std_of_units(x: Tensor) -> float:
 
 
 def _spectrum(x: Tensor) -> Tensor:
-    """Squared singular values, from the smaller of the two Gram matrices, which is far quicker than an SVD.
+    """Return squared singular values from the smaller of the two Gram matrices, which is far faster than an SVD.
 
-    Squaring leaves noise of about eps times the largest value where exact zeros belong; it is cut off, or a
-    matrix of rank one would seem to have hundreds of small directions.
+    Squaring turns exact zeros into noise of about eps times the largest value. The noise is set to 0, as otherwise a
+    rank-one matrix would seem to have hundreds of small directions.
     """
     gram = x.T @ x if x.shape[1] <= x.shape[0] else x @ x.T
     # LAPACK on the CPU: eigvalsh is missing on MPS and slower on CUDA at these sizes.
@@ -206,5 +206,5 @@ def _hit_rate(predictions: Tensor, targets: Tensor) -> float:
     scores = predictions @ targets.T
     own = scores.diagonal().clone()
     scores.fill_diagonal_(-math.inf)
-    # Cosines closer than rounding are ties.
+    # Cosines within rounding error of each other are ties.
     return float((own > scores.max(1).values + 1e-9).double().mean())

@@ -1,7 +1,7 @@
 """95 % bootstrap intervals that resample whole clusters, because sentences of one document resemble each other.
 
-Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), seeded. Means are resampled through the sums and
-counts of clusters, so a thousand resamples are one matrix product; Spearman through weights of rows.
+Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), seeded. Means are resampled through the sums and counts
+of clusters, so a thousand resamples are one matrix product; Spearman's correlation is resampled through row weights.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from lang_jepa.errors import LangJepaError
 LEVEL = 0.95
 RESAMPLES = 2000
 _Z = 1.959964
-"""Quantile of the normal distribution that belongs to `LEVEL`."""
+"""Quantile of the normal distribution for `LEVEL`."""
 _BLOCK = 1 << 16
-"""Numbers of one block of resamples, which stays in a core's cache."""
+"""Numbers in a block of resamples, which fits into a core's cache."""
 
 
 class Interval(NamedTuple):
@@ -36,21 +36,21 @@ def mean_interval(
     seed: int = 0,
     shares: bool = False,
 ) -> Interval:
-    """Interval of the mean of `values` when clusters are drawn with replacement.
+    """Return the interval of the mean of `values` when clusters are drawn with replacement.
 
-    Of nothing but misses, or nothing but hits, every resample is the same, and the interval would be a point. There it
-    is Wilson's (1927) of as many trials as there are clusters.
+    With only misses or only hits, all resamples are equal and the interval would be a point. It is then Wilson's
+    interval (1927) for as many trials as there are clusters.
 
     Args:
-        values: [Q] per-query values, for example hits (0 or 1) or reciprocal ranks. For a paired comparison give
+        values: [Q], per-query values, for example hits (0 or 1) or reciprocal ranks. For a paired comparison, give
             the differences.
-        clusters: [Q] label of each value's cluster, of any type (None: each value is its own cluster).
+        clusters: [Q], label of each value's cluster, of any type (None: each value is its own cluster).
         resamples: number of bootstrap samples.
-        seed: of the resampling; the same seed gives the same interval.
-        shares: the values are from 0 (a miss) to 1 (a hit), and no differences.
+        seed: seed of the resampling; the same seed gives the same interval.
+        shares: the values range from 0 (a miss) to 1 (a hit) and are not differences.
 
     Raises:
-        LangJepaError: shapes differ, not finite, or fewer than two clusters (nothing to resample).
+        LangJepaError: shapes differ, a value is not finite, or there are fewer than two clusters.
     """
     numbers = _numbers(values)
     if shares and numbers.min() == numbers.max() and numbers[0] in (0.0, 1.0):
@@ -69,15 +69,15 @@ def ratio_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Interval of a sum over a sum, such as right tokens over tokens, when clusters are drawn with replacement.
+    """Return the interval of a ratio of sums, such as right tokens over all, when clusters are drawn with replacement.
 
     Args:
-        numerators, denominators: [Q], of each query; the denominators of a cluster must not sum to 0.
+        numerators, denominators: [Q], one per query; the denominators of a cluster must not sum to 0.
         clusters: as in `mean_interval`.
         resamples, seed: as in `mean_interval`.
 
     Raises:
-        LangJepaError: as `mean_interval`.
+        LangJepaError: as in `mean_interval`.
     """
     above, below = _numbers(numerators), _numbers(denominators)
     if len(above) != len(below):
@@ -90,18 +90,18 @@ def ratio_interval(
 def cluster_draws(
     clusters: ArrayLike | None, count: int, *, resamples: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How often each cluster is drawn, int64 [resamples, C], and the cluster of each of `count` values, int64 [count].
+    """Return how often each cluster is drawn, int64 [resamples, C], and each value's cluster, int64 [count].
 
     Raises:
-        LangJepaError: as `mean_interval`.
+        LangJepaError: as in `mean_interval`.
     """
     _, labels = np.unique(_labels(clusters, count), return_inverse=True)
     return _draws(int(labels.max()) + 1, resamples, seed), labels
 
 
-@lru_cache(maxsize=2)  # rows of one task have the same clusters, or two sets of them
+@lru_cache(maxsize=2)  # the rows of a task share one or two sets of clusters
 def _draws(clusters: int, resamples: int, seed: int) -> NDArray[np.int64]:
-    """How often each cluster is drawn, int64 [resamples, clusters], not to be written to."""
+    """Return how often each cluster is drawn, int64 [resamples, clusters], read-only."""
     _enough(clusters)
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
@@ -112,17 +112,17 @@ def _draws(clusters: int, resamples: int, seed: int) -> NDArray[np.int64]:
 def spearman_interval(
     first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None, *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
-    """Interval of Spearman's correlation when clusters of rows are drawn with replacement.
+    """Return the interval of Spearman's correlation when clusters of rows are drawn with replacement.
 
-    A resample is a weight per row, and average ranks follow from cumulated weights of the values in their order, so
-    that nothing is sorted again.
+    A resample gives each row a weight, and average ranks follow from the cumulative weights in sorted order, so values
+    are sorted only once.
 
     Args:
-        first, second: [Q].
+        first, second: [Q], the two columns.
         clusters: as in `mean_interval`.
 
     Raises:
-        LangJepaError: as `mean_interval`, or a column without two different values.
+        LangJepaError: as in `mean_interval`, or a column has no two different values.
     """
     columns = [_numbers(first), _numbers(second)]
     if len(columns[0]) != len(columns[1]):
@@ -132,25 +132,25 @@ def spearman_interval(
         raise LangJepaError("a constant column has no rank correlation.")
     draws, labels = cluster_draws(clusters, len(columns[0]), resamples=resamples, seed=seed)
     results = weighted_spearman(draws, labels, dense[:1], dense[1])[:, 0]
-    # A resample may hold one distinct value only, and then the correlation is undefined.
+    # A resample may hold a single distinct value, for which the correlation is undefined.
     return percentiles(results[np.isfinite(results)])
 
 
 def weighted_spearman(
     draws: NDArray[np.int64], labels: NDArray[np.int64], columns: Sequence[NDArray[np.int64]], other: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Spearman of several columns with another one, of rows that each occur as often as their cluster was drawn.
+    """Return Spearman's correlation of several columns with another, rows repeated as often as their cluster is drawn.
 
-    Ranks and their sums are whole or half numbers, so nothing is rounded before the last division.
+    Ranks and their sums are integers or half-integers, so nothing is rounded before the last division.
 
     Args:
         draws: [R, C], how often each cluster is drawn in each resample.
         labels: [Q], the cluster of each row, 0 to C - 1.
-        columns: S of [Q], the values' dense ranks, from 0: which of the distinct values, sorted.
+        columns: S columns [Q] of dense ranks from 0: the index of each value among the sorted distinct values.
         other: [Q], likewise.
 
     Returns:
-        [R, S]; NaN where a resample holds one distinct value only.
+        [R, S]; NaN where a resample holds a single distinct value.
     """
     groups = [_Groups.of(dense) for dense in (*columns, other)]
     size = max(1, _BLOCK // len(labels))
@@ -168,11 +168,11 @@ def weighted_spearman(
 
 
 class _Groups(NamedTuple):
-    """Rows in the order of their values.
+    """Rows grouped by value.
 
     Attributes:
         dense: [Q], the dense rank of each row's value.
-        order: [Q], the rows sorted by it.
+        order: [Q], the rows sorted by dense rank.
         starts: where each distinct value begins in `order`.
     """
 
@@ -186,7 +186,7 @@ class _Groups(NamedTuple):
         return cls(dense, order, np.flatnonzero(np.diff(dense[order], prepend=-1)))
 
     def centred_ranks(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Average ranks of the repeated rows minus the mean rank, [Q, R], for weights [Q, R]."""
+        """Return average ranks of the repeated rows minus the mean rank, [Q, R], for weights [Q, R]."""
         totals = np.add.reduceat(weights[self.order], self.starts, axis=0)
         ends = np.cumsum(totals, axis=0)
         ranks = ends - (totals - 1) / 2 - (ends[-1] + 1) / 2
@@ -195,7 +195,7 @@ class _Groups(NamedTuple):
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's rank correlation, scipy's, with average ranks for ties; NaN if one column is constant."""
+    """Return Spearman's rank correlation by scipy, with average ranks for ties; NaN if a column is constant."""
     from scipy.stats import spearmanr
 
     x, y = np.asarray(first), np.asarray(second)
@@ -205,7 +205,7 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def percentiles(results: NDArray[np.float64]) -> Interval:
-    """The middle 95 % of resampled results."""
+    """Return the middle 95 % of resampled results."""
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(results, [tail, 100 - tail])
     return Interval(float(low), float(high))

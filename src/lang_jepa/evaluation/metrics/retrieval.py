@@ -1,8 +1,8 @@
-"""Does a prediction find the true next sentence among candidates? Recall@k and MRR, with exact ranks.
+"""Retrieval of the true next sentence among candidates by a prediction: recall@k and MRR, with exact ranks.
 
-A query's candidates are one row of indices into the targets, the true one first. They come from other documents
-(easy: the topic decides) or from a pool that the caller gives (hard: the same document, or a story). Scores are
-dot products of unit rows (see `similarity.prepare`). Legend: Q queries, T targets, C candidates, D dimensions.
+A query's candidates are a row of indices into the targets, the true one first. They come from other documents (easy:
+the topic decides) or from a pool given by the caller (hard: the same document, or a story). Scores are dot products
+of unit rows (see `similarity.prepare`). Shapes: Q queries, T targets, C candidates, D dimensions.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from lang_jepa.errors import LangJepaError
 
 Rows = NDArray[np.int64]
 TIE = 1e-6  # Scores closer than this are equal: fp32 dot products of the same unit vectors differ by about 1e-7.
-_GATHERING = 16  # A product with a row that is fetched for it costs about so many of those in one matrix product.
+_GATHERING = 16  # A dot product with a gathered row costs about as much as this many in a matrix product.
 _BLOCK = 1 << 25  # Keys of a draw held at once: 128 MiB of fp32.
-_SCORES = 1 << 22  # Scores held at once: 16 MiB of fp32. The allocator takes such a block again, not a larger one.
-_FETCHED = 1 << 18  # Entries of fetched rows held at once: 1 MiB of fp32, which stays in a core's cache.
+_SCORES = 1 << 22  # Scores held at once: 16 MiB of fp32. The allocator reuses a block of this size, not a larger one.
+_FETCHED = 1 << 18  # Entries of gathered rows held at once: 1 MiB of fp32, which fits into a core's cache.
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Retrieval:
 
     Attributes:
         ranks: float64 [Q], 1 is best; a tie counts as the average rank of the tied candidates.
-        candidates: int64 [Q], how many candidates each query had, the true one included.
+        candidates: int64 [Q], number of candidates of each query, the true one included.
         documents: [Q], the document of each query, by which intervals are clustered.
-        last_ranks: int64 [Q], the worst rank that a tie leaves open; `ranks` where there is none.
+        last_ranks: int64 [Q], the worst rank possible under a tie; equal to `ranks` without one.
     """
 
     ranks: NDArray[np.float64]
@@ -41,13 +41,13 @@ class Retrieval:
     last_ranks: Rows
 
     def hits(self, k: int) -> NDArray[np.float64]:
-        """1.0 where the true candidate is among the first k, [Q]. Sharing rank k with another is no hit, unless all
-        that are tied are among the first k.
+        """Return 1.0 where the true candidate is among the first k, [Q]. A tie is a hit only if all tied candidates are
+        among the first k.
         """
         return (self.last_ranks <= k).astype(np.float64)
 
     def recall(self, k: int) -> float:
-        """Share of queries whose true candidate is among the first k."""
+        """Return the share of queries whose true candidate is among the first k."""
         return float(self.hits(k).mean())
 
     @property
@@ -55,7 +55,7 @@ class Retrieval:
         return float((1 / self.ranks).mean())
 
     def metrics(self) -> dict[str, float]:
-        """`recall@1`, `recall@5`, `mrr`, and what they mean nothing without: `queries`, `candidates`, `documents`."""
+        """Return `recall@1`, `recall@5`, `mrr`, and what they depend on: `queries`, `candidates`, `documents`."""
         return {
             "recall@1": self.recall(1),
             "recall@5": self.recall(5),
@@ -66,7 +66,7 @@ class Retrieval:
         }
 
     def values(self, metric: str) -> NDArray[np.float64]:
-        """Per-query values [Q] whose mean is the metric: `mrr` or `recall@k`."""
+        """Return per-query values [Q] whose mean is the metric: `mrr` or `recall@k`."""
         if metric == "mrr":
             return 1 / self.ranks
         name, _, k = metric.partition("@")
@@ -92,15 +92,15 @@ def next_sentence_retrieval(
         predictions: [Q, D] unit rows, array or tensor; the scores are computed on the targets' device.
         targets: [T, D] unit rows.
         documents: int [T], document of each target. A query belongs to the document of its true target.
-        candidates: most candidates of a query, the true one included (256 for `other`, 64 is usual for `same`).
+        candidates: most candidates of a query, the true one included (256 for `other`; 64 is usual for `same`).
         among: `other` draws from the targets of other documents; `same` draws from `pools`.
-        pools: for `same`, the rows of `targets` that query q may be confused with: sentences of its document
-            outside its context window. The true row may be in it or not.
-        true_rows: int [Q], row of each query's true target (None: query q's is row q, and then T = Q).
-        seed: of the draw. The same seed gives every model the same candidates.
+        pools: for `same`, the rows of `targets` that each query may be confused with: sentences of its document
+            outside its context window. The true row may be included or not.
+        true_rows: int [Q], row of each query's true target (None: query q's is row q, so T = Q).
+        seed: seed of the draw. The same seed gives every model the same candidates.
 
     Raises:
-        LangJepaError: shapes that do not fit, NaN, or a query without a single wrong candidate.
+        LangJepaError: shapes do not match, an entry is NaN, or a query has no wrong candidate.
     """
     labels = np.asarray(documents, dtype=np.int64)
     true = np.arange(len(labels)) if true_rows is None else np.asarray(true_rows, dtype=np.int64)
@@ -114,9 +114,9 @@ def next_sentence_retrieval(
 
 
 def other_candidates(documents: ArrayLike, true_rows: ArrayLike, *, candidates: int, seed: int) -> Rows:
-    """Candidate rows [Q, C], the true one first, the rest drawn without repetition from other documents.
+    """Return candidate rows [Q, C], the true one first, the rest drawn without replacement from other documents.
 
-    C is `candidates`, or less when there are fewer targets in other documents; absent ones are -1.
+    C is `candidates`, or less if other documents have fewer targets; missing ones are -1.
 
     Raises:
         LangJepaError: a query has no target of another document.
@@ -130,7 +130,7 @@ def other_candidates(documents: ArrayLike, true_rows: ArrayLike, *, candidates: 
     step = max(1, _BLOCK // max(1, len(labels)))
     for start in range(0, len(true), step):
         part = labels[true[start : start + step]]
-        # The smallest of independent uniform keys are a draw without repetition; same document: never drawn.
+        # The smallest of independent uniform keys are a draw without replacement; infinite keys are never drawn.
         keys = generator.random((len(part), len(labels)), dtype=np.float32)
         keys[part[:, None] == labels[None, :]] = np.inf
         chosen = np.argpartition(keys, width - 1, axis=1)[:, :width]
@@ -140,9 +140,9 @@ def other_candidates(documents: ArrayLike, true_rows: ArrayLike, *, candidates: 
 
 
 def pooled_candidates(pools: Sequence[ArrayLike], true_rows: ArrayLike, *, candidates: int, seed: int) -> Rows:
-    """Candidate rows [Q, C], the true one first, the rest drawn without repetition from each query's pool.
+    """Return candidate rows [Q, C], the true one first, the rest drawn without replacement from each query's pool.
 
-    Pools shorter than `candidates` - 1 are taken whole, and the row ends in -1.
+    Pools shorter than `candidates` - 1 are used whole, and the row is padded with -1.
 
     Raises:
         LangJepaError: a query's pool holds no row but the true one.
@@ -170,20 +170,20 @@ def rank_candidates(
 ) -> Retrieval:
     """Rank column 0 of `rows` among the candidates of its row, by dot product.
 
-    Args and errors as `candidate_scores`; documents: int [Q], document of each query.
+    Args and errors as in `candidate_scores`; documents: int [Q], document of each query.
     """
     return from_scores(candidate_scores(predictions, targets, rows), rows >= 0, documents)
 
 
 def candidate_scores(predictions: Tensor | ArrayLike, targets: Tensor | ArrayLike, rows: Rows) -> NDArray[np.float32]:
-    """Dot product of each query with each of its candidates, float32 [Q, C]; -1 entries hold no meaning.
+    """Return the dot product of each query with each of its candidates, float32 [Q, C]; -1 entries are meaningless.
 
     Args:
         predictions: [Q, D] unit rows. targets: [T, D] unit rows.
-        rows: int64 [Q, C] into `targets`, the true one first, -1 where there is none.
+        rows: int64 [Q, C] into `targets`, the true one first, -1 for no candidate.
 
     Raises:
-        LangJepaError: shapes that do not fit, NaN or infinite entries.
+        LangJepaError: shapes do not match, or an entry is NaN or infinite.
     """
     target = _embeddings(targets, "targets")
     query = _embeddings(predictions, "predictions").to(target.device)
@@ -209,12 +209,12 @@ def candidate_scores(predictions: Tensor | ArrayLike, targets: Tensor | ArrayLik
 
 
 def from_scores(scores: ArrayLike, valid: ArrayLike, documents: ArrayLike, *, tie: float = TIE) -> Retrieval:
-    """Ranks from a table of scores, for scorers that are no embeddings.
+    """Compute ranks from a table of scores, for scorers other than embeddings.
 
     Args:
         scores: [Q, C], larger is better, the true candidate in column 0.
         valid: bool [Q, C], False where there is no candidate.
-        documents: int [Q].
+        documents: int [Q], document of each query.
         tie: scores no further apart than this are equal.
 
     Raises:
@@ -235,7 +235,7 @@ def from_scores(scores: ArrayLike, valid: ArrayLike, documents: ArrayLike, *, ti
 
 
 def chance(retrieval: Retrieval) -> dict[str, NDArray[np.float64]]:
-    """Expected per-query values [Q] of a random order: min(k / C, 1), and H_C / C for the reciprocal rank."""
+    """Return expected per-query values [Q] of a random order: min(k / C, 1), and H_C / C for the reciprocal rank."""
     count = retrieval.candidates.astype(np.float64)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int(count.max()) + 1))])
     return {
@@ -255,7 +255,7 @@ def _check_draw(true: Rows, targets: int | None, candidates: int) -> None:
 
 
 def _with_true(true: Rows, drawn: Rows, lacking: str) -> Rows:
-    """Put the true rows in front; drop columns in which no query has a candidate."""
+    """Put the true rows first, and drop columns in which no query has a candidate."""
     poor = (drawn < 0).all(1)
     if poor.any():
         raise LangJepaError(f"{int(poor.sum())} of {len(true)} queries have no wrong {lacking} of them.")
@@ -263,7 +263,7 @@ def _with_true(true: Rows, drawn: Rows, lacking: str) -> Rows:
 
 
 def _embeddings(values: Tensor | ArrayLike, name: str) -> Tensor:
-    """A finite fp32 matrix."""
+    """Convert to fp32, and check that it is a finite matrix."""
     matrix = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
     matrix = matrix.float()
     if matrix.ndim != 2 or 0 in matrix.shape:

@@ -1,4 +1,4 @@
-"""Scores of a segmentation and of a detection: Pk, WindowDiff, the area under the ROC curve, average precision.
+"""Metrics of segmentation and detection: Pk, WindowDiff, the area under the ROC curve, average precision.
 
 A segmentation of n sentences is given by its boundaries: int64 positions p, 1 <= p < n, at which a segment begins.
 """
@@ -12,20 +12,20 @@ Ints = NDArray[np.int64]
 
 
 def half_segment(boundaries: ArrayLike, count: int) -> int:
-    """K of both metrics: half the mean length of the true segments, rounded half up, at least 1 and below `count`."""
+    """Return k of Pk and WindowDiff: half the mean true segment length, rounded half up, at least 1, below `count`."""
     true = _checked(boundaries, count)
     return int(np.clip(np.floor(count / (len(true) + 1) / 2 + 0.5), 1, max(1, count - 1)))
 
 
 def pk(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> float:
-    """Share of pairs of sentences k apart of which one segmentation says the same segment and the other does not.
+    """Return the share of sentence pairs k apart that only one of two segmentations puts into the same segment.
 
-    Beeferman, Berger and Lafferty 1999, Statistical models for text segmentation. 0 is perfect; never or always a
-    boundary gets about one half.
+    Beeferman, Berger and Lafferty 1999, Statistical models for text segmentation. 0 is perfect; no boundaries, or a
+    boundary everywhere, gives about one half.
 
     Args:
-        true, found: boundaries.
-        count: sentences n, at least 2.
+        true, found: boundaries of the two segmentations.
+        count: number of sentences n, at least 2.
         k: distance of a pair (None: `half_segment` of the true segmentation).
 
     Raises:
@@ -36,24 +36,24 @@ def pk(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> f
 
 
 def window_diff(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> float:
-    """Share of windows of k gaps in which the two segmentations have different numbers of boundaries.
+    """Return the share of windows of k gaps in which the two segmentations differ in their number of boundaries.
 
-    Pevzner and Hearst 2002, A critique and improvement of an evaluation metric for text segmentation. Unlike Pk it
-    punishes false boundaries beside true ones. Args and errors as `pk`.
+    Pevzner and Hearst 2002, A critique and improvement of an evaluation metric for text segmentation. Unlike Pk, it
+    penalises false boundaries near true ones. Args and errors as in `pk`.
     """
     ours, theirs, width = _windows(true, found, count, k)
     return float((ours != theirs).mean()) if width else 0.0
 
 
 def auc(scores: ArrayLike, positive: ArrayLike) -> float:
-    """Probability that a positive scores higher than a negative; a tie counts half (Mann and Whitney 1947).
+    """Return the probability that a positive scores higher than a negative; ties count half (Mann and Whitney 1947).
 
     Args:
-        scores: float [n], higher means rather positive.
+        scores: float [n], higher for positives.
         positive: bool [n].
 
     Raises:
-        LangJepaError: shapes that differ, NaN, or no positive or no negative one.
+        LangJepaError: shapes differ, a score is NaN, or there is no positive or no negative.
     """
     from scipy.stats import rankdata
 
@@ -68,9 +68,9 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> float:
 
 
 def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
-    """Mean over the positives of the precision at their rank; tied scores share their lowest rank.
+    """Return the mean, over the positives, of the precision at their rank; tied scores share their worst rank.
 
-    Args and errors as `auc`, but all may be positive.
+    Args and errors as in `auc`, but all may be positive.
     """
     from scipy.stats import rankdata
 
@@ -84,7 +84,7 @@ def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
 
 
 def _windows(true: ArrayLike, found: ArrayLike, count: int, k: int | None) -> tuple[Ints, Ints, int]:
-    """Boundaries of both inside each window (i, i + k], and the number of windows."""
+    """Count the boundaries of both inside each window (i, i + k], and return the number of windows too."""
     ours, theirs = _checked(true, count), _checked(found, count)
     distance = half_segment(ours, count) if k is None else k
     if not 1 <= distance < count:
@@ -97,7 +97,7 @@ def _windows(true: ArrayLike, found: ArrayLike, count: int, k: int | None) -> tu
 
 
 def _checked(boundaries: ArrayLike, count: int) -> Ints:
-    """Distinct boundaries in order."""
+    """Return the distinct boundaries in order, checked."""
     if count < 2:
         raise LangJepaError(f"a segmentation needs at least two sentences, not {count}.")
     found: Ints = np.unique(np.asarray(boundaries, dtype=np.int64))
@@ -109,14 +109,14 @@ def _checked(boundaries: ArrayLike, count: int) -> Ints:
 Gaps = NDArray[np.float64]
 
 LEAST_SEGMENT = 3
-"""Sentences of a found segment at least, if nothing else is asked for."""
+"""Default of the fewest sentences in a found segment."""
 
 
 def depths(scores: Gaps) -> Gaps:
-    """How far each score stands out above the lowest ones that are reached by going down on both sides, [n - 1].
+    """Return the depth score of each gap, [n - 1].
 
     Hearst 1997, section 5.2, with dissimilarities in place of similarities: the sum of the two drops from a gap to the
-    nearest local minimum on its left and on its right. A gap that is no local maximum keeps the drop of one side.
+    nearest local minimum on its left and on its right. A gap that is not a local maximum keeps the drop on one side.
     """
     left, right = _descended(scores), _descended(scores[::-1])[::-1]
     deep: Gaps = (scores - left) + (scores - right)
@@ -124,7 +124,7 @@ def depths(scores: Gaps) -> Gaps:
 
 
 def _descended(scores: Gaps) -> Gaps:
-    """For each gap the score at which a walk to the left that only goes down ends."""
+    """Return, for each gap, the score where a walk to the left that only descends ends."""
     ends = scores.copy()
     for position in range(1, len(scores)):
         if scores[position - 1] <= scores[position]:
@@ -133,26 +133,26 @@ def _descended(scores: Gaps) -> Gaps:
 
 
 def standardised(scores: Gaps) -> Gaps:
-    """Scores minus their mean over their standard deviation, both of this document; zeros where all are equal."""
+    """Standardise scores by the mean and standard deviation of this document; zeros if all are equal."""
     spread = scores.std()
     scaled: Gaps = (scores - scores.mean()) / spread if spread > 0 else np.zeros_like(scores)
     return scaled
 
 
 def pick(scores: Gaps, *, count: int | None = None, threshold: float | None = None, least: int = LEAST_SEGMENT) -> Ints:
-    """Boundaries: the highest scores first, none that would leave a segment below so many sentences.
+    """Pick boundaries greedily by score, skipping those that would leave a segment shorter than `least`.
 
     Args:
-        scores: [n - 1].
-        count: boundaries wanted; fewer where no more fit.
-        threshold: without a count, those with at least this score.
-        least: sentences of a segment at least.
+        scores: [n - 1], scores of the gaps.
+        count: number of boundaries; fewer are returned if no more fit.
+        threshold: without a count, pick those with at least this score.
+        least: fewest sentences of a segment.
 
     Returns:
         int64, ascending, each from 1 to n - 1.
 
     Raises:
-        LangJepaError: both or neither of count and threshold, or a negative count.
+        LangJepaError: both or neither of count and threshold are given, or the count is negative.
     """
     if (count is None) == (threshold is None) or (count is not None and count < 0):
         raise LangJepaError("topic boundaries need either how many there are (0 or more) or a threshold.")
@@ -160,9 +160,9 @@ def pick(scores: Gaps, *, count: int | None = None, threshold: float | None = No
 
 
 def ranked(scores: Gaps, least: int = LEAST_SEGMENT) -> Ints:
-    """Boundaries in the order in which `pick` takes them, int64: the highest scores first, never too near another.
+    """Return boundaries in the order in which `pick` takes them, int64: highest score first, none too near another.
 
-    Those of any count or threshold are a beginning of it (see `cut`).
+    The boundaries for any count or threshold are a prefix of this order (see `cut`).
     """
     sentences = len(scores) + 1
     free = np.zeros(sentences + 1, dtype=bool)
@@ -177,7 +177,7 @@ def ranked(scores: Gaps, least: int = LEAST_SEGMENT) -> Ints:
 
 
 def cut(order: Ints, scores: Gaps, *, count: int | None = None, threshold: float | None = None) -> Ints:
-    """The first `count` of ranked boundaries, or those whose score is at least the threshold; ascending."""
+    """Return the first `count` of ranked boundaries, or those whose score reaches the threshold, ascending."""
     if count is None:
         assert threshold is not None
         count = int((scores[order - 1] >= threshold).sum())

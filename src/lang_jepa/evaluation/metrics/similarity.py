@@ -1,11 +1,11 @@
 """Four ways to compare embeddings, each ending in unit rows so that a score is a dot product.
 
-`raw` compares the vectors as they are; `centred` first subtracts the mean of the TRAINING embeddings; `whitened`
-also undoes their covariance (ZCA). `predictable` compares what a context can predict: a concept becomes the linear
-regression of the whitened prediction on it, so that each canonical direction of predictions and concepts (Hotelling
-1936) counts by its canonical correlation, and directions that no context predicts (openings, choice of words) not at
-all. It needs a predictor. The statistics come from training data only, never from what is scored. None of the four
-is best for every model, so evaluation reports all of them and names the one chosen on development data.
+`raw` compares the vectors unchanged; `centred` first subtracts the mean of the TRAINING embeddings; `whitened` also
+removes their covariance (ZCA). `predictable` compares what a context can predict: a concept is replaced by the linear
+regression of the whitened prediction on it. Each canonical direction of predictions and concepts (Hotelling 1936) then
+counts by its canonical correlation, and directions that no context predicts (openings, choice of words) not at all. It
+needs a predictor. The statistics come from training data only, never from the scored data. None of the four is best
+for every model, so evaluation reports all of them and names the one selected on development data.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Predictable:
     """The space of what contexts predict, estimated from training predictions and their targets.
 
     Attributes:
-        prediction_mean, concept_mean: float32 [D], of predictions and of what came.
+        prediction_mean, concept_mean: float32 [D], means of predictions and of their targets.
         predictions: float32 [D, D], the whitening of predictions.
         concepts: float32 [D, D], regression of whitened predictions on centred concepts.
     """
@@ -40,12 +40,12 @@ class Predictable:
 
     @classmethod
     def of(cls, predictions: ArrayLike, targets: ArrayLike, *, shrinkage: float = 0.01) -> Self:
-        """Estimate from training predictions and the embeddings of what came, both [N, D] unit rows, row by row.
+        """Estimate from training predictions and the embeddings of their targets, both [N, D] unit rows.
 
         With P and Z the centred rows: predictions map W = cov(P)^(-1/2), concepts map cov(Z)^(-1) cov(Z, P) W.
 
         Raises:
-            LangJepaError: fewer than two rows, shapes that differ, NaN.
+            LangJepaError: there are fewer than two rows, shapes differ, or an entry is NaN.
         """
         p = checked(predictions, "training predictions", rows=2).astype(np.float64)
         z = checked(targets, "training targets", rows=2).astype(np.float64)
@@ -60,14 +60,14 @@ class Predictable:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Moments of training sentence embeddings, and of predictions where there is a predictor.
+    """Moments of training sentence embeddings, and of predictions if there is a predictor.
 
     Attributes:
         mean: float32 [D].
         whitening: float32 [D, D], symmetric; (x - mean) @ whitening has about unit covariance.
         count: number of embeddings they were estimated from (0: `identity`, nothing was estimated).
-        predictable: what `predictable` needs (None: a model without a predictor).
-        sample: float32 [R, D], some of those embeddings, to know what is usual (None: none were saved).
+        predictable: maps for the similarity `predictable` (None: the model has no predictor).
+        sample: float32 [R, D], some of those embeddings, as a reference of what is usual (None: none were saved).
     """
 
     mean: Floats
@@ -78,7 +78,7 @@ class Statistics:
 
     @property
     def similarities(self) -> tuple[Similarity, ...]:
-        """The kinds that these statistics allow."""
+        """The kinds of similarity that these statistics allow."""
         return tuple(kind for kind in SIMILARITIES if kind != "predictable" or self.predictable is not None)
 
     @classmethod
@@ -89,12 +89,12 @@ class Statistics:
 
         Args:
             embeddings: [N, D] unit rows, N >= 2.
-            predictable: of the same encoder with its predictor (None: without `predictable`).
-            keep: how many of the embeddings stay as a sample, spread evenly.
+            predictable: maps of the same encoder with its predictor (None: no `predictable`).
+            keep: most embeddings to keep as a sample, spread evenly.
             shrinkage: in [0, 1]; 1 gives a multiple of the identity.
 
         Raises:
-            LangJepaError: fewer than two rows, NaN, shrinkage out of range.
+            LangJepaError: there are fewer than two rows, an entry is NaN, or shrinkage is out of range.
         """
         x = checked(embeddings, "training embeddings", rows=2).astype(np.float64)
         covariance = np.cov(x, rowvar=False).reshape(x.shape[1], x.shape[1])
@@ -105,11 +105,11 @@ class Statistics:
 
     @classmethod
     def identity(cls, dim: int) -> Self:
-        """Statistics that change nothing: raw, centred and whitened are then all the raw cosine."""
+        """Return statistics that change nothing: raw, centred and whitened are then all the raw cosine."""
         return cls(np.zeros(dim, np.float32), np.eye(dim, dtype=np.float32), 0)
 
     def save(self, path: Path) -> None:
-        """Write as safetensors, atomically."""
+        """Write to a safetensors file, atomically."""
         from safetensors.numpy import save_file
 
         tensors: dict[str, NDArray[Any]] = {
@@ -130,7 +130,7 @@ class Statistics:
         """Read what `save` wrote.
 
         Raises:
-            LangJepaError: missing, damaged, or of the wrong shapes.
+            LangJepaError: the file is missing or damaged, or holds wrong shapes.
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -140,7 +140,7 @@ class Statistics:
         try:
             tensors = load_file(path)
             mean, whitening, count = tensors["mean"], tensors["whitening"], int(tensors["count"][0])
-            # "predictable", or "foretold", its earlier name.
+            # "predictable", or its earlier name "foretold".
             prefix = next((name.partition(".")[0] for name in tensors if "." in name), None)
             maps = [tensors[f"{prefix}.{name}"].astype(np.float32) for name in _PREDICTABLE] if prefix else []
         except (SafetensorError, KeyError) as error:
@@ -162,11 +162,11 @@ _PREDICTABLE = ("prediction_mean", "concept_mean", "predictions", "concepts")
 
 
 def _power(covariance: NDArray[np.float64], exponent: float, shrinkage: float) -> NDArray[np.float64]:
-    """A negative power of a covariance, [D, D] symmetric.
+    """Return a negative power of a covariance, [D, D] symmetric.
 
-    Its eigenvalues l first become (1 - shrinkage) l + shrinkage mean(l): without it, directions that the sample
-    hardly fills (all of them when N <= D) would be blown up without bound. A tiny floor keeps a completely
-    collapsed encoder's result finite.
+    Its eigenvalues l first become (1 - shrinkage) l + shrinkage mean(l). Without shrinkage, directions that the sample
+    hardly fills (all of them when N <= D) would be scaled up without bound. A tiny floor keeps the result finite for a
+    completely collapsed encoder.
     """
     if not 0.0 <= shrinkage <= 1.0:
         raise LangJepaError(f"shrinkage must be in [0, 1]: got {shrinkage}.")
@@ -183,19 +183,19 @@ _FLOOR = 1e-12
 def prepare(
     x: ArrayLike, statistics: Statistics, kind: Similarity, *, side: Literal["concepts", "predictions"] = "concepts"
 ) -> Floats:
-    """Embeddings ready to be compared by a dot product.
+    """Transform embeddings so that they are compared by a dot product.
 
     Args:
         x: [N, D] embeddings or predictions.
-        statistics: of training embeddings of the same encoder.
+        statistics: statistics of training embeddings of the same encoder.
         kind: `raw`, `centred`, `whitened` or `predictable`.
-        side: what x holds; only `predictable` treats predictions in another way than concepts.
+        side: what x holds; only `predictable` treats predictions and concepts differently.
 
     Returns:
-        float32 [N, D], unit rows. A row that is exactly zero after centring stays zero: it scores 0 with all.
+        float32 [N, D], unit rows. A row that is exactly zero after centring stays zero and scores 0 with all others.
 
     Raises:
-        LangJepaError: unknown kind, `predictable` without a predictor, NaN, or a width that is not the statistics'.
+        LangJepaError: unknown kind, `predictable` without a predictor, NaN, or a width other than the statistics'.
     """
     rows = checked(x, "embeddings")
     mapping = linear_map(statistics, kind, side=side)
@@ -213,15 +213,15 @@ def prepare(
 def linear_map(
     statistics: Statistics, kind: Similarity, *, side: Literal["concepts", "predictions"] = "concepts"
 ) -> tuple[Floats, Floats | None] | None:
-    """What `prepare` does to unit rows x before it makes unit rows again: (x - mean) @ matrix.
+    """Return the map that `prepare` applies to rows x before it normalises them: (x - mean) @ matrix.
 
     Args:
-        statistics: of training embeddings.
+        statistics: statistics of training embeddings.
         kind: `raw`, `centred`, `whitened` or `predictable`.
-        side: what the rows are; only `predictable` treats predictions in another way than concepts.
+        side: what the rows are; only `predictable` treats predictions and concepts differently.
 
     Returns:
-        Mean float32 [D] and matrix float32 [D, D] (None: the identity); None for `raw`, which leaves them as they are.
+        Mean float32 [D] and matrix float32 [D, D] (None: the identity); None for `raw`, which leaves rows unchanged.
 
     Raises:
         LangJepaError: unknown kind, or `predictable` without a predictor.
@@ -241,7 +241,7 @@ def linear_map(
 
 
 def unit_rows(x: Floats) -> Floats:
-    """Rows divided by their L2 norm, whose square may be beyond float32; zero rows stay zero."""
+    """Divide rows by their L2 norm, whose square may exceed float32; zero rows stay zero."""
     with np.errstate(over="ignore"):
         norms = np.linalg.norm(x, axis=1, keepdims=True)
     if not np.isfinite(norms).all():
@@ -252,10 +252,10 @@ def unit_rows(x: Floats) -> Floats:
 
 
 def checked(x: ArrayLike, what: str, rows: int = 0) -> Floats:
-    """A finite float32 matrix [N, D] with at least so many rows.
+    """Convert to float32, and check that it is a finite matrix [N, D] with at least `rows` rows.
 
     Raises:
-        LangJepaError: it is not; `what` names it.
+        LangJepaError: it is not; the message calls it `what`.
     """
     matrix = np.asarray(x, dtype=np.float32)
     if matrix.ndim != 2 or matrix.shape[1] == 0 or len(matrix) < rows:
