@@ -1,1 +1,1 @@
-"""What a score has to beat: copying, words, n-grams, compressors, TextTiling."""
+"""Baselines: copying, words, n-grams, compressors, TextTiling."""

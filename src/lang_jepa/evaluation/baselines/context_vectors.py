@@ -1,4 +1,4 @@
-"""Vectors of units with some of their surroundings mixed in, so that a short turn is found by what it is about."""
+"""Mix the vectors of units with those of their surroundings, so that a short turn is found by what it is about."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,32 +7,32 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Floats, checked, unit_rows
 
 REACH = 2
-"""Neighbours on either side that are mixed in."""
+"""Number of neighbours on either side to mix in."""
 
 
 def with_neighbours(vectors: Floats, document_of: NDArray[np.int64], weight: float, reach: int = REACH) -> Floats:
-    """Unit rows of (1 - weight) x + weight m, where m is the mean of the units around x.
+    """Return unit rows of (1 - weight) x + weight m, where m is the mean of the units around x.
 
     Args:
         vectors: [n, D] unit rows, documents one after the other, the units of each in order.
         document_of: int64 [n], the document of each unit.
         weight: in [0, 1].
-        reach: neighbours on either side; those of other documents are none. A unit without neighbours stays as it is.
+        reach: neighbours on either side, within the same document. A unit without neighbours stays unchanged.
 
     Returns:
         float32 [n, D].
 
     Raises:
-        LangJepaError: of `mixed`; shapes that do not fit; a reach below 1.
+        LangJepaError: from `mixed`; shapes do not match; or reach is below 1.
     """
     rows = checked(vectors, "vectors of units")
     return mixed(rows, neighbour_means(rows, document_of, reach), weight)
 
 
 def neighbour_means(vectors: Floats, document_of: NDArray[np.int64], reach: int = REACH) -> Floats:
-    """The mean of the units around each, float32 [n, D]; its own vector where there are none.
+    """Return the mean of the units around each unit, float32 [n, D]; its own vector if there are none.
 
-    Args and errors as `with_neighbours`; the vectors need not be unit rows.
+    Args and errors as in `with_neighbours`; the vectors need not be unit rows.
     """
     rows = checked(vectors, "vectors of units")
     documents = np.asarray(document_of)
@@ -51,14 +51,14 @@ def neighbour_means(vectors: Floats, document_of: NDArray[np.int64], reach: int 
 
 
 def mixed(vectors: Floats, others: Floats, weight: float) -> Floats:
-    """Unit rows of (1 - weight) x + weight y, float32 [n, D].
+    """Return unit rows of (1 - weight) x + weight y, float32 [n, D].
 
     Args:
-        vectors, others: [n, D], such as units and what a predictor expects at their places.
+        vectors, others: [n, D], such as units and the predictions at their positions.
         weight: in [0, 1].
 
     Raises:
-        LangJepaError: a weight out of range, shapes that differ, NaN.
+        LangJepaError: the weight is out of range, shapes differ, or an entry is NaN.
     """
     if not 0 <= weight <= 1:
         raise LangJepaError(f"weight={weight}: the share of the surroundings is between 0 and 1.")

@@ -1,4 +1,4 @@
-"""What a predictor must beat in the model's own space: copying the context, and linear regression.
+"""Baselines for a predictor in the model's own space: copying the context, and linear regression.
 
 Scores are a table [Q, C] over the candidates of the same `Questions`. Copying the last sentence and the
 recency-weighted mean of the context need no predictor; ridge regression learns a linear map.
@@ -21,11 +21,11 @@ RECENCY = {1: 0.2, 3: 0.3, 8: 0.5}  # weights of the means of the last 1, 3 and 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 Scores = NDArray[np.floating[Any]]
 ScoresBySet = dict[str, Scores]
-"""For each candidate set its scores [Q, C]."""
+"""Scores [Q, C] by candidate set."""
 
 
 def context_means(rows: Sequence[Rows], embeddings: Floats, spans: Sequence[int] = SPANS) -> list[Floats]:
-    """For each span k the mean of each context's last k embeddings (all of them when it is shorter), [Q, D].
+    """Return, for each span k, the mean of each context's last k embeddings (all if it is shorter), [Q, D].
 
     Args:
         rows: each context as rows of `embeddings`, oldest first.
@@ -42,19 +42,19 @@ def context_means(rows: Sequence[Rows], embeddings: Floats, spans: Sequence[int]
 
 
 def copy_forward(rows: Sequence[Rows], embeddings: Floats) -> Floats:
-    """The embedding of the last context sentence, as if it were the prediction, [Q, D]."""
+    """Return the embedding of the last context sentence as the prediction, [Q, D]."""
     return embeddings[[row[-1] for row in rows]]
 
 
 def recency_mean(rows: Sequence[Rows], embeddings: Floats) -> Floats:
-    """The recency-weighted mean: unit rows of .2 last + .3 mean of the last 3 + .5 mean of the last 8, [Q, D]."""
+    """Return the recency-weighted mean: unit rows of .2 last + .3 mean of last 3 + .5 mean of last 8, [Q, D]."""
     means = context_means(rows, embeddings, tuple(RECENCY))
     mixed: Floats = np.sum([w * m for w, m in zip(RECENCY.values(), means, strict=True)], axis=0)
     return unit_rows(mixed.astype(np.float32))
 
 
 def vector_scores(questions: Questions, predictions: Floats, embeddings: Floats) -> ScoresBySet:
-    """Scores of predicted vectors [Q, D] against candidate vectors [S, D], unit rows both."""
+    """Score predicted vectors [Q, D] against candidate vectors [S, D], both unit rows."""
     return {name: candidate_scores(predictions, embeddings, rows) for name, rows in questions.candidates.items()}
 
 
@@ -67,18 +67,18 @@ class Ridge:
     y_mean: NDArray[np.float64]
 
     def __call__(self, x: NDArray[Any]) -> Floats:
-        """Predictions [n, D_out] for features [n, D_in]."""
+        """Return predictions [n, D_out] for features [n, D_in]."""
         return ((x - self.x_mean) @ self.weights + self.y_mean).astype(np.float32)
 
 
 def ridge_path(x: Any, y: Any, penalties: Sequence[float] = PENALTIES) -> Iterator[tuple[float, Ridge]]:
-    """Closed-form ridge regressions of y [n, E] on x [n, D] for several penalties, from one Gram matrix in fp64.
+    """Fit closed-form ridge regressions of y [n, E] on x [n, D] for several penalties, from one Gram matrix in fp64.
 
     Args:
-        x, y: dense or sparse; centred here through their means, so that sparse ones stay sparse.
+        x, y: dense or sparse; centred implicitly through their means, so sparse ones stay sparse.
 
     Raises:
-        LangJepaError: fewer than two rows, or numbers of rows that differ.
+        LangJepaError: there are fewer than two rows, or numbers of rows differ.
     """
     from scipy.linalg import solve
 
@@ -101,14 +101,14 @@ def _dense(x: Any) -> NDArray[np.float64]:
 class WordRidge:
     """Ridge regressions from the words of the last sentences to the words of the next one.
 
-    Features are the words present in the last context sentence and, for a longer span, those present anywhere in
-    the last `span` sentences. The target is the TF-IDF unit vector of the next sentence. A candidate's score is the
-    cosine of the regression's output with its own TF-IDF vector, centred or whitened by the training targets, which
-    lifts recall@1 on stories from about .16 to .26 over plain cosine.
+    Features are the words present in the last context sentence and, for a longer span, those present anywhere in the
+    last `span` sentences. The target is the TF-IDF unit vector of the next sentence. A candidate's score is the cosine
+    of the regression's output and its own TF-IDF vector, both centred or whitened by the training targets. Compared
+    with the plain cosine, this raises recall@1 on stories from about .16 to .26.
 
     Args:
         train: training documents, each a list of sentences.
-        spans: one regression for each.
+        spans: spans to fit a regression for.
     """
 
     KINDS: tuple[Similarity, ...] = ("centred", "whitened")
@@ -125,7 +125,7 @@ class WordRidge:
         self._paths = {
             span: list(ridge_path(self._features(contexts, span), targets, self.PENALTIES)) for span in spans
         }
-        # Half-way to the identity: word vectors are sparse, and full whitening would inflate the rare words.
+        # Half-way to the identity: word vectors are sparse, and full whitening would inflate rare words.
         sample = np.random.default_rng(0).permutation(len(following))[:5000]
         self._statistics = Statistics.of(targets[sample].toarray(), shrinkage=0.5)
 
@@ -136,7 +136,7 @@ class WordRidge:
         return hstack([self._words.transform(tail) for tail in tails], format="csr")
 
     def scores(self, questions: Questions) -> Iterator[tuple[int, list[tuple[str, ScoresBySet]]]]:
-        """For each span, and each penalty and similarity, the scores of all candidates."""
+        """Yield each span with the scores of all candidates by penalty and similarity."""
         sentences = self._tfidf.transform(questions.sentences).toarray()
         spaces = {kind: prepare(sentences, self._statistics, kind) for kind in self.KINDS}
         for span, path in self._paths.items():
@@ -152,12 +152,12 @@ class WordRidge:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Contexts of training documents with what came next.
+    """Contexts of training documents with the sentences that followed.
 
     Attributes:
         contexts: each as rows of `sentences`, oldest first.
-        following: int64 [n], row of the sentence after each.
-        sentences: of the documents they are from.
+        following: int64 [n], row of the sentence after each context.
+        sentences: all sentences of the documents they come from.
     """
 
     contexts: list[NDArray[np.int64]]
@@ -168,19 +168,19 @@ class Pairs:
 def means_ridge(
     questions: Questions, embeddings: Floats, learnt: Pairs, space: Floats
 ) -> Iterator[tuple[str, ScoresBySet]]:
-    """Ridge regression in a model's space, from the means of the last 1, 3 and 8 vectors to the next one.
+    """Score by ridge regression in a model's space, from the means of the last 1, 3 and 8 vectors to the next one.
 
-    It learns what to add to the recency-weighted mean, so that a strong penalty leaves that mean and few training
-    pairs do no harm.
+    The regression learns what to add to the recency-weighted mean. A strong penalty leaves just that mean, so few
+    training pairs do no harm.
 
     Args:
-        questions: what is asked.
+        questions: the questions to score.
         embeddings: [S, D] unit rows of `questions.sentences`.
         learnt: training contexts.
-        space: unit rows of `learnt.sentences`, of the same space.
+        space: unit rows of `learnt.sentences`, in the same space.
 
     Returns:
-        For each penalty the scores of all candidates.
+        For each penalty, the scores of all candidates.
     """
     x = np.concatenate(context_means(learnt.contexts, space), axis=1)
     asked = np.concatenate(context_means(questions.context_rows, embeddings), axis=1)
@@ -190,16 +190,16 @@ def means_ridge(
 
 
 def knn_scores(questions: Questions, embeddings: Floats, learnt: Pairs, space: Floats, count: int) -> ScoresBySet:
-    """Candidates by the mean of the sentences that followed the training contexts most like each question's.
+    """Score by the mean of the sentences that followed the training contexts most similar to each question's.
 
-    Contexts are alike by the cosine of their recency-weighted means.
+    Contexts are compared by the cosine of their recency-weighted means.
 
     Args:
-        questions: what is asked.
+        questions: the questions to score.
         embeddings: [S, D] unit rows of `questions.sentences`.
         learnt: training contexts.
         space: unit rows of `learnt.sentences`.
-        count: contexts that are taken.
+        count: number of nearest contexts to use.
     """
     known, asked = recency_mean(learnt.contexts, space), recency_mean(questions.context_rows, embeddings)
     following, made = space[learnt.following], np.empty_like(asked)
@@ -211,7 +211,7 @@ def knn_scores(questions: Questions, embeddings: Floats, learnt: Pairs, space: F
 
 
 def context_pairs(train: Sequence[Sequence[str]], window_size: int, pairs: int, seed: int) -> Pairs:
-    """Contexts with the sentences after them; whole documents, in an order by `seed`, until `pairs` are there."""
+    """Collect contexts and the sentences after them from whole documents, in an order by `seed`, until there are `pairs`."""
     contexts: list[NDArray[np.int64]] = []
     following: list[int] = []
     sentences: list[str] = []

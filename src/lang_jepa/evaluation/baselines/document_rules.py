@@ -1,7 +1,7 @@
-"""What is expected at a position of a document: by a predictor, by its neighbours without one, or by both.
+"""Rules that give the vector expected at a position of a document: from a predictor, from neighbours, or from both.
 
-A position is where a sentence stands or might stand, with the sentences before and after it. Every rule gives one unit
-vector for each, to be compared with a sentence by a dot product. Legend: Q positions, S sentences, D dimensions.
+A position is where a sentence is or could be, with the sentences before and after it. Every rule gives one unit vector
+per position, which is compared with a sentence by a dot product. Shapes: Q positions, S sentences, D dimensions.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,19 +19,19 @@ from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statisti
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard
 
 REACH = 8
-"""Sentences on either side that the rules without a predictor use, as the recency-weighted mean does."""
+"""Sentences on either side that the rules without a predictor use, as in the recency-weighted mean."""
 
 
 @runtime_checkable
 class BothSides(Embedder, Protocol):
-    """A model whose predictor reads what comes after a position too."""
+    """A model whose predictor also reads the sentences after a position."""
 
     @property
     def sees_both_sides(self) -> bool:
-        """Whether it was trained to."""
+        """Whether it was trained to do so."""
 
     def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows: the sentence between; one of the two sides may be empty."""
+        """Predict the sentence between, float32 [n, D], unit rows; one of the two sides may be empty."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Positions:
     Attributes:
         sentences: [S] distinct sentences.
         before: for each position the rows of `sentences` before it, oldest first; may be empty.
-        after: those after it (after the sentence that stands there), in reading order; may be empty.
+        after: the rows after it (after the sentence at the position), in reading order; may be empty.
     """
 
     sentences: list[str]
@@ -53,13 +53,13 @@ class Positions:
 
     @classmethod
     def of(cls, sentences: list[str], documents: Sequence[Rows], *, reach: int, gaps: bool = False) -> Self:
-        """All positions of documents, in order.
+        """Return all positions of documents, in order.
 
         Args:
-            sentences: [S].
+            sentences: [S], distinct sentences.
             documents: each as rows of `sentences`.
-            reach: sentences on either side at most.
-            gaps: the positions between two sentences instead, so that what comes after begins with the very next one.
+            reach: most sentences on either side.
+            gaps: take the positions between two sentences instead; `after` then begins with the very next sentence.
         """
         before, after = [], []
         for rows in documents:
@@ -70,7 +70,7 @@ class Positions:
         return cls(sentences, before, after)
 
     def texts(self, rows: Rows) -> list[str]:
-        """Some rows as sentences."""
+        """Return the sentences at some rows."""
         return [self.sentences[row] for row in rows]
 
 
@@ -94,7 +94,7 @@ BOTH: tuple[Rule, ...] = (
     "neighbours",
     "adjacent",
 )
-"""Rules for positions of which the past alone is known, and of which both sides are."""
+"""Rules for positions with a known past only, and with both sides known."""
 AnyRule = TypeVar("AnyRule", bound=str)
 
 Part = Literal["last", "past", "following", "future", "next", "between", "backward"]
@@ -104,7 +104,7 @@ _SIDES: Mapping[str, tuple[bool, Callable[[list[Rows], Floats], Floats]]] = {
     "following": (True, copy_forward),
     "future": (True, recency_mean),
 }
-"""Without a predictor: whether it uses what comes after, and how; the rest are predictions."""
+"""For each part that needs no predictor, whether it uses what comes after, and how; the other parts are predictions."""
 _PARTS: Mapping[str, tuple[Part, ...]] = {
     "last sentence": ("last",),
     "recency mean": ("past",),
@@ -116,23 +116,23 @@ _PARTS: Mapping[str, tuple[Part, ...]] = {
     "prediction between": ("between",),
     "prediction between + neighbours": ("between", "past", "future"),
 }
-"""Of each rule the vectors whose sum it expects."""
+"""For each rule, the parts whose sum it expects."""
 
 
 def learned(rule: str) -> bool:
-    """Whether a rule uses the predictor."""
+    """Return whether a rule uses the predictor."""
     return rule.startswith("prediction")
 
 
 @dataclass
 class Reading:
-    """A model's view of some positions: each distinct sentence encoded once, predictions made when they are first used.
+    """A model's view of some positions. Each distinct sentence is encoded once; predictions are made on first use.
 
     Attributes:
-        model: the model; the rules without a predictor need an encoder only.
-        positions: where something is expected.
+        model: the model; rules without a predictor only need an encoder.
+        positions: the positions.
         embeddings: float32 [S, D], unit rows.
-        name: of the model in errors.
+        name: name of the model in errors.
     """
 
     model: Encoder
@@ -148,18 +148,18 @@ class Reading:
         return self.model.statistics
 
     def space(self, kind: Similarity) -> Floats:
-        """The sentences, ready to be compared, [S, D]."""
+        """Return the sentences prepared for comparison, [S, D]."""
         if kind not in self._spaces:
             self._spaces[kind] = prepare(self.embeddings, self.statistics, kind)
         return self._spaces[kind]
 
     def expected(self, rule: Rule, kind: Similarity) -> Floats:
-        """What a rule expects at every position, unit rows [Q, D]; zeros where there is nothing to go by."""
+        """Return the vector that a rule expects at each position, unit rows [Q, D]; zeros without any context."""
         parts = [self.part(name, kind) for name in _PARTS[rule]]
         return parts[0] if len(parts) == 1 else unit_rows(np.sum(parts, axis=0))
 
     def part(self, name: Part, kind: Similarity) -> Floats:
-        """One of the vectors that a rule adds up, [Q, D]: unit rows, zeros where there is nothing to go by."""
+        """Return one of the vectors that a rule adds up, unit rows [Q, D]; zeros without any context."""
         if name in _SIDES:
             if (name, kind) not in self._sides:
                 after, rule = _SIDES[name]
@@ -184,7 +184,7 @@ class Reading:
         )
 
     def _predict(self, *, both: bool) -> Floats:
-        """From both sides, or backwards, from what comes after alone."""
+        """Predict from both sides, or backwards from only the sentences after a position."""
         model, texts = self.model, self.positions.texts
         if not isinstance(model, BothSides):
             raise LangJepaError(f"{self.name} does not predict from both sides.")
@@ -199,14 +199,14 @@ class Reading:
 
 
 def allows(model: Encoder, rule: str) -> bool:
-    """Whether a model has what a rule needs."""
+    """Return whether a model has what a rule needs."""
     if rule.startswith(("prediction between", "prediction both ways")):
         return isinstance(model, BothSides) and model.sees_both_sides
     return not learned(rule) or isinstance(model, Embedder)
 
 
 def _where(rows: Sequence[Rows], make: Callable[[list[Rows]], Floats], dim: int) -> Floats:
-    """`make` of the row lists that are not empty, zeros for the others, [Q, D]."""
+    """Apply `make` to the non-empty row lists; zeros for the others, [Q, D]."""
     result = np.zeros((len(rows), dim), dtype=np.float32)
     known = np.array([len(some) > 0 for some in rows], dtype=bool)
     if known.any():
@@ -225,11 +225,11 @@ def add_rules(
     """Record each model by the best of its rules with a predictor, and by each rule that needs none.
 
     Args:
-        board: gets a row for each.
-        readings: by model, the evaluated one first.
-        rules: those that a model does not allow are left out.
-        options: the scores of a rule in each of its settings.
-        note: for the rows.
+        board: scoreboard that gets a row for each.
+        readings: readings by model, the evaluated one first.
+        rules: rules to try; those that a model does not allow are left out.
+        options: returns the scores of a rule in each of its settings.
+        note: note of the rows.
     """
     for position, (name, reading) in enumerate(readings.items()):
         allowed = [rule for rule in rules if allows(reading.model, rule)]

@@ -1,14 +1,14 @@
-"""What a language model has to beat: general compressors and an n-gram model, in bits per byte of the text scored.
+"""Baselines for a language model: general compressors and an n-gram model, in bits per byte of the scored text.
 
-All read the same documents: compressors as UTF-8 with a line break between two, which is not counted among the bytes,
-like the BOS of a language model. The n-gram model has interpolated Kneser-Ney smoothing, counted and looked up in
-sorted arrays: Chen and Goodman 1999 ("An empirical study of smoothing techniques for language modeling"), modified:
+All read the same documents. Compressors read them as UTF-8 with a line break between documents, which does not count
+as a byte, like the BOS of a language model. The n-gram model uses interpolated modified Kneser-Ney smoothing, with
+counts in sorted arrays: Chen and Goodman 1999 ("An empirical study of smoothing techniques for language modeling"):
 
     p_k(w | h) = max(c_k(hw) - D(c_k(hw)), 0) / c_k(h.) + gamma_k(h) p_{k-1}(w | h'),   h' = h without its first token
     gamma_k(h) = (D_1 N_1(h.) + D_2 N_2(h.) + D_3 N_3+(h.)) / c_k(h.)
 
-with counts c_n of the text at the highest order, and below it the number of different tokens that an n-gram follows;
-p_0 is uniform. An unseen h leaves p_{k-1} as it is. The text is one row of tokens: a BOS is a token like others.
+where c_n are counts in the text at the highest order, and below it the number of different tokens that an n-gram
+follows; p_0 is uniform. An unseen h leaves p_{k-1} unchanged. The text is one token sequence with BOS as a plain token.
 """
 
 import bz2
@@ -33,22 +33,22 @@ from lang_jepa.errors import LangJepaError
 
 ZSTD_LEVEL = 19
 XZ_DICTIONARY = 1 << 26
-"""Bytes that xz looks back: 64 MiB, which takes about 700 MB to compress."""
+"""Bytes of xz's dictionary: 64 MiB, which takes about 700 MB of memory to compress."""
 ZSTD_WINDOW_LOG = 27
-"""zstd looks back 128 MiB."""
+"""Log2 of zstd's window: 128 MiB."""
 READ = 1 << 24
-"""Tokens taken from a source at a time."""
+"""Tokens read from a source at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """One baseline's score.
+    """The score of one baseline.
 
     Attributes:
-        name: of the method.
-        bits_per_byte: of the held-out text.
-        nats_per_token: where it predicts tokens, else None.
-        seconds: that it took.
+        name: name of the method.
+        bits_per_byte: bits per byte of the held-out text.
+        nats_per_token: nats per token if it predicts tokens, else None.
+        seconds: time taken.
     """
 
     name: str
@@ -66,18 +66,18 @@ def compression_baselines(
     quick: bool = False,
     on_message: Callable[[str], None] = lambda name: None,
 ) -> list[Baseline]:
-    """Scores of all of them, worst first.
+    """Score all baselines, worst first.
 
-    zlib, bz2, xz and zstd at (nearly) their highest levels see the held-out text alone. After the training text they
-    are scored as far as they can use it: zlib's dictionary is its last 32 KiB, xz is the size of both texts less that
-    of the first, zstd goes on after it in one stream; bz2 has no such way.
+    zlib, bz2, xz and zstd at (nearly) their highest levels see the held-out text alone. They are also scored after the
+    training text as far as they can use it: zlib takes its last 32 KiB as the dictionary; xz is scored by the size of
+    both texts minus that of the first; zstd continues after it in one stream; bz2 has no way to use it.
 
     Args:
-        train: tokens of the training side (None: no baseline that has seen it).
-        held_out: tokens that are scored.
+        train: training tokens (None: no baselines that have seen them).
+        held_out: tokens to score.
         table: bytes of each token.
-        order: of the n-gram model.
-        quick: leave out xz and zstd after the training text, which take a second or more for each megabyte of it.
+        order: order of the n-gram model.
+        quick: leave out xz and zstd after the training text, which take a second or more per megabyte of it.
         on_message: called with a method's name before it begins.
     """
     text, size = _text(held_out, table)
@@ -102,7 +102,7 @@ def compression_baselines(
 
 
 def read_all(source: TokenSource) -> NDArray[np.unsignedinteger]:
-    """All tokens of a source, uint16 [N] (uint32 where the vocabulary is too large)."""
+    """Return all tokens of a source, uint16 [N] (uint32 if the vocabulary is too large for 16 bits)."""
     parts = (
         source.read(start, min(start + READ, source.num_tokens)).astype(token_dtype(source.vocab_size))
         for start in range(0, source.num_tokens, READ)
@@ -111,7 +111,7 @@ def read_all(source: TokenSource) -> NDArray[np.unsignedinteger]:
 
 
 def _text(source: TokenSource, table: ByteTable) -> tuple[bytes, int]:
-    """The documents as UTF-8 with line breaks between them, and their bytes without those."""
+    """Return the documents as UTF-8 with line breaks between them, and the number of bytes without these."""
     texts = [table.decode(ids).encode() for ids in documents(source)]
     return b"\n".join(texts), sum(map(len, texts))
 
@@ -121,7 +121,7 @@ def _squeezed(squeeze: Callable[..., int], texts: tuple[bytes, ...], size: int) 
 
 
 def _ngram(train: TokenSource, held_out: TokenSource, order: int, size: int) -> tuple[float, float]:
-    """Bits per byte and nats per token of a model that was counted on the training side."""
+    """Return bits per byte and nats per token of a model fitted on the training tokens."""
     model = NGram.fit(read_all(train), train.vocab_size, order=order)
     nats = model.nats(read_all(held_out))
     return float(nats.sum()) / math.log(2) / size, float(nats.mean())
@@ -163,7 +163,7 @@ AFTER: dict[str, Callable[[bytes, bytes], int]] = {
 Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 QUERIES = 1 << 20
-"""Positions scored at a time, which bounds memory."""
+"""Positions scored at a time, to bound memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +171,10 @@ class _Order:
     """Counts of one order k.
 
     Attributes:
-        grams: uint64 [G], sorted, k tokens packed into one number, the first one highest.
-        shares: float64 [G], (c - D(c)) / c(h.) of each.
-        contexts: uint64 [H], sorted, the first k - 1 tokens of grams.
-        backoff: float64 [H], gamma of each.
+        grams: uint64 [G], sorted, k tokens packed into one number, the first in the highest bits.
+        shares: float64 [G], (c - D(c)) / c(h.) of each gram.
+        contexts: uint64 [H], sorted, the first k - 1 tokens of the grams.
+        backoff: float64 [H], gamma of each context.
     """
 
     grams: Keys
@@ -183,7 +183,7 @@ class _Order:
     backoff: Floats
 
     def apply(self, grams: Keys, contexts: Keys, lower: Floats) -> Floats:
-        """p_k of some grams after their contexts, from p_{k-1}."""
+        """Return p_k of some grams after their contexts, from p_{k-1}."""
         row, known = _find(self.contexts, contexts)
         result = np.where(known, self.backoff[row], 1.0) * lower
         row, known = _find(self.grams, grams)
@@ -191,7 +191,7 @@ class _Order:
 
 
 class NGram:
-    """The model; probabilities of all tokens after any context sum to 1."""
+    """The n-gram model. The probabilities of all tokens after any context sum to 1."""
 
     def __init__(self, orders: list[_Order], vocab_size: int) -> None:
         """Use `fit`."""
@@ -205,11 +205,11 @@ class NGram:
 
     @classmethod
     def fit(cls, tokens: NDArray[np.integer], vocab_size: int, *, order: int = 5) -> Self:
-        """Count.
+        """Count the n-grams of a text.
 
         Args:
-            tokens: [N], below `vocab_size`. Memory is about 50 bytes a token at the highest order.
-            vocab_size: number of ids.
+            tokens: [N], below `vocab_size`. Memory is about 50 bytes per token at the highest order.
+            vocab_size: number of token ids.
             order: tokens in the longest n-gram.
 
         Raises:
@@ -226,13 +226,13 @@ class NGram:
         grams, counts = _count(_pack(np.asarray(tokens), order, bits))
         orders = [_smooth(grams, counts, bits)]
         for k in range(order - 1, 0, -1):
-            # Each longer n-gram is one different token before its last k: continuation counts.
+            # Each longer n-gram is a different token before its last k tokens: continuation counts.
             grams, counts = _count(grams & _mask(k, bits))
             orders.append(_smooth(grams, counts, bits))
         return cls(orders[::-1], vocab_size)
 
     def nats(self, tokens: NDArray[np.integer]) -> Floats:
-        """-ln p of every token but the first from those before it, float64 [N - 1]."""
+        """Return -ln p of each token but the first, given those before it, float64 [N - 1]."""
         row, back = np.asarray(tokens), max(1, self.order - 1)
         parts = [np.zeros(0)]
         for start in range(1, len(row), QUERIES):
@@ -241,7 +241,7 @@ class NGram:
         return np.concatenate(parts)
 
     def distribution(self, context: NDArray[np.integer]) -> Floats:
-        """Probability of each token after a context, float64 [V]."""
+        """Return the probability of each token after a context, float64 [V]."""
         used = np.asarray(context, dtype=np.uint64)[max(0, len(context) - self.order + 1) :]
         words = np.arange(self.vocab_size, dtype=np.uint64)
         result = np.full(self.vocab_size, 1 / self.vocab_size)
@@ -252,7 +252,7 @@ class NGram:
         return result
 
     def _nats(self, row: NDArray[np.integer], skip: int) -> Floats:
-        """-ln p of a stretch of tokens from number `skip` on (at least 1); those before are context."""
+        """Return -ln p of the tokens of `row` from index `skip` (at least 1) on; those before are context."""
         result = np.full(len(row) - 1, 1 / self.vocab_size)
         for k, order in enumerate(self._orders, start=1):
             if k == 1:
@@ -281,7 +281,7 @@ def _join(tokens: Keys, bits: int) -> np.uint64:
 
 
 def _pack(tokens: NDArray[np.integer], order: int, bits: int) -> Keys:
-    """uint64 [N - order + 1]: every run of `order` tokens as one number."""
+    """Pack every run of `order` tokens into one number, uint64 [N - order + 1]."""
     count = len(tokens) - order + 1
     keys = np.zeros(count, dtype=np.uint64)
     for shift in range(order):
@@ -291,22 +291,22 @@ def _pack(tokens: NDArray[np.integer], order: int, bits: int) -> Keys:
 
 
 def _count(keys: Keys) -> tuple[Keys, Ints]:
-    """Different keys in order, and how often each occurs; `keys` is sorted in place."""
+    """Return the distinct keys in order, and how often each occurs; `keys` is sorted in place."""
     keys.sort()
     first = _firsts(keys)
     return keys[first], np.diff(np.append(first, len(keys)))
 
 
 def _firsts(keys: Keys) -> Ints:
-    """Rows of sorted keys where another one begins."""
+    """Return the rows at which each distinct key begins in sorted keys."""
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
 def _discounts(counts: Ints) -> Floats:
-    """float64 [4]: what is taken from counts of 0, 1, 2, and 3 or more (equation 26 of Chen and Goodman).
+    """Return the discounts of counts 0, 1, 2, and 3 or more, float64 [4] (equation 26 of Chen and Goodman).
 
-    Where there are too few n-grams for the estimate, or it leaves nothing to take (a probability would be 0), each
-    discount is 0.75.
+    If there are too few n-grams for the estimate, or a discount would not be positive (some probability would then be
+    0), each discount is 0.75.
     """
     plain = np.array([0.0, 0.75, 0.75, 0.75])
     n1, n2, n3, n4 = (int((counts == times).sum()) for times in (1, 2, 3, 4))
@@ -319,7 +319,7 @@ def _discounts(counts: Ints) -> Floats:
 
 
 def _smooth(grams: Keys, counts: Ints, bits: int) -> _Order:
-    """Discounted shares and the weight of the lower order."""
+    """Compute the discounted shares and the weights of the lower order."""
     taken = _discounts(counts)[np.minimum(counts, 3)]
     contexts = grams >> np.uint64(bits)
     first = _firsts(contexts)
@@ -330,6 +330,6 @@ def _smooth(grams: Keys, counts: Ints, bits: int) -> _Order:
 
 
 def _find(table: Keys, wanted: Keys) -> tuple[Ints, NDArray[np.bool_]]:
-    """Row of each wanted key in a sorted table (any row where it is absent), and whether it is there."""
+    """Return the row of each wanted key in a sorted table (any row if it is absent), and whether it is present."""
     row = np.minimum(np.searchsorted(table, wanted), len(table) - 1)
     return row, table[row] == wanted

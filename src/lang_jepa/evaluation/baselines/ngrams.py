@@ -1,12 +1,12 @@
-"""What a count of templates knows of the course of units: n-grams with a cache of the last events.
+"""N-grams of templates with a cache of the last events, a baseline for the order of units.
 
-A template is the text of a unit, of a log line after masking (`data/text/masks.py`); nothing is parsed. With counts c
+A template is the text of a unit, for a log line after masking (`data/text/masks.py`); nothing is parsed. With counts c
 and t(h) the number of different templates after h, the n-grams are interpolated (Witten and Bell 1991, method C):
 
     p(w | h) = (c(hw) + t(h) p(w | h')) / (c(h.) + t(h)),   h' = h without its first template
 
-down to the uniform distribution over the known templates and one that stands for all unknown ones. The cache is after
-Kuhn and De Mori 1990: a share of the probability goes to the templates of the last events, as often as each came.
+down to the uniform distribution over the known templates and one that stands for all unknown ones. The cache follows
+Kuhn and De Mori 1990: a share of the probability goes to the templates of the last events, by how often each occurred.
 """
 
 import math
@@ -22,28 +22,28 @@ from lang_jepa.evaluation.questions import Questions
 
 ORDER = 5
 CACHE = 8
-"""Last events that the cache holds."""
+"""Number of last events in the cache."""
 CACHED_SHARE = 0.3
-"""Of the probability, for the cache. On twelve systems' logs .2 to .5 are within .01 of recall."""
+"""Share of probability for the cache. On the logs of twelve systems, recall with .2 to .5 stays within .01."""
 
 ROW = f"{ORDER}-gram with cache"
-"""Its name in the rows."""
+"""Name of this baseline in the rows."""
 
 
 class UnitNGram:
     """N-grams of the templates of units, with a cache.
 
-    They are held in a trie: 150 to 250 bytes for each different n-gram of any order (`len`), so 1,250 bytes for a
-    training unit at most, and far less where units repeat. Memory does not grow as units are scored.
+    They are stored in a trie: 150 to 250 bytes per different n-gram of any order (`len`), so at most 1,250 bytes per
+    training unit, and far less if units repeat. Memory does not grow as units are scored.
 
     Args:
-        sequences: training units in order of time, one sequence for each file or document; a unit is anything that can
-            be a key, such as its text.
+        sequences: training units in order of time, one sequence per file or document; a unit is anything hashable,
+            such as its text.
         order: templates in the longest n-gram.
-        cached_share: of the probability, for the cache of the last `CACHE` events (0: none).
+        cached_share: share of the probability for the cache of the last `CACHE` events (0: no cache).
 
     Raises:
-        LangJepaError: no unit; an order below 1; a share that is not in [0, 1).
+        LangJepaError: there are no units, the order is below 1, or the share is not in [0, 1).
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class UnitNGram:
         self.order, self.cached_share = order, cached_share
         self._names: dict[Hashable, int] = {}
         self._children: dict[tuple[int, int], int] = {}
-        self._counts, self._followed, self._kinds = [0], [0], [0]  # by node; node 0 is of the empty history
+        self._counts, self._followed, self._kinds = [0], [0], [0]  # by node; node 0 is the empty history
         pairs = repeats = 0
         for sequence in sequences:
             nodes: list[int] = [0]
@@ -68,7 +68,7 @@ class UnitNGram:
         self._repeated = (repeats + 0.5) / (pairs + 1)
 
     def _counted(self, node: int, name: int) -> int:
-        """The node after one more template, counted."""
+        """Count one more template after a node, and return its node."""
         child = self._children.get((node, name))
         if child is None:
             child = self._children[node, name] = len(self._counts)
@@ -80,22 +80,22 @@ class UnitNGram:
         return child
 
     def __len__(self) -> int:
-        """Different n-grams of all orders."""
+        """Return the number of different n-grams of all orders."""
         return len(self._children)
 
     def knows(self, unit: Hashable) -> bool:
-        """Whether a unit is among those of the training."""
+        """Return whether a unit occurs in training."""
         return unit in self._names
 
     def count(self, unit: Hashable) -> int:
-        """How often a unit is among those of the training."""
+        """Return how often a unit occurs in training."""
         return self._counts[self._children.get((0, self._names.get(unit, -1)), 0)]
 
     def probabilities(self, before: Sequence[Hashable], units: Iterable[Hashable]) -> list[float]:
-        """Probability of each of some units as the next one; every unknown one has that of all unknown ones.
+        """Return the probability of each candidate as the next unit; each unknown one gets that of all unknown ones.
 
         Args:
-            before: units so far, the last `CACHE` (and `order` - 1) of which are read.
+            before: units so far, of which the last `CACHE` (and `order` - 1) are read.
             units: candidates.
         """
         histories, recent = self._histories(before), before[-CACHE:]
@@ -106,7 +106,7 @@ class UnitNGram:
         ]
 
     def surprise(self, units: Sequence[Hashable], before: Sequence[Hashable] = ()) -> NDArray[np.float64]:
-        """-ln p of each unit after those before it, in nats, float64 [n]."""
+        """Return -ln p of each unit given those before it, in nats, float64 [n]."""
         line, reach = [*before[-CACHE - self.order :], *units], max(CACHE, self.order - 1)
         first = len(line) - len(units)
         places = range(first, len(line))
@@ -114,8 +114,8 @@ class UnitNGram:
         return -np.log(np.array(chances, dtype=np.float64))
 
     def repetition(self, unit: Hashable) -> float:
-        """-ln of the probability that a unit is followed by itself, in nats: by its own share of the training, and the
-        share of all units as if seen once; of an unknown one the latter.
+        """Return -ln of the probability that a unit is followed by itself, in nats: its own share in training, smoothed
+        by the share over all units as if seen once. Unknown units get the latter.
         """
         name = self._names.get(unit, -1)
         node = self._children.get((0, name))
@@ -124,12 +124,12 @@ class UnitNGram:
         return -math.log((again + self._repeated) / (followed + 1))
 
     def runs(self, units: Iterable[Hashable], last: Hashable = None, run: float = 0.0) -> list[float]:
-        """For each unit the sum of `repetition` over the run of equal units that it ends; 0 where it differs from the
-        last one: how improbable it is that a unit comes as often in a row as it did.
+        """Return how improbable it is that each unit came as often in a row as it did: the sum of `repetition` over the
+        run of equal units that it ends, and 0 if it differs from the unit before.
 
         Args:
-            units: in order.
-            last, run: the unit before them and its own value.
+            units: units in order.
+            last, run: the unit before them and its value.
         """
         found = []
         for unit in units:
@@ -139,7 +139,7 @@ class UnitNGram:
         return found
 
     def _histories(self, before: Sequence[Hashable]) -> list[int]:
-        """Nodes of the last 0, 1, ... order - 1 units, as far as each was seen in training."""
+        """Return the nodes of the last 0, 1, ... order - 1 units, as far as they were seen in training."""
         names = [self._names.get(unit, -1) for unit in before[max(0, len(before) - self.order + 1) :]]
         nodes = [0]
         for size in range(1, len(names) + 1):
@@ -152,7 +152,7 @@ class UnitNGram:
         return nodes
 
     def _plain(self, histories: Sequence[int], unit: Hashable) -> float:
-        """Without the cache."""
+        """Return the probability of a unit without the cache."""
         name = self._names.get(unit, -1)
         p = 1 / (len(self._names) + 1)
         for node in histories:
@@ -163,7 +163,7 @@ class UnitNGram:
         return p
 
     def scores(self, questions: Questions) -> ScoresBySet:
-        """Probability of each candidate of some questions, by candidate set [Q, C]."""
+        """Return the probability of each candidate of some questions, by candidate set, [Q, C]."""
         result: ScoresBySet = {}
         for name, rows in questions.candidates.items():
             table = np.zeros(rows.shape)

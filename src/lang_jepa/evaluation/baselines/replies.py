@@ -1,6 +1,6 @@
-"""Choosing a reply from a bank: the contexts that are most like this one, and a vote among what answered them.
+"""Choose a reply from a bank: find the contexts most similar to this one, and take a vote among their replies.
 
-Legend: Q questions, B replies of the bank, k voters.
+Shapes: Q questions, B replies of the bank, k voters.
 """
 
 from typing import Any
@@ -13,16 +13,16 @@ from lang_jepa.evaluation.metrics.retrieval import Rows
 VOTERS = 10
 """Contexts of the bank whose replies vote."""
 _BLOCK = 512
-"""Questions whose scores with the whole bank are held at once."""
+"""Questions whose scores with the whole bank are held in memory at once."""
 Numbers = NDArray[np.floating[Any]]
 
 
 def nearest(asked: Any, known: Any, count: int) -> tuple[Rows, Numbers]:
-    """The rows of `known` with the largest products, the largest first, int64 [Q, k], and these products [Q, k].
+    """Return the rows of `known` with the largest dot products, largest first, int64 [Q, k], and the products [Q, k].
 
     Args:
         asked, known: [Q, D] and [B, D], dense or sparse.
-        count: how many; fewer where the bank has fewer.
+        count: number of rows; fewer if the bank has fewer.
     """
     rows, products = [], []
     for start in range(0, asked.shape[0], _BLOCK):
@@ -37,11 +37,11 @@ def nearest(asked: Any, known: Any, count: int) -> tuple[Rows, Numbers]:
 
 
 def votes(similarity: Numbers, likeness: Numbers) -> Numbers:
-    """What each reply gets: its mean similarity with all of them, weighted by how like their contexts are, [..., k].
+    """Return each reply's votes, [..., k]: its mean similarity with all, weighted by their contexts' similarity.
 
     Args:
-        similarity: [..., k, k], of the replies with each other.
-        likeness: [..., k], of their contexts with the one in question; what is not positive has next to no weight.
+        similarity: [..., k, k], similarity of the replies with each other.
+        likeness: [..., k], similarity of their contexts with the given one; non-positive values get almost no weight.
     """
     weights = np.clip(likeness, 1e-6, None)
     total: Numbers = (similarity @ weights[..., None])[..., 0] / weights.sum(-1, keepdims=True)
@@ -49,11 +49,11 @@ def votes(similarity: Numbers, likeness: Numbers) -> Numbers:
 
 
 def voted(rows: Rows, likeness: Numbers, replies: Any) -> Rows:
-    """The row with the most votes of each question, int64 [Q]; of equal ones the nearest.
+    """Return the row with the most votes for each question, int64 [Q]; the nearest if they tie.
 
     Args:
-        rows, likeness: [Q, k], as of `nearest`.
-        replies: [B, D] unit rows, dense or sparse: what answered the contexts of the bank.
+        rows, likeness: [Q, k], from `nearest`.
+        replies: [B, D] unit rows, dense or sparse, of the replies to the contexts of the bank.
     """
     won = np.empty(len(rows), dtype=np.int64)
     for number, (some, near) in enumerate(zip(rows, likeness, strict=True)):

@@ -1,4 +1,4 @@
-"""What words alone give: TF-IDF of contexts, of positions and of pairs, shared n-grams, a bag of words, TextTiling."""
+"""Baselines on words: TF-IDF of contexts, positions and pairs, BM25, shared n-grams, a bag of words, TextTiling."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +19,16 @@ TFIDF: dict[str, dict[str, Any]] = {
     "TF-IDF, words": {},
     "TF-IDF, characters": {"analyzer": "char_wb", "ngram_range": (3, 5)},
 }
-"""Names and options of word overlap, and of overlap of character n-grams inside words."""
+"""Names and options of TF-IDF on words, and on character n-grams inside words."""
 
 
 def tfidf(fitted: Sequence[str], *texts: Sequence[str], **options: Any) -> list[Any]:
-    """Sparse TF-IDF unit rows [n, V] of each of some lists of texts.
+    """Return sparse TF-IDF unit rows [n, V] for each of several lists of texts.
 
     Args:
         fitted: the texts that the vocabulary and the document frequencies come from.
         texts: lists of n texts.
-        options: of scikit-learn's TfidfVectorizer.
+        options: options of scikit-learn's TfidfVectorizer.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -37,7 +37,7 @@ def tfidf(fitted: Sequence[str], *texts: Sequence[str], **options: Any) -> list[
 
 
 def sparse_scores(questions: Questions, queries: Any, sentences: Any) -> ScoresBySet:
-    """Scores of all candidates from sparse rows: queries [Q, V], sentences [S, V]."""
+    """Score all candidates from sparse rows: queries [Q, V], sentences [S, V]."""
     scores: ScoresBySet = {}
     for name, rows in questions.candidates.items():
         parts = []
@@ -51,11 +51,11 @@ def sparse_scores(questions: Questions, queries: Any, sentences: Any) -> ScoresB
 def tfidf_scores(
     questions: Questions, train_sentences: Sequence[str] | None, spans: Sequence[int] = SPANS
 ) -> Iterator[tuple[str, str, ScoresBySet]]:
-    """TF-IDF cosine of the context's last sentences with each candidate: name, note, scores.
+    """Yield TF-IDF cosines of the context's last sentences with each candidate, as (name, note, scores).
 
-    One table per span, and one of their mix by the recency weights when all its spans are asked for. The inverse
-    document frequencies come from the evaluated sentences, and from training sentences too where there are any:
-    without the former, names that occur in one document only, the best clue of all, would be unknown words.
+    There is one table per span, and one of their mix by the recency weights if all its spans are requested. Inverse
+    document frequencies come from the evaluated sentences, and from training sentences if given. Without the evaluated
+    ones, names that occur in one document only, the best clue of all, would be unknown words.
     """
     note = f"fitted on the {'training and' if train_sentences else ''} evaluated sentences".replace("  ", " ")
     last = [[" ".join(context[-span:]) for context in questions.contexts] for span in spans]
@@ -72,13 +72,13 @@ def tfidf_scores(
 def bm25(
     fitted: Sequence[str], queries: Sequence[str], texts: Sequence[str], *, k: float = 1.2, b: float = 0.75
 ) -> tuple[Any, Any]:
-    """Sparse rows of queries [Q, V] and texts [S, V] whose products are Okapi BM25 (Robertson and Zaragoza 2009,
-    equation 3.15); a word of a query counts once.
+    """Return sparse rows of queries [Q, V] and texts [S, V] whose products are Okapi BM25 (Robertson and Zaragoza
+    2009, equation 3.15). Each word of a query counts once.
 
     Args:
         fitted: the texts that document frequencies and the mean length come from.
-        queries, texts: what asks, and what is found.
-        k, b: its two parameters.
+        queries, texts: the queries, and the texts to search.
+        k, b: BM25's two parameters.
     """
     from scipy.sparse import csr_matrix, diags
     from sklearn.feature_extraction.text import CountVectorizer
@@ -98,12 +98,12 @@ def bm25(
 def bm25_scores(
     questions: Questions, train_sentences: Sequence[str], span: int = 8
 ) -> Iterator[tuple[str, str, ScoresBySet]]:
-    """`bm25` of each candidate for the words of the last `span` sentences: name, note, scores.
+    """Yield `bm25` of each candidate for the words of the last `span` sentences, as (name, note, scores).
 
     Args:
-        questions: what is asked.
-        train_sentences: counted beside the evaluated ones.
-        span: sentences of context that are the query.
+        questions: the questions to score.
+        train_sentences: training sentences, counted in addition to the evaluated ones.
+        span: number of context sentences that form the query.
     """
     asked = [" ".join(context[-span:]) for context in questions.contexts]
     rows = bm25([*train_sentences, *questions.sentences], asked, questions.sentences)
@@ -114,18 +114,18 @@ class WordSpace:
     """TF-IDF rows of sentences, and weighted sums of them.
 
     Args:
-        sentences: [S]; the document frequencies are those of these sentences.
+        sentences: [S], the sentences, which also give the document frequencies.
     """
 
     def __init__(self, sentences: Sequence[str]) -> None:
         (self.table,) = tfidf(sentences, sentences, sublinear_tf=True)
 
     def sums(self, rows: Sequence[Rows], weigh: Callable[[int], Weights]) -> Any:
-        """For each list of rows their weighted sum, sparse [Q, V]; zeros for an empty list.
+        """Return the weighted sum of each list of rows, sparse [Q, V]; zeros for an empty list.
 
         Args:
-            rows: nearest sentence first.
-            weigh: number of rows to their weights, nearest first.
+            rows: lists of rows, nearest sentence first.
+            weigh: maps the number of rows to their weights, nearest first.
         """
         from scipy.sparse import csr_matrix
 
@@ -137,7 +137,7 @@ class WordSpace:
 
 
 def recency_weights(count: int) -> Weights:
-    """Weights of the recency-weighted mean, nearest first, [count]."""
+    """Return the weights of the recency-weighted mean, nearest first, [count]."""
     weights = np.zeros(count)
     for span, weight in RECENCY.items():
         reach = min(span, count)
@@ -146,7 +146,7 @@ def recency_weights(count: int) -> Weights:
 
 
 def sparse_cosines(one: Any, other: Any) -> Weights:
-    """Cosine of each pair of rows, float64 [Q]; 0 where a row is empty."""
+    """Return the cosine of each pair of rows, float64 [Q]; 0 if a row is empty."""
     product = np.asarray(one.multiply(other).sum(1)).ravel()
     norms = [np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel()) for x in (one, other)]
     scale = norms[0] * norms[1]
@@ -155,11 +155,11 @@ def sparse_cosines(one: Any, other: Any) -> Weights:
 
 
 def ngram_overlaps(sentences: Sequence[str], n: int) -> Weights:
-    """Share of word n-grams that two sentences have in common (Jaccard), of all pairs, float64 [S, S].
+    """Return the Jaccard overlap of the word n-grams of all pairs of sentences, float64 [S, S].
 
     Args:
-        sentences: S of them; words are lower-cased. A sentence of fewer words has no n-gram and overlaps with none.
-        n: words in a row.
+        sentences: [S]; words are lower-cased. A sentence of fewer than n words has no n-gram and no overlap.
+        n: number of consecutive words.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -176,10 +176,10 @@ def ngram_overlaps(sentences: Sequence[str], n: int) -> Weights:
 
 
 class BagOfWords:
-    """Counts of words and pairs of words, hashed into a fixed width: no order beyond pairs, no learning.
+    """Counts of words and word pairs, hashed to a fixed width: no order beyond pairs, no learning.
 
     Args:
-        dim: number of buckets. The hash gives half of the words a minus, so that collisions cancel on average.
+        dim: number of buckets. The hash gives half of the words a negative sign, so collisions cancel on average.
     """
 
     def __init__(self, dim: int = 1024) -> None:
@@ -189,23 +189,23 @@ class BagOfWords:
         self._vectorizer = HashingVectorizer(n_features=dim, ngram_range=(1, 2))
 
     def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows; a text without a word is a zero row."""
+        """Return float32 [n, D], unit rows; a text without words gives a zero row."""
         return unit_rows(self._vectorizer.transform(sentences).toarray().astype(np.float32))
 
 
 def texttiling_depths(sentences: Sequence[str], *, width: int = 20, block: int = 10, smoothing: int = 2) -> Gaps:
-    """TextTiling's depth score of each gap between sentences, float64 [n - 1]; 0 where no pseudo-sentence ends near.
+    """Return the TextTiling depth of each gap between sentences, float64 [n - 1]; 0 where no pseudo-sentence ends near.
 
-    Hearst 1997 (Text segmentation into multi-paragraph subtopic passages), by blocks of words. Pseudo-sentences of
-    `width` words; at each gap between them the cosine of the word counts of the `block` pseudo-sentences on either
-    side; smoothing; depth scores. A boundary moves to the nearest gap between real sentences. Words are lower-cased and
-    stop words left out; Hearst also stems, which is not done here.
+    Hearst 1997 (Text segmentation into multi-paragraph subtopic passages), by blocks of words: split the text into
+    pseudo-sentences of `width` words; at each gap between them, take the cosine of the word counts of the `block`
+    pseudo-sentences on either side; smooth; compute depth scores. A boundary moves to the nearest gap between real
+    sentences. Words are lower-cased and stop words left out. Hearst also stems, which is not done here.
 
     Args:
-        sentences: of one document, n of them.
-        width: words of a pseudo-sentence (Hearst's w).
+        sentences: the n sentences of one document.
+        width: words in a pseudo-sentence (Hearst's w).
         block: pseudo-sentences in a block (Hearst's k).
-        smoothing: gaps over which scores are averaged on either side of one (one round).
+        smoothing: number of gaps on either side over which scores are averaged (one round).
     """
     words = [_words(sentence) for sentence in sentences]
     ends = np.cumsum([len(one) for one in words])
@@ -222,7 +222,7 @@ def texttiling_depths(sentences: Sequence[str], *, width: int = 20, block: int =
 
 
 def cutoff(deep: Gaps) -> float:
-    """Hearst's threshold of boundaries, mean - deviation / 2 of the depths that are above 0 (1 if there is none)."""
+    """Return Hearst's threshold for boundaries, mean - deviation / 2 of the depths above 0 (1 if there are none)."""
     real = deep[deep > 0]
     return float(max(real.mean() - real.std() / 2, np.nextafter(0, 1))) if len(real) else 1.0
 
@@ -234,7 +234,7 @@ def _words(sentence: str) -> list[str]:
 
 
 def _block_scores(words: list[str], width: int, block: int) -> NDArray[np.float64]:
-    """Cosine of the blocks on both sides of each gap between pseudo-sentences."""
+    """Return the cosine of the blocks on both sides of each gap between pseudo-sentences."""
     numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
     counts = np.zeros((len(words) // width, max(1, len(numbers))))
     for position, word in enumerate(words[: len(counts) * width]):
@@ -248,5 +248,5 @@ def _block_scores(words: list[str], width: int, block: int) -> NDArray[np.float6
 
 
 def _smoothed(scores: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Each score averaged with its neighbours up to `reach` away."""
+    """Average each score with its neighbours up to `reach` away."""
     return np.array([scores[max(0, i - reach) : i + reach + 1].mean() for i in range(len(scores))])
