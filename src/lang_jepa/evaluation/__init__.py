@@ -1,1 +1,1 @@
-"""Scores of anything that can encode() and predict(), beside their baselines."""
+"""Evaluation of anything that can encode sentences and predict, beside baselines."""

@@ -1,6 +1,6 @@
-"""What the scores of one task and split say, in one or two sentences: what is better than the model, and what is not.
+"""Summarise the scores of one task and split in sentences: what is better than the model, and what is not.
 
-Only intervals decide: of the paired differences where a task has them, else whether two intervals are apart.
+Only intervals decide: those of paired differences if a task has them, else whether two intervals are disjoint.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from lang_jepa.evaluation.table import LEAD, RAW, Row, shown
 
 MODEL_NAME = "model"
-"""Name of the rows of what was evaluated."""
+"""Name of the evaluated model's rows."""
 _NAMED = 3
-"""Others that a sentence names."""
+"""Most other rows that a sentence names."""
 
 
 @dataclass(frozen=True)
 class _Lead:
-    """What the model has more than another one, and how sure that is; where less is better, what it has less."""
+    """The model's lead over another row, with its interval; signed so that a positive lead is always better."""
 
     name: str
     value: float
@@ -26,15 +26,15 @@ class _Lead:
 
 
 def conclusions(rows: Iterable[Row]) -> list[str]:
-    """Sentences about the model among its baselines, by the first metric in which they can be compared.
+    """Compare the model with its baselines in words, by the first metric that allows it.
 
     Args:
-        rows: of one task and split, with the paired differences (`LEAD`).
+        rows: rows of one task and split, with the paired differences (`LEAD`).
 
     Returns:
         One to three sentences.
     """
-    some = [row for row in rows if row.chosen and row.name != MODEL_NAME + RAW]  # which is the model
+    some = [row for row in rows if row.chosen and row.name != MODEL_NAME + RAW]  # the latter is the model too
     metric, leads = _paired(some)
     if not leads:
         metric, leads = _apart(some)
@@ -59,7 +59,7 @@ def conclusions(rows: Iterable[Row]) -> list[str]:
 
 
 def _paired(rows: Sequence[Row]) -> tuple[str, list[_Lead]]:
-    """The first metric with paired differences from the model, and these."""
+    """Return the first metric with paired differences from the model, and these differences."""
     end = f": {MODEL_NAME} {LEAD}"
     own = [row for row in rows if row.metric.endswith(end) and row.low is not None and row.high is not None]
     if not own:
@@ -69,7 +69,7 @@ def _paired(rows: Sequence[Row]) -> tuple[str, list[_Lead]]:
 
 
 def _apart(rows: Sequence[Row]) -> tuple[str, list[_Lead]]:
-    """The first metric of the model that others have too, and how far their intervals are apart."""
+    """Return the first metric of the model that others have too, and how far apart their intervals are."""
     for ours in (row for row in rows if row.name == MODEL_NAME and row.low is not None):
         others = [row for row in rows if row.metric == ours.metric and row.name != MODEL_NAME]
         if others:
@@ -78,7 +78,7 @@ def _apart(rows: Sequence[Row]) -> tuple[str, list[_Lead]]:
 
 
 def _against(ours: Row, theirs: Row) -> _Lead:
-    """Of two intervals the least and the greatest difference; a value without one is exact."""
+    """Return the least and the greatest difference of two intervals; a value without an interval is exact."""
     (low, high), (least, most) = (_ends(row) for row in (ours, theirs))
     return _lead(theirs.name, ours.metric, ours.value - theirs.value, low - most, high - least, paired=False)
 
@@ -95,7 +95,7 @@ def _lead(name: str, metric: str, value: float, low: float | None, high: float |
 
 
 def _by(one: _Lead, metric: str) -> str:
-    """Who, and by how much more or less it has, as a positive number with its interval."""
+    """Describe a lead: the other row's name and the absolute difference, with its interval if paired."""
     ends = (one.low, one.high) if one.value >= 0 else (-one.high, -one.low)
     interval = f" [{', '.join(shown(metric, end) for end in ends)}]" if one.paired else ""
     return f"{one.name} by {shown(metric, abs(one.value))}{interval}"

@@ -1,4 +1,4 @@
-"""What can be scored: anything that encodes sentences, and, for prediction tasks, predicts the next one's embedding."""
+"""Interfaces of what can be evaluated: encoders of sentences and, for prediction tasks, predictors of the next one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ class Encoder(Protocol):
     """Encodes sentences.
 
     Attributes:
-        dim: D, width of an embedding.
+        dim: width D of an embedding.
         statistics: mean and whitening of TRAINING sentence embeddings (`Statistics.identity` if unknown).
     """
 
@@ -28,7 +28,7 @@ class Encoder(Protocol):
     statistics: Statistics
 
     def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows."""
+        """Return float32 [n, D], unit rows."""
 
 
 @runtime_checkable
@@ -36,30 +36,30 @@ class Embedder(Encoder, Protocol):
     """An encoder with a predictor."""
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows: the predicted embedding of the sentence that follows each context."""
+        """Return the predicted embedding of the sentence that follows each context, float32 [n, D], unit rows."""
 
 
 class Decoding(Embedder, Protocol):
-    """A model that also turns concepts into text.
+    """A model that also decodes concepts into text.
 
     Attributes:
-        similarity_kind: the kind by which its concepts compare best.
+        similarity_kind: the kind of similarity by which its concepts compare best.
     """
 
     similarity_kind: Similarity
 
     def decode(self, z: NDArray[np.float32]) -> list[str]:
-        """The sentence of each concept [n, D]."""
+        """Return the sentence decoded from each concept [n, D]."""
 
     def score_texts(self, z: NDArray[np.float32], texts: Sequence[str]) -> "Scores":
-        """How well the texts follow from the concepts [n, D]."""
+        """Score how well the texts follow from the concepts [n, D]."""
 
 
 class EncoderOnly:
-    """A model without its predictor, for one whose predictions are not of the next sentence.
+    """A model without its predictor, for models whose predictions are not of the next sentence.
 
     Args:
-        model: what encodes.
+        model: the encoder.
     """
 
     def __init__(self, model: Encoder) -> None:
@@ -68,21 +68,21 @@ class EncoderOnly:
 
 
 def encode(model: Encoder, sentences: Sequence[str], name: str) -> Floats:
-    """`model.encode`, checked.
+    """Call `model.encode`, and check the result.
 
     Raises:
-        LangJepaError: wrong shape, NaN or infinite entries; `name` names the model.
+        LangJepaError: wrong shape, NaN or infinite entries; the message calls the model `name`.
     """
     return checked_vectors(model.encode(sentences), len(sentences), model.dim, f"embeddings of {name}")
 
 
 def predict(model: Embedder, contexts: Sequence[Sequence[str]], name: str) -> Floats:
-    """`model.predict_next`, checked as `encode`."""
+    """Call `model.predict_next`, and check the result as in `encode`."""
     return checked_vectors(model.predict_next(contexts), len(contexts), model.dim, f"predictions of {name}")
 
 
 def checked_vectors(values: NDArray[np.float32], count: int, dim: int, what: str) -> Floats:
-    """A finite float32 matrix [count, dim]; else a LangJepaError in which `what` names it."""
+    """Return a finite float32 matrix [count, dim], or raise a LangJepaError that calls it `what`."""
     matrix = checked(values, what)
     if matrix.shape != (count, dim):
         raise LangJepaError(f"{what} have shape {matrix.shape}, expected ({count}, {dim}).")
@@ -93,21 +93,21 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class ArrayCache:
-    """Arrays on disk by key, so that they are computed once.
+    """A cache of arrays on disk by key.
 
     Args:
-        folder: where they lie, made when it is needed (None: nothing is cached).
+        folder: the cache's folder, created when needed (None: nothing is cached).
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     def take(self, key: object, make: Callable[[], Arrays]) -> Arrays:
-        """What `make` gives, from the disk where it was made before.
+        """Return what `make` returns, from disk if it was made before.
 
         Args:
-            key: anything JSON can hold; everything that decides the result, the program's version aside.
-            make: computes it.
+            key: anything JSON can hold; must include all that determines the result, except the program's version.
+            make: computes the arrays.
         """
         if self.folder is None:
             return make()
@@ -124,8 +124,8 @@ class CachedEmbedder:
     """An embedder whose vectors are cached.
 
     Args:
-        model: computes them.
-        cache: holds them.
+        model: the embedder that computes them.
+        cache: where they are stored.
         identity: distinguishes the model from others.
     """
 

@@ -1,8 +1,8 @@
-"""Faults that are put into documents in order of time, to see which scores notice them.
+"""Faults planted in documents whose units are in order of time, to test which scores detect them.
 
-Six kinds: a unit of another source, one that no source has, one from elsewhere in the same source, a deleted block, a
-unit that is repeated (a stuck line), and two that changed places. A document has one kind at a time. Turns whose
-speakers are known keep their order of speakers, so that it gives nothing away.
+There are six kinds: a unit of another source, one that no source has, one from elsewhere in the same source, a deleted
+block, a unit that is repeated (a stuck line), and two swapped units. A document has one kind at a time. Turns with
+known speakers keep the order of speakers, so it does not give faults away.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from lang_jepa.data.sources.conversations import speaker_name, speaker_of
 Kind = Literal["foreign", "unknown", "displaced", "deleted", "burst", "swapped"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 APART = 24
-"""Units from one fault to the next, about; a document has one fault at least, if it has room."""
+"""Approximate number of units from one fault to the next; a document has at least one fault, if it has room."""
 WARM = 4
-"""First units of a document, which are context alone."""
+"""First units of a document, which only serve as context."""
 AFTER = 8
 """Units after a fault that have it in their context."""
 NEAR = 8
-"""A unit that is put in has the text of none as near as this."""
+"""An inserted unit differs in text from all units up to this many positions away."""
 BLOCK = 8
-"""Units of a deleted block at most; the number is even."""
+"""Most units of a deleted block; their number is even."""
 SWAPPED = 6
-"""How far apart swapped units are at most; the number is even."""
+"""Largest distance of swapped units; the distance is even."""
 REPEATS = 10
 """How often the unit of a burst is repeated."""
 _TRIES, _DRAWS = 4, 64
-"""Places that are tried for a fault, and units for a place."""
+"""Positions to try for a fault, and units to try for a position."""
 UNKNOWN = (
     "Out of memory: kill process <number> (java) score <number> or sacrifice child",
     "segfault at <hex> rip <hex> error <number>",
@@ -47,12 +47,12 @@ UNKNOWN = (
 
 @dataclass(frozen=True)
 class Pools:
-    """Units that may be put into a document.
+    """Units that may be inserted into a document.
 
     Attributes:
-        foreign: of other sources; may be empty.
-        own: of all documents of its source.
-        spoken: units are turns like "user: Good morning"; one is then replaced by another of the same speaker.
+        foreign: units of other sources; may be empty.
+        own: units of all documents of its source.
+        spoken: units are turns like "user: Good morning"; a unit is then replaced by one of the same speaker.
     """
 
     foreign: Sequence[str]
@@ -60,7 +60,7 @@ class Pools:
     spoken: bool = False
 
     def draw(self, kind: Kind, near: set[str], replaced: str, generator: np.random.Generator) -> str | None:
-        """A unit in the place of another one, None where there is none."""
+        """Draw a unit to replace another, or None if none fits."""
         who = speaker_of(replaced)[0] if self.spoken else 0
         if kind == "unknown":
             said = UNKNOWN[int(generator.integers(len(UNKNOWN)))]
@@ -87,13 +87,13 @@ class Faulty:
 
 
 def with_faults(document: Sequence[str], kind: Kind, pools: Pools, generator: np.random.Generator) -> Faulty:
-    """A copy of a document with faults of one kind, about one in `APART` units; none where no position can have one.
+    """Copy a document with faults of one kind, about one per `APART` units; without faults if no position allows one.
 
     Args:
         document: units in order of time.
-        kind: of `KINDS`.
-        pools: what may be put in.
-        generator: of all draws.
+        kind: one of `KINDS`.
+        pools: units that may be inserted.
+        generator: random generator of all draws.
     """
     units: list[str] = []
     faults: list[list[int]] = []
@@ -118,9 +118,9 @@ def with_faults(document: Sequence[str], kind: Kind, pools: Pools, generator: np
 def _fault(
     document: Sequence[str], start: int, kind: Kind, pools: Pools, generator: np.random.Generator
 ) -> tuple[int, int, list[str], list[int]] | None:
-    """Units from `begin` to before `end` that are replaced, by what, and which positions from `begin` on are wrong.
+    """Return `begin` and `end` (exclusive) of the replaced units, the new units, and the faulty positions from `begin`.
 
-    None where it would change nothing, for example of two equal units that are swapped.
+    None if the fault would change nothing, for example if the units to swap are equal.
     """
     if kind == "burst":
         return start, start, [document[start - 1]] * REPEATS, list(range(REPEATS))

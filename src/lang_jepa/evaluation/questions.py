@@ -1,7 +1,7 @@
 """Next-sentence questions from documents: contexts, the true next sentences, and fixed sets of candidates.
 
-Built once and put to every model and baseline, so that all of them are asked the same questions. Legend: Q questions,
-S distinct sentences, C candidates.
+They are built once, so that every model and baseline gets the same questions. Shapes: Q questions, S distinct
+sentences, C candidates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.retrieval import Rows, other_candidates, pooled_candidates
 
 Exclude = Literal["window", "last"]
-CHOOSING_EVERY = 4  # Every fourth document chooses (similarity, ridge penalty); the others are reported.
+CHOOSING_EVERY = 4  # Every fourth document is for selection (similarity, ridge penalty); the others are reported.
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Questions:
     Attributes:
         contexts: for each question the sentences before the true one, oldest first, at most window_size.
         context_rows: the same as rows of `sentences`.
-        sentences: [S] distinct sentences: all contexts and candidates.
+        sentences: [S], distinct sentences of all contexts and candidates.
         true: int64 [Q], row of the true next sentence.
         documents: int64 [Q], index of the document.
         positions: int64 [Q], index of the true sentence in its document.
-        candidates: for each candidate set, rows [Q, C], the true one first, -1 where there is none.
-        choosing: bool [Q], True for questions on which choices are made; the others are reported.
+        candidates: for each candidate set, rows [Q, C], the true one first, -1 for no candidate.
+        choosing: bool [Q], True for questions used for selection; the others are reported.
     """
 
     contexts: list[list[str]]
@@ -54,24 +54,24 @@ def build_questions(
     choosing: Sequence[bool] | None = None,
     seed: int = 0,
 ) -> Questions:
-    """Draw questions evenly over documents and fix their candidates.
+    """Draw questions evenly over documents, and draw their candidates.
 
-    A candidate with the very text of the true sentence is left out, since nothing could distinguish the two.
+    Candidates with the text of the true sentence are left out, since nothing could distinguish the two.
 
     Args:
-        documents: each a list of sentences; documents of one sentence are of no use here.
-        window_size: sentences of context at most.
-        queries: questions at most.
-        other: candidates from other documents, the true one included: true sentences of other questions (0: that set
-            is left out).
-        same: candidates from the same document at most, the true one included (0: that set is left out).
-        exclude: which sentences are no candidates of the same document: the whole context window, or the last
-            context sentence only. A question whose document then offers none is left out.
-        choosing: for each document whether choices are made on it (None: every fourth).
-        seed: of all draws.
+        documents: each a list of sentences; documents of one sentence yield no questions.
+        window_size: most sentences of context.
+        queries: most questions.
+        other: most candidates from other documents (true sentences of other questions), the true one included (0: no
+            such set).
+        same: most candidates from the same document, the true one included (0: no such set).
+        exclude: sentences that are not candidates from the same document: the whole context window, or only the last
+            context sentence. A question without any remaining candidate is left out.
+        choosing: for each document, whether it is used for selection (None: every fourth is).
+        seed: seed of all draws.
 
     Raises:
-        LangJepaError: too few documents, an empty sentence, or no question at all.
+        LangJepaError: there are too few documents, a sentence is empty, or there is no question at all.
     """
     table, texts = _sentence_rows(documents)
     marks = [index % CHOOSING_EVERY == 0 for index in range(len(texts))] if choosing is None else choosing
@@ -97,7 +97,7 @@ def build_questions(
 
 
 def _from_others(true: Rows, owners: Rows, count: int, seed: int) -> Rows:
-    """Candidates [Q, C] from the true sentences of other documents, none with the text of the true one."""
+    """Draw candidates [Q, C] from the true sentences of other documents, none with the text of the true one."""
     lots = other_candidates(owners, np.arange(len(true)), candidates=count, seed=seed)
     drawn = np.where(lots < 0, -1, true[lots])
     drawn[:, 1:][drawn[:, 1:] == true[:, None]] = -1
@@ -107,7 +107,7 @@ def _from_others(true: Rows, owners: Rows, count: int, seed: int) -> Rows:
 
 
 def _sentence_rows(documents: Sequence[Sequence[str]]) -> tuple[list[str], list[Rows]]:
-    """Distinct sentences of all documents, and each document as rows of them."""
+    """Return the distinct sentences of all documents, and each document as rows of them."""
     index: dict[str, int] = {}
     texts = []
     for number, document in enumerate(documents):
@@ -121,9 +121,9 @@ def _sentence_rows(documents: Sequence[Sequence[str]]) -> tuple[list[str], list[
 def _positions(
     texts: list[Rows], window_size: int, queries: int, exclude: Exclude | None, generator: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """(document, position) pairs, drawn in rounds: one position of every document, then a second one, ...
+    """Draw (document, position) pairs in rounds: one position of every document, then a second one, and so on.
 
-    `exclude`: None where the wrong candidates come from elsewhere, so that every document of two units has a question.
+    `exclude` is None if wrong candidates come from elsewhere; every document of two units then has a question.
     """
     shuffled = []
     for number, rows in enumerate(texts):
@@ -140,7 +140,7 @@ def _positions(
 
 
 def _pool(rows: Rows, position: int, window_size: int, exclude: Exclude) -> Rows:
-    """Wrong candidates of the same document: its other sentences, those outside the excluded context."""
+    """Return the wrong candidates of the same document: its other sentences outside the excluded context."""
     start = position - 1 if exclude == "last" else max(0, position - window_size)
     banned = np.append(rows[start:position], rows[position])
     return np.setdiff1d(rows, banned)

@@ -1,8 +1,8 @@
-"""How rare scores are among those of usual units, and which of several together find faults best.
+"""How rare scores are among those of usual units, so that several scores can be combined.
 
-A score of any unit becomes -ln of the share of usual units that have as much of it, so that scores of different kinds
-can be added; the sum is Fisher's way to combine tests (Statistical Methods for Research Workers, 1932, section 21.1).
-`monitor` judges by such a sum, and the task `anomalies` measures it.
+A score becomes -ln of the share of usual units that score at least as high, so that scores of different kinds can be
+added. The sum is Fisher's method of combining tests (Statistical Methods for Research Workers, 1932, section 21.1).
+`monitor` uses such a sum, and the task `anomalies` evaluates it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 SCORES = ("surprise", "novelty", "n-gram", "repetition")
-"""Of a unit: its distance from what the predictor expects, and from the nearest training unit; -ln p by n-grams of
-templates with a cache; how improbable it is that it came as often in a row as it did.
+"""Scores of a unit: its distance from the prediction; its distance from the nearest training unit; -ln p by n-grams of
+templates with a cache; and how improbable it is that it came as often in a row as it did.
 """
 KNOWN = 20_000
-"""Distinct training units that are known to the novelty, at most."""
+"""Most distinct training units that novelty compares with."""
 _DIGITS = 4
-"""Scores are rounded, since equal units must have equal scores in whatever batch they were computed."""
+"""Scores are rounded, since equal units must get equal scores in any batch."""
 
 
 class Usual:
     """Scores of usual units.
 
     Args:
-        scores: float [n, K], of usual units by K scores; n is at least 1.
+        scores: float [n, K], K scores of n usual units; n is at least 1.
     """
 
     def __init__(self, scores: NDArray[np.floating]) -> None:
@@ -36,7 +36,7 @@ class Usual:
         return len(self._levels[0])
 
     def less(self, scores: NDArray[np.floating]) -> Values:
-        """Share of usual units that have less of each score, [n, K]."""
+        """Return the share of usual units with a lower score, for each score, [n, K]."""
         columns = [
             np.searchsorted(level, column, side="left") / len(level)
             for level, column in zip(self._levels, rounded(scores).T, strict=True)
@@ -44,11 +44,11 @@ class Usual:
         return np.stack(columns, axis=1)
 
     def rarity(self, scores: NDArray[np.floating], *, own: bool = False) -> Values:
-        """-ln of the share of usual units, the scored one counted too, that have as much of each score, [n, K].
+        """Return -ln of the share of usual units, the scored unit included, that score at least as high, [n, K].
 
         Args:
             scores: float [n, K].
-            own: the scored ones are usual units themselves, which are not counted twice.
+            own: the scored units are usual units themselves and are not counted twice.
         """
         more = ((1 - self.less(scores)) * len(self)).round()
         found: Values = -np.log(more / len(self) if own else (more + 1) / (len(self) + 1))
@@ -56,24 +56,24 @@ class Usual:
 
 
 def rounded(scores: NDArray[np.floating]) -> Values:
-    """Scores as they are compared."""
+    """Round scores for comparison."""
     few: Values = np.asarray(scores, dtype=np.float64).round(_DIGITS)
     return few
 
 
 def threshold(usual: Values, rate: float) -> float:
-    """A score above which lie at most a share `rate` of the usual ones [n], and as many of them as that allows."""
+    """Return a score above which lie at most a share `rate` of the usual scores [n], about as many as that allows."""
     return float(np.quantile(usual, 1 - rate, method="higher"))
 
 
 def least_rate(count: int) -> float:
-    """Share of units that lie above the greatest of `count` others of their kind: no threshold of those has less."""
+    """Return the share of units above the greatest of `count` others of their kind, the least of all thresholds."""
     return 1 / (count + 1)
 
 
 def chance_of(count: int, of: int, rate: float) -> float:
-    """Probability of `count` or more among `of` independent draws at a rate: the upper tail of the binomial
-    distribution, exactly.
+    """Return the probability of `count` or more among `of` independent draws at a rate: the exact upper tail of the
+    binomial distribution.
     """
     from scipy.special import bdtrc
 
@@ -81,11 +81,11 @@ def chance_of(count: int, of: int, rate: float) -> float:
 
 
 def subsets(count: int) -> Iterator[tuple[int, ...]]:
-    """All sets of some of `count` columns, the small ones first."""
+    """Yield all non-empty subsets of `count` columns, small ones first."""
     for size in range(1, count + 1):
         yield from combinations(range(count), size)
 
 
 def named(columns: Sequence[int]) -> str:
-    """Names of some of the `SCORES`, for people."""
+    """Return the names of some of the `SCORES`, for display."""
     return " + ".join(SCORES[column] for column in columns)

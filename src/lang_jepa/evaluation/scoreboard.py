@@ -1,7 +1,7 @@
-"""Candidates beside each other on one set of questions: rows with intervals, paired leads, and which one to use.
+"""Compare candidates on one set of questions: rows with intervals, paired leads, and which candidate to use.
 
-Settings (a similarity, a penalty, a threshold) are chosen on some questions and scores are reported on the others.
-Every candidate gets its best setting, baselines too, so that none is beaten by a bad one. Legend: Q questions.
+Settings (a similarity, a penalty, a threshold) are selected on some questions, and scores are reported on the others.
+Every candidate gets its best setting, baselines included, so none loses by a bad setting. Shapes: Q questions.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,8 +27,8 @@ class Option:
     Attributes:
         values: for each metric one value per question, float64 [Q], in the order of the rows.
         similarity: the kind of similarity (empty: none).
-        setting: what else was set, by name; in the note of the row.
-        rule: the rule that was followed (empty: a baseline on words).
+        setting: other settings by name, shown in the row's note.
+        rule: the rule used (empty: a baseline on words).
         predicts: the rule uses the predictor.
     """
 
@@ -41,12 +41,12 @@ class Option:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way in which a tool can work, with its chosen setting.
+    """A way in which a tool can work, with its selected setting.
 
     Attributes:
-        rule: its name in `lang_jepa.evaluation.baselines.document_rules`, or of a gap score.
-        similarity, setting: as chosen.
-        merit: mean of the judging metric on the choosing questions, from which the choice was made.
+        rule: name of a rule in `lang_jepa.evaluation.baselines.document_rules`, or of a gap score.
+        similarity, setting: as selected.
+        merit: mean of the judging metric on the selection questions, by which it was selected.
     """
 
     rule: str
@@ -56,30 +56,30 @@ class Candidate:
 
 
 class TooFew(LangJepaError):
-    """Documents are too few, or too short, to choose on some and to report others."""
+    """Documents are too few, or too short, to select settings on some and report scores on others."""
 
 
 @dataclass
 class Scoreboard:
-    """The rows of one set of questions; the first candidate is the evaluated one, each later one gets its lead.
+    """The rows of one set of questions. The first candidate is the evaluated one; later ones get rows of its lead.
 
     Attributes:
         task, split: names in the rows.
-        judge: the metric by which settings are chosen.
+        judge: the metric by which settings are selected.
         clusters: int64 [Q], questions that resemble each other share a number.
         items: what distinguishes this set of questions from others; anything JSON can hold.
-        choosing: bool [Q], questions on which settings are chosen (None: nothing is chosen, all are reported).
-        lower: whether a low value of the judging metric is good.
+        choosing: bool [Q], questions on which settings are selected (None: no selection, all are reported).
+        lower: whether lower values of the judging metric are better.
         leads: metrics with a row for the lead (None: all).
-        about: of the questions, at the beginning of every note.
-        seed: of the bootstrap.
-        sizes: float64 [Q], a score is the sum of the values over the sum of these, which are 1 on average both where
-            settings are chosen and where scores are reported (None: the mean of the values).
+        about: description of the questions, at the start of every note.
+        seed: seed of the bootstrap.
+        sizes: float64 [Q], a score is the sum of the values over the sum of these, which average 1 both over the
+            selection questions and over the reported ones (None: the mean of the values).
         groups: rows by candidate, in the order in which they were added.
-        chosen: the chosen option by the candidate's name.
+        chosen: the selected option by the candidate's name.
 
     Raises:
-        TooFew: questions to choose on, or clusters to report.
+        TooFew: there are too few questions for selection, or clusters to report.
     """
 
     task: str
@@ -114,11 +114,11 @@ class Scoreboard:
         """Record a candidate, given its scores under each of its settings.
 
         Args:
-            name: in the rows.
-            options: at least one.
-            own: it is a way of the evaluated model, which its tools could use.
-            every: also rows of the settings that were not chosen.
-            note: for the rows.
+            name: the candidate's name in the rows.
+            options: its settings with their scores, at least one.
+            own: it belongs to the evaluated model, so the model's tools could use it.
+            every: also add rows of the settings that were not selected.
+            note: note of the rows.
         """
         found = list(options)
         merits = [0.0]
@@ -158,14 +158,14 @@ class Scoreboard:
         )
 
     def choice(self) -> "Choice":
-        """The best of the evaluated model's own ways with the predictor, and the best without."""
+        """Return the best of the evaluated model's own candidates with the predictor, and the best without."""
         best = min if self.lower else max
         ways = {
             predicts: best((way for uses, way in self._own if uses == predicts), key=_merit, default=None)
             for predicts in (True, False)
         }
         baseline = ways[False]
-        assert baseline is not None  # every scoreboard has the rules that need an encoder only
+        assert baseline is not None  # every scoreboard has rules that only need an encoder
         assert self.choosing is not None
         documents = len(np.unique(self.clusters[self.choosing]))
         return Choice(f"{self.task}, {self.judge}", self.lower, documents, ways[True], baseline)
@@ -186,7 +186,7 @@ class Scoreboard:
 
 
 def interleaved(boards: Iterable[Scoreboard]) -> Iterator[Row]:
-    """The rows of scoreboards with the same candidates, candidate by candidate."""
+    """Yield the rows of scoreboards with the same candidates, candidate by candidate."""
     for groups in zip(*(board.groups for board in boards), strict=True):
         for group in groups:
             yield from group
@@ -198,22 +198,22 @@ def _merit(way: Candidate) -> float:
 
 FORMAT = 1
 FILE = "document.json"
-"""Beside the weights in a model directory."""
+"""File beside the weights in a model directory."""
 
 Tool = Literal["next", "outliers", "segment", "redundant"]
-"""Tools of which the better way is measured. `surprise` does as `next` does."""
+"""Tools for which the better candidate is measured. `surprise` uses that of `next`."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The two ways of one tool.
+    """The two candidates for one tool.
 
     Attributes:
-        metric: by which they were compared, on documents that choose only.
-        lower: whether a low value is good.
-        documents: how many documents chose.
-        predictor: the best way with the predictor (None: the model has none).
-        baseline: the best way without.
+        metric: the metric by which they were compared, on selection documents only.
+        lower: whether lower values are better.
+        documents: number of selection documents.
+        predictor: the best candidate with the predictor (None: the model has none).
+        baseline: the best candidate without it.
     """
 
     metric: str
@@ -224,14 +224,14 @@ class Choice:
 
     @property
     def used(self) -> Candidate:
-        """The better one; without a difference, the one that needs no predictor."""
+        """The better candidate; if they are equal, the one that needs no predictor."""
         if self.predictor is None:
             return self.baseline
         lead = self.predictor.merit - self.baseline.merit
         return self.predictor if (lead < 0 if self.lower else lead > 0) else self.baseline
 
     def describe(self) -> str:
-        """The verdict in words."""
+        """Return the choice in words."""
         other = self.predictor if self.used is self.baseline else self.baseline
         beside = "no predictor" if other is None else f"{_named(other)} {other.merit:.3f}"
         where = counted(self.documents, "document")
@@ -247,27 +247,27 @@ class Choices:
     """The choices of all tools that were measured.
 
     Attributes:
-        tools: by tool.
-        model: fingerprint of the weights that they were measured with.
+        tools: choices by tool.
+        model: fingerprint of the weights with which they were measured.
     """
 
     tools: dict[str, Choice] = field(default_factory=dict)
     model: str = ""
 
     def save(self, folder: Path) -> None:
-        """Write into a model directory, atomically."""
+        """Write to a model directory, atomically."""
         write_json(folder / FILE, {"format": FORMAT, **asdict(self)})
 
     @classmethod
     def load(cls, folder: Path, *, model: str) -> Self | None:
-        """Read what `save` wrote; None where nothing was measured yet.
+        """Read what `save` wrote; None if nothing was measured yet.
 
         Args:
             folder: a model directory.
             model: fingerprint of its weights.
 
         Raises:
-            LangJepaError: damaged, of another format, or measured with other weights.
+            LangJepaError: the file is damaged, has another format, or was measured with other weights.
         """
         path = folder / FILE
         if not path.is_file():
@@ -288,7 +288,7 @@ _AGAIN = "delete it, or measure again: lang-jepa evaluate RUN --tasks document"
 
 
 def choices_from(found: Mapping[str, Any]) -> dict[str, Choice]:
-    """Choices from plain data, as a report or a file holds them."""
+    """Construct choices from plain data, as stored in a report or a file."""
     return {tool: _choice(one) for tool, one in found.items()}
 
 

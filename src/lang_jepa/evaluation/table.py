@@ -1,4 +1,4 @@
-"""Scores as rows: who, on what, by which metric, how much, how sure, out of how many; in tables and on disk."""
+"""Scores as rows (scorer, task, metric, value, interval, count), in tables and on disk."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -14,19 +14,19 @@ from lang_jepa.evaluation.metrics.intervals import Interval, mean_interval, rati
 from lang_jepa.files.atomic import atomic_file, fingerprint, read_json, write_json
 
 LEAD = "minus this"
-"""End of the metric name of a paired difference between the evaluated model and another scorer."""
+"""Suffix of the metric name of a paired difference between the evaluated model and another scorer."""
 
 
 @dataclass(frozen=True)
 class Detail:
-    """What a score of the evaluated model was computed from, so that two models can be compared question by question.
+    """The values behind a score of the evaluated model, so that two models can be compared question by question.
 
     Attributes:
         values: float64 [Q], per question: hits, reciprocal ranks, squared distances, or cosines of pairs.
         clusters: int64 [Q], questions that resemble each other (those of one document) share a number.
-        labels: float64 [Q] where the score is Spearman's correlation of `values` with them; None where it is a mean.
-        items: fingerprint of the questions; only equal ones may be paired.
-        sizes: float64 [Q] where the score is the sum of `values` over the sum of these, such as bits over bytes.
+        labels: float64 [Q] if the score is Spearman's correlation of `values` with them; None if it is a mean.
+        items: fingerprint of the questions; only scores with equal fingerprints may be paired.
+        sizes: float64 [Q] if the score is the sum of `values` over the sum of these, such as bits over bytes.
     """
 
     values: NDArray[np.float64]
@@ -42,14 +42,14 @@ class Row:
 
     Attributes:
         task, split, metric: what was measured.
-        name: who was scored: `model`, a baseline, or a baseline in some model's space.
-        value: the score. low, high: its 95 % interval, None where the value is analytic.
-        n: queries, pairs or sentences the value is a mean over.
-        similarity: `raw`, `centred` or `whitened`; empty where there is no choice.
-        chosen: False for a similarity that another one beat on development data; the headline is True.
+        name: the scorer: `model`, a baseline, or a baseline in some model's space.
+        value: the score. low, high: its 95 % interval, None if the value is analytic.
+        n: number of queries, pairs or sentences that the value averages.
+        similarity: `raw`, `centred` or `whitened`; empty if there is no choice.
+        chosen: False for a similarity that another one beat on development data; True for the headline.
         note: how it was obtained.
-        judged: False for a metric that a comparison shows without a verdict, since others say it already.
-        detail: per question, for the evaluated model's chosen similarity; not part of the JSON.
+        judged: False for a metric that a comparison shows without a verdict, since others cover it already.
+        detail: values per question, for the evaluated model's selected similarity; not part of the JSON.
     """
 
     task: str
@@ -72,11 +72,11 @@ class Report:
     """All rows of an evaluation.
 
     Attributes:
-        rows: in the order of the tasks.
-        similarity: for each task, the model's similarity as chosen on development data.
+        rows: rows in the order of the tasks.
+        similarity: for each task, the model's similarity as selected on development data.
         sources: for each task, where its data came from and how much there was.
-        settings: what the evaluation was asked to do (seed, budget, window).
-        tools: of the task `document`, for each tool what it should use (`lang_jepa.evaluation.scoreboard`).
+        settings: settings of the evaluation (seed, budget, window).
+        tools: from the task `document`, what each tool should use (`lang_jepa.evaluation.scoreboard`).
     """
 
     rows: list[Row]
@@ -86,7 +86,7 @@ class Report:
     tools: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for a JSON file, without the values per question."""
+        """Return plain data for a JSON file, without the values per question."""
         plain = asdict(replace(self, rows=[replace(row, detail=None) for row in self.rows]))
         for row in plain["rows"]:
             del row["detail"]
@@ -108,7 +108,7 @@ class Report:
             np.savez_compressed(file, **arrays)
 
     def value(self, task: str, split: str, metric: str, name: str) -> float:
-        """The headline value of one row.
+        """Return the headline value of one row.
 
         Raises:
             LangJepaError: there is no such row.
@@ -119,10 +119,10 @@ class Report:
         raise LangJepaError(f"the report has no score of '{name}' for {task} / {split} / {metric}.")
 
     def table(self, *, everything: bool = False) -> list[tuple[str, ...]]:
-        """Text cells for printing: a header, then one tuple per row.
+        """Return text cells for printing: a header, then one tuple per row.
 
         Args:
-            everything: also the similarities that were not chosen, recall@5 and the paired leads.
+            everything: include the similarities that were not selected, recall@5 and the paired leads.
         """
         header = ("task", "split", "metric", "name", "value", "95 % interval", "n", "note")
         return [header, *(_cells(row) for row in self.rows if everything or is_headline(row))]
@@ -131,7 +131,7 @@ class Report:
 def score_row(
     task: tuple[str, str, str], name: str, value: float, interval: Interval | None, n: int, **more: Any
 ) -> Row:
-    """A row from `(task, split, metric)` and an interval; `more` are the attributes of a `Row` that have defaults."""
+    """Return a row from `(task, split, metric)` and an interval; `more` are attributes of `Row` that have defaults."""
     low, high = interval if interval is not None else (None, None)
     return Row(*task, name, value, low, high, n, **more)
 
@@ -148,13 +148,13 @@ def mean_row(
     items: object = None,
     **more: Any,
 ) -> Row:
-    """A mean of values per question [Q] with its interval, as a row.
+    """Return the mean of values per question with its interval, as a row.
 
     Args:
-        task, name: as of `score_row`; more: what else that takes.
-        values: [Q]. clusters, seed, shares: as of `mean_interval`.
-        sizes: [Q], the score is the sum of the values over the sum of these (None: their mean).
-        items: what distinguishes these questions from others, where the values stay with the row (None: they do not).
+        task, name, more: as in `score_row`.
+        values: [Q]. clusters, seed, shares: as in `mean_interval`.
+        sizes: [Q], the score is the sum of the values over the sum of these (None: the mean of the values).
+        items: what distinguishes these questions from others; with it the row keeps the values (None: it does not).
     """
     if sizes is None:
         interval, value = mean_interval(values, clusters, seed=seed, shares=shares), values.mean()
@@ -165,7 +165,7 @@ def mean_row(
 
 
 def join(notes: Iterable[str]) -> str:
-    """Notes that are not empty, separated by semicolons."""
+    """Join the notes that are not empty with semicolons."""
     return "; ".join(note for note in notes if note)
 
 
@@ -177,7 +177,7 @@ def detail_of(
     sizes: NDArray[Any] | None = None,
     items: object,
 ) -> Detail:
-    """Values per question, ready to be stored in a row.
+    """Return values per question in the form stored in a row.
 
     Args:
         values: [Q]. clusters: [Q] (None: every question is its own cluster). labels, sizes: [Q] or None.
@@ -189,23 +189,23 @@ def detail_of(
 
 
 def is_headline(row: Row) -> bool:
-    """Whether a row belongs into the short table."""
+    """Return whether a row belongs in the short table."""
     return row.chosen and row.metric != "recall@5" and not row.metric.endswith(LEAD)
 
 
 MOST_ROWS = 12
-"""Names in a table that is not shown whole."""
+"""Most names in a shortened table."""
 _ALWAYS = ("model", "chance", "untrained")
 RAW = ", raw"
-"""Ends the name of a row that scores a model by plain cosine, whatever similarity was chosen for it."""
+"""Suffix of a row's name if the row scores a model by raw cosine, whatever similarity was selected for it."""
 
 
 def shortened(rows: Sequence[Row], asked: Collection[str] = ()) -> tuple[list[Row], int]:
-    """The rows of one table (one task and split) of at most `MOST_ROWS` names, and how many names are left out.
+    """Shorten one table (one task and split) to at most `MOST_ROWS` names, and count the names left out.
 
-    The model, chance, the untrained model, the best TF-IDF and what was asked for always stay; of the others those that
-    are best by the table's first metric. The order is as before. Where a model's plain cosine was chosen, its row of
-    that name would be the same once more, and is left out.
+    The model, chance, the untrained model, the best TF-IDF and the names in `asked` always stay, and of the others
+    those that are best by the table's first metric. The order is unchanged. If a model's raw cosine was selected, its
+    separate raw row would repeat it and is left out.
     """
     chosen = {row.name for row in rows if row.similarity == "raw"}
     rows = [row for row in rows if not (row.name.endswith(RAW) and row.name.removesuffix(RAW) in chosen)]
@@ -223,7 +223,7 @@ def shortened(rows: Sequence[Row], asked: Collection[str] = ()) -> tuple[list[Ro
 
 
 def shown(metric: str, value: float, *, sign: bool = False) -> str:
-    """A value of a metric, or with `sign` a difference of two, with as many digits as it is worth.
+    """Format a metric's value, or with `sign` a difference of two, with a suitable number of digits.
 
     >>> shown("recall@1", 0.12345), shown("bits per byte (lower is better)", 1.23456, sign=True)
     ('0.123', '+1.2346')
@@ -243,13 +243,13 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 MODEL = "model"
-"""Key of a report's settings: the digest of the scored weights."""
+"""Key in a report's settings: the digest of the scored weights."""
 EARLIER = "earlier"
-"""Key of a report's settings: those of the evaluations whose rows stay beside this one's."""
+"""Key in a report's settings: the settings of earlier evaluations whose rows are kept."""
 
 
 class NotSaved(LangJepaError):
-    """Scores that could not be saved.
+    """The scores could not be saved.
 
     Attributes:
         report: the scores.
@@ -263,16 +263,15 @@ class NotSaved(LangJepaError):
 class Saver:
     """Saves a report after each of its tasks, for `Request.on_task`.
 
-    Rows of tasks that this evaluation does not have stay in the file if they are of the same weights; each
-    evaluation has its own budget, which the file names. Those of other weights are dropped: together they would seem
-    to be of one model.
+    Rows of tasks that this evaluation does not cover stay in the file if they are of the same weights; the file names
+    the budget of each evaluation. Rows of other weights are dropped, since together they would seem to be of one model.
 
     Args:
-        path: of the JSON.
-        model: digest of the weights that are scored.
+        path: path of the JSON file.
+        model: digest of the scored weights.
 
     Raises:
-        LangJepaError: the file is there and is not one of scores.
+        LangJepaError: the file exists but does not hold scores.
     """
 
     def __init__(self, path: Path, model: str) -> None:
@@ -282,7 +281,7 @@ class Saver:
         self.earlier = found if found is not None and found.settings.get(MODEL) == model else None
 
     def __call__(self, report: Report) -> None:
-        """Write the report so far; where that fails the evaluation goes on, and `end` says so."""
+        """Write the report so far. If that fails, the evaluation continues and `end` raises."""
         report.settings[MODEL] = self.model
         try:
             (report if self.earlier is None else beside(report, self.earlier)).save(self.path)
@@ -297,7 +296,7 @@ class Saver:
 
 
 def beside(report: Report, earlier: Report) -> Report:
-    """A report, and those rows of an earlier one whose task and split it does not have."""
+    """Return a report with the rows of an earlier one added whose task and split it lacks."""
     own = {(row.task, row.split) for row in report.rows}
     others = [row for row in earlier.rows if (row.task, row.split) not in own]
     if not others:
@@ -315,10 +314,10 @@ def beside(report: Report, earlier: Report) -> Report:
 
 
 def read_report(path: Path) -> Report:
-    """A report as `Report.save` wrote it; values per question are not in it.
+    """Read a report that `Report.save` wrote; it has no values per question.
 
     Raises:
-        LangJepaError: another file.
+        LangJepaError: the file does not hold scores.
     """
     tree = read_json(path, what="scores")
     try:

@@ -1,4 +1,4 @@
-"""The built-in corpus: small stories with a hidden world and known truth, made from a seed."""
+"""The built-in corpus: short stories with a hidden world and known truth, generated from a seed."""
 
 from lang_jepa.stories.generate import FORMAT, SPLITS, Story, StorySentence, entropy, generate, story
 from lang_jepa.stories.pairs import ParaphrasePair, paraphrase_pairs

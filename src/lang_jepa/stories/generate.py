@@ -1,4 +1,4 @@
-"""Stories by number: story ``index`` of (seed, split) is a pure function of the three."""
+"""Generate stories by index: a story is a pure function of (index, seed, split)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRONOUNS = {True: ("she", "her", "her", "herself"), False: ("he", "him", "his", 
 
 
 class Narrator:
-    """Puts one story's events into sentences. Keeps who was named, so that pronouns are never ambiguous.
+    """Turns one story's events into sentences. It tracks who was named, so pronouns are never ambiguous.
 
     ``reserved`` selects the templates of the split ``unseen``; ``explicit`` avoids pronouns.
     """
@@ -120,21 +120,21 @@ class Narrator:
 
 
 def article(noun: str, countable: bool) -> str:
-    """The indefinite article: "a" or "an" of what is counted singly, "some" of the rest."""
+    """Return the indefinite article: "a" or "an" for countable singular nouns, otherwise "some"."""
     if not countable:
         return "some"
     return "an" if noun[:1] in "aeiou" else "a"
 
 
 FORMAT = 1
-"""Counts up whenever the same (index, seed, split) would give another story."""
+"""Increased whenever the same (index, seed, split) would give a different story."""
 
 SPLITS = ("train", "heldout", "unseen")
 
 
 @dataclass(frozen=True, slots=True)
 class StorySentence:
-    """One sentence and what it means.
+    """One sentence and its meaning.
 
     ``arguments`` maps the roles of the event (person, companion, object, quality, second, place,
     found) to entities, whether or not the wording names them; ``template`` is "event/number".
@@ -172,13 +172,13 @@ def check_split(split: str) -> None:
 
 
 def story_rng(*key: object) -> Random:
-    """A generator seeded by ``key`` alone, the same in every process and on every machine."""
+    """Return a generator seeded by ``key`` alone, the same in every process and on every machine."""
     digest = blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
     return Random(int.from_bytes(digest, "big"))
 
 
 def story(index: int, seed: int = 0, split: str = "train") -> Story:
-    """Make story number ``index`` (>= 0) of a split; no other story is made for it.
+    """Generate story ``index`` (>= 0) of a split, independently of all other stories.
 
     Raises ``LangJepaError`` for a negative index or an unknown split.
     """
@@ -205,13 +205,13 @@ def story(index: int, seed: int = 0, split: str = "train") -> Story:
 
 
 def open_world(index: int, seed: int, split: str) -> tuple[Random, World]:
-    """The random generator and the world of a story, before its first sentence."""
+    """Return the random generator and the world of a story, before its first sentence."""
     rng = story_rng("story", seed, split, index)
     return rng, make_world(_draw_kind(rng), rng)
 
 
 def kind_of(index: int, seed: int, split: str) -> str:
-    """The kind of a story, which is not told for it."""
+    """Return the kind of a story without generating the story."""
     return _draw_kind(story_rng("story", seed, split, index))
 
 
@@ -223,7 +223,7 @@ def generate(count: int, seed: int = 0, split: str = "train", start: int = 0) ->
 
 
 def entropy(odds: Mapping[str, float]) -> float:
-    """Shannon entropy of a distribution, in bits."""
+    """Return the Shannon entropy of a distribution, in bits."""
     return -sum(p * math.log2(p) for p in odds.values() if p > 0)
 
 
@@ -244,7 +244,7 @@ def _first_events() -> Mapping[str, float]:
 
 
 def arguments_of(event: Event, world: World) -> Mapping[str, str]:
-    """The entities that fill the roles of ``event`` in ``world``."""
+    """Return the entities that fill the roles of ``event`` in ``world``."""
     roles = world.roles
     found = {role: roles[role] for role in event.roles}
     if "object" in found and "quality" in roles:

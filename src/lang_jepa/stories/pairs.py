@@ -1,4 +1,4 @@
-"""Graded paraphrases: pairs of sentences of the corpus and how alike their meanings are."""
+"""Graded paraphrases: pairs of sentences of the corpus and the similarity of their meanings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAJOR = ("object", "person", "companion")
 
 @dataclass(frozen=True, slots=True)
 class ParaphrasePair:
-    """Two sentences and how alike their meanings are, 0 to 5."""
+    """Two sentences and the similarity of their meanings, 0 to 5."""
 
     first: str
     second: str
@@ -36,7 +36,7 @@ class ParaphrasePair:
 
 
 def paraphrase_pairs(count: int, seed: int = 0, split: str = "heldout") -> list[ParaphrasePair]:
-    """Make ``count`` graded pairs of sentences, every grade equally often, in mixed order.
+    """Generate ``count`` graded pairs of sentences, every grade equally often, in alternating order.
 
     5: same event and arguments, other wording; 4: one minor argument differs (quality, second
     object, place); 3: one major argument differs (object, person, companion); 2: another event of
@@ -44,7 +44,7 @@ def paraphrase_pairs(count: int, seed: int = 0, split: str = "heldout") -> list[
     same kind; 0: another kind of story. In grades 0 and 1 no named entity is shared.
 
     A grade is about what the two texts SHOW (``parse_event``), as a human judge would see it: an
-    argument that one of the wordings leaves out or hides behind a pronoun counts as not there.
+    argument that a wording omits or hides behind a pronoun counts as absent.
     Raises ``LangJepaError`` for an unknown split.
     """
     check_split(split)
@@ -73,10 +73,10 @@ def _pair(grade: int, rng: Random, seed: int, split: str) -> ParaphrasePair:
 
 
 class _Tale:
-    """A story that is told when it has to be: most draws need no more of it than its kind.
+    """A story that is generated lazily, since most draws only need its kind.
 
     Args:
-        index, seed, split: of the story.
+        index, seed, split: index, seed and split of the story.
     """
 
     def __init__(self, index: int, seed: int, split: str) -> None:
@@ -88,10 +88,10 @@ class _Tale:
         return story(self.index, self._seed, self._split)
 
     def draw_position(self, rng: Random) -> int:
-        """A position in the story, as ``rng.randrange(len(sentences))`` draws it.
+        """Draw a position in the story, with the same result as ``rng.randrange(len(sentences))``.
 
-        That takes numbers of as many bits as the length has until one is below it; most are below the length of
-        every story of the kind, or above that of all.
+        ``randrange`` draws numbers with as many bits as the length until one is below it. Most of them are below the
+        length of every story of the kind, or not below that of any, so the story is rarely needed.
         """
         shortest, longest = _lengths(self.kind)
         bits = shortest.bit_length()
@@ -105,7 +105,7 @@ class _Tale:
 
 @cache
 def _lengths(kind: str) -> tuple[int, int]:
-    """Sentences of the shortest and of the longest story of a kind: all courses of its plot are followed."""
+    """Return the lengths of the shortest and the longest story of a kind, by following all paths of its plot."""
     ends: set[int] = set()
     open_courses: list[tuple[str, ...]] = [()]
     while open_courses:
@@ -123,7 +123,7 @@ def _lengths(kind: str) -> tuple[int, int]:
 
 
 def _fits(grade: int, one: StorySentence, other: StorySentence) -> bool:
-    """Whether two sentences, of one story in grade 2, else of stories of one kind or of two, bear out a grade."""
+    """Return whether two sentences match a grade: of one story in grade 2, else of two stories of one kind or two."""
     first, second = read(one.text), read(other.text)
     if first is None or second is None or first.event == second.event:
         return False
@@ -137,8 +137,8 @@ def _fits(grade: int, one: StorySentence, other: StorySentence) -> bool:
 
 
 def _reworded(grade: int, event: Event, world: World, rng: Random, split: str) -> tuple[str, str] | None:
-    """Two wordings of an event, the second with another argument unless ``grade`` is 5; None if
-    the event has no fitting argument or the wordings show more or less difference than that.
+    """Return two wordings of an event, the second with another argument unless ``grade`` is 5; None if
+    the event has no fitting argument, or the wordings do not differ in exactly that argument.
     """
     arguments = arguments_of(event, world)
     changed, role = world, ""
@@ -158,7 +158,7 @@ def _reworded(grade: int, event: Event, world: World, rng: Random, split: str) -
 
 
 def _differ_in(first: str, second: str) -> set[str] | None:
-    """The roles that both texts show with different entities; None if one shows a role that the other does not."""
+    """Return the roles that both texts show with different entities; None if they do not show the same roles."""
     one, two = read(first), read(second)
     if one is None or two is None or one.arguments.keys() != two.arguments.keys():
         return None

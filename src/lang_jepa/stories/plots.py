@@ -1,4 +1,4 @@
-"""All kinds of story and their plots."""
+"""The kinds of story and their plots."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ AT_HOME = frozenset(("cook", "fix", "ill", "grow", "feast", "storm"))
 
 
 def one(event: str) -> Odds:
-    """The distribution of an event that is certain."""
+    """Return the distribution of a certain event."""
     return {event: 1.0}
 
 
 def either(first: str, chance: float, second: str) -> Odds:
-    """Two possible events: ``first`` with probability ``chance``."""
+    """Return the distribution of two events, ``first`` with probability ``chance``."""
     return {first: chance, second: 1.0 - chance}
 
 
 def both(first: str, chance: float, second: str) -> Part:
-    """Two events in either order; returns the first."""
+    """Yield two events in either order; return the first."""
     happened = yield either(first, chance, second)
     yield one(second if happened == first else first)
     return happened
 
 
 def weather(world: World) -> Part:
-    """The weather of this story, which decides its effect later."""
+    """Yield the weather of this story, which later determines its effect."""
     happened = yield {f"weather.{name}": p for name, p in SETTINGS[world.kind].weathers.items()}
     world.weather = happened.removeprefix("weather.")
     return happened
 
 
 def effect(world: World) -> Odds:
-    """What the weather does to the person."""
+    """Return the event of the weather's effect on the person."""
     return one(f"effect.{world.weather}")
 
 
 def company(world: World, chance: float, alone: str) -> Part:
-    """Either the companion joins, or ``alone`` happens; the world remembers which."""
+    """Yield that the companion joins, or ``alone``; the world records which."""
     happened = yield either("pal.join", chance, alone)
     if happened == "pal.join":
         world.facts.add("joined")
@@ -52,21 +52,21 @@ def company(world: World, chance: float, alone: str) -> Part:
 
 
 def moment(world: World) -> Odds:
-    """A quiet moment in the middle: cheerful in company, slow or worried alone."""
+    """Return a quiet event for the middle: cheerful in company, slow or worried alone."""
     if "joined" in world.facts:
         return either("pal.joke", 0.8, "mind.wait")
     return either("mind.wait", 0.55, "mind.worry")
 
 
 def promise_kept(world: World) -> Odds:
-    """Whether the promise made earlier is kept."""
+    """Return the odds that the promise made earlier is kept."""
     return either("pal.keep", 0.75, "pal.forget")
 
 
 def ending(world: World, good: bool) -> Part:
-    """The last sentences: thanks if somebody helped, joy or sorrow, and the evening.
+    """Yield the last events: thanks if somebody helped, joy or sorrow, and the evening.
 
-    Who was away from home may go home instead of showing a feeling.
+    A person who was away from home may go home instead of showing a feeling.
     """
     if good and "joined" in world.facts:
         yield one("pal.thank")
@@ -76,7 +76,7 @@ def ending(world: World, good: bool) -> Part:
 
 
 def cook(world: World) -> Plot:
-    """A dinner for a guest; somebody who worries burns it."""
+    """A dinner for a guest; a worried cook is likely to burn it."""
     yield one("cook.plan")
     if (yield either("cook.missing", 0.6, "cook.mix")) == "cook.missing":
         if (yield either("cook.borrow", 0.55, "cook.buy")) == "cook.buy":
@@ -98,7 +98,7 @@ def cook(world: World) -> Plot:
 
 
 def fix(world: World) -> Plot:
-    """Something is broken, a tool is missing; a lent tool works better than a bought one."""
+    """A broken thing and a missing tool; a lent tool works better than a bought one."""
     yield one("fix.broke")
     yield from both("fix.open", 0.8, "mind.worry")
     yield one("fix.need")
@@ -120,7 +120,7 @@ def fix(world: World) -> Plot:
 
 
 def ill(world: World) -> Plot:
-    """In bed; a friend with a remedy or a doctor, and a turn for the worse."""
+    """An illness; a friend brings a remedy or a doctor comes, and it may get worse."""
     yield one("ill.wake")
     yield from both("ill.bed", 0.8, "mind.rest")
     called = (yield either("ill.call", 0.6, "ill.doctor")) == "ill.call"
@@ -141,7 +141,7 @@ def ill(world: World) -> Plot:
 
 
 def grow(world: World) -> Plot:
-    """A garden; who fights the pests may harvest and share, who only waits finds a bare bed."""
+    """A garden; a harvest, which may be shared, is likely if the pests are fought, and unlikely otherwise."""
     yield one("grow.plan")
     yield from weather(world)
     yield from company(world, 0.5, "grow.dig")
@@ -159,7 +159,7 @@ def grow(world: World) -> Plot:
 
 
 def shop(world: World) -> Plot:
-    """The market: a purse may be gone, and then only a companion can pay."""
+    """The market; the purse may be gone, and then only a companion can pay."""
     yield one("shop.list")
     yield from weather(world)
     yield from company(world, 0.55, "mind.worry")
@@ -179,7 +179,7 @@ def shop(world: World) -> Plot:
 
 
 def exam(world: World) -> Plot:
-    """An exam; who studies passes, who plays does not, whatever happened in between."""
+    """An exam; passing is likely for those who study and unlikely for others, whatever happens in between."""
     yield one("exam.announce")
     studied = (yield either("exam.study", 0.55, "exam.party")) == "exam.study"
     yield from weather(world)
@@ -195,7 +195,7 @@ def exam(world: World) -> Plot:
 
 
 def feast(world: World) -> Plot:
-    """A surprise party; a present that was bought is unwrapped, treats that were made are eaten."""
+    """A surprise party, with a present that is unwrapped or with treats."""
     yield one("feast.plan")
     bought = (yield either("feast.present", 0.5, "feast.treats")) == "feast.present"
     yield from weather(world)
@@ -215,7 +215,7 @@ def feast(world: World) -> Plot:
 
 
 def visit(world: World) -> Plot:
-    """A visit; somebody who brings a present gives it, somebody who is late finds nobody."""
+    """A visit; a present that was chosen is likely to be given, but nobody may be at home."""
     yield one("visit.invite")
     bought = (yield either("visit.choose", 0.5, "mind.worry")) == "visit.choose"
     yield from weather(world)
@@ -233,7 +233,7 @@ def visit(world: World) -> Plot:
 
 
 def lost(world: World) -> Plot:
-    """A lost thing; with two people, or without fog, it is likely to be found."""
+    """A lost thing; it is likely to be found by two people, and unlikely by one."""
     yield one("lost.notice")
     yield from weather(world)
     yield one("lost.last")
@@ -249,7 +249,7 @@ def lost(world: World) -> Plot:
 
 
 def go(world: World) -> Plot:
-    """A journey to deliver something; what was not packed with care may be lost."""
+    """A journey to deliver something; what was not packed with care is likely to be lost or broken."""
     yield one("go.plan")
     packed = (yield either("go.pack", 0.6, "mind.worry")) == "go.pack"
     yield from weather(world)
@@ -266,7 +266,7 @@ def go(world: World) -> Plot:
 
 
 def storm(world: World) -> Plot:
-    """A storm over a farm; animals that were brought inside are safe in the morning."""
+    """A storm over a farm; animals that were brought inside are likely to be safe."""
     yield one("storm.news")
     secured = (yield either("storm.secure", 0.55, "mind.worry")) == "storm.secure"
     yield from weather(world)
@@ -283,7 +283,7 @@ def storm(world: World) -> Plot:
 
 
 def fish(world: World) -> Plot:
-    """A day at the water; in company the fish is eaten, alone it is set free."""
+    """A day at the water; the fish is likely to be eaten in company, and is set free alone."""
     yield one("fish.plan")
     yield from weather(world)
     yield from company(world, 0.5, "fish.bait")

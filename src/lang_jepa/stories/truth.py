@@ -1,8 +1,8 @@
-"""What is true about the corpus: a text's event, and the oracle's score of a continuation.
+"""Ground truth of the corpus: a text's event, and the oracle's score of a continuation.
 
 To find its event, a text is reduced to a skeleton: its opening phrase is dropped, every person becomes ``@``, every
-thing, place and relation ``#``, every time of day ``%``. The skeletons of all templates are an index, so that parsing
-is one look-up and a check of the few words that were replaced.
+thing, place and relation ``#``, every time of day ``%``. The skeletons of all templates form an index, so parsing takes
+one lookup and a check of the few replaced words.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SLOT_TEXT = {"x": "the #", "ax": "a #", "y": "the #", "ay": "a #", "p": "the #"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a text shows: its event, template, the entities it names, the genders it reveals."""
+    """What a text shows: its event, its template, the entities it names and the genders it reveals."""
 
     event: str
     template: str
@@ -59,12 +59,12 @@ class Reading:
 
 
 _Mark = tuple[str, str]
-"""A word that the skeleton replaced, and the quality before it."""
+"""A replaced word, and the quality before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """A template's skeleton in reverse: per replaced word its slot, or the literal word itself."""
+    """The replaced words of a template's skeleton: for each its slot, or the literal word."""
 
     event: str
     template: str
@@ -73,10 +73,10 @@ class _Pattern:
 
 
 def parse_event(text: str) -> StorySentence | None:
-    """Recognize a sentence of the corpus, of any split, by its wording alone.
+    """Recognise a sentence of the corpus, of any split, by its wording alone.
 
-    Returns its event, template and the arguments that the text names (a pronoun names nobody), or
-    None for a text that no template could have made.
+    Returns its event, its template and the arguments that the text names (a pronoun names nobody),
+    or None for a text that no template could have produced.
     """
     reading = read(text)
     if reading is None:
@@ -86,7 +86,7 @@ def parse_event(text: str) -> StorySentence | None:
 
 @lru_cache(maxsize=65536)
 def read(text: str) -> Reading | None:
-    """Parse ``text``; like ``parse_event``, with the genders that pronouns and names reveal."""
+    """Parse ``text`` as ``parse_event`` does, including the genders that pronouns and names reveal."""
     if text[-1:] not in (".", "!", "?") or not text[:1].isupper():
         return None
     body = text[:-1].lower()
@@ -102,7 +102,7 @@ def _read_body(body: str) -> Reading | None:
 
 
 def _skeleton(body: str) -> tuple[str, list[_Mark]]:
-    """Reduce a lower-cased text without its final mark."""
+    """Reduce a lower-cased text without its final punctuation to a skeleton, and collect the replaced words."""
     words = body.replace(",", "").split()
     out: list[str] = []
     marks: list[_Mark] = []
@@ -133,7 +133,7 @@ def _skeleton(body: str) -> tuple[str, list[_Mark]]:
 
 
 def _check(pattern: _Pattern, marks: list[_Mark]) -> Reading | None:
-    """Fill the pattern's slots with the words of the text; None if one does not fit."""
+    """Fill the pattern's slots with the words of the text; return None if one does not fit."""
     arguments: dict[str, str] = {}
     women: dict[str, bool] = {}
     for slot, literal, (word, quality) in zip(pattern.slots, pattern.literals, marks, strict=True):
@@ -181,7 +181,7 @@ def _leads() -> frozenset[str]:
 
 
 def _reverse(event: str, template: str, pieces: tuple[Piece, ...]) -> tuple[str, _Pattern]:
-    """The skeleton of a variant, and what stands behind its replaced words."""
+    """Return the skeleton of a variant, and the pattern of its replaced words."""
     skeleton: list[str] = []
     slots: list[str] = []
     literals: list[str] = []
@@ -203,7 +203,7 @@ def _reverse(event: str, template: str, pieces: tuple[Piece, ...]) -> tuple[str,
 
 @cache
 def _index() -> dict[str, tuple[_Pattern, ...]]:
-    """Skeleton -> the patterns that have it (built once per process, about half a second)."""
+    """Map each skeleton to its patterns (built once per process, about half a second)."""
     index: dict[str, dict[_Pattern, None]] = {}
     for event in events().values():
         for template in event.templates:
@@ -214,7 +214,7 @@ def _index() -> dict[str, tuple[_Pattern, ...]]:
 
 
 _IMPOSSIBLE = math.log(1e-6)
-_STRANGER = 0.02  # how far an argument that contradicts the story is still believed
+_STRANGER = 0.02  # probability of an argument that contradicts the story
 _POOL = {"person": 24, "companion": 24, "object": 6, "second": 5, "place": 15, "found": 15,
          "quality": 8}  # fmt: skip
 
@@ -225,9 +225,9 @@ def oracle_scores(
     """Score candidates as sentence ``position`` of ``story`` given the sentences before it.
 
     The score is log P(event | hidden state) plus, for every argument that the candidate's text
-    shows and the story has fixed before ``position``, the log-likelihood ratio of that argument
-    against a random one (a pronoun shows the gender only). Float64 ``[len(candidates)]``, nats.
-    Raises ``LangJepaError`` if the story has no such position.
+    shows and that the story fixed before ``position``, the log-likelihood ratio of that argument
+    to a random one (a pronoun only shows the gender). Returns float64 ``[len(candidates)]``, in
+    nats. Raises ``LangJepaError`` if the story has no such position.
     """
     if not 0 <= position < len(story.sentences):
         raise LangJepaError(f"story {story.id} has sentences 0 to {len(story.sentences) - 1}, not {position}")
@@ -240,7 +240,7 @@ def oracle_scores(
 
 
 def _match(candidate: StorySentence, known: dict[str, str]) -> float:
-    """The log-likelihood ratio of what the candidate's text shows of its arguments."""
+    """Return the log-likelihood ratio of the arguments that the candidate's text shows."""
     reading = read(candidate.text)
     shown = candidate.arguments if reading is None else reading.arguments
     score = 0.0
@@ -257,19 +257,19 @@ def _match(candidate: StorySentence, known: dict[str, str]) -> float:
 
 
 def same_meaning(first: str, second: str) -> bool:
-    """Whether two sentences of the corpus show the same event with the same arguments."""
+    """Return whether two sentences of the corpus express the same event with the same arguments."""
     one, other = read(first), read(second)
     return one is not None and other is not None and (one.event, one.arguments) == (other.event, other.arguments)
 
 
 def event_types() -> tuple[str, ...]:
-    """The names of all event types, sorted."""
+    """Return the names of all event types, sorted."""
     return tuple(sorted(events()))
 
 
 @cache
 def vocabulary() -> frozenset[str]:
-    """All lower-cased words that the corpus can use: runs of letters, without the possessive 's."""
+    """Return all lower-cased words the corpus can use: runs of letters, without the possessive 's."""
     text = ["the a an some", *MEN, *WOMEN, *QUALITIES, *TIMES, *TRADES, *PLACES, *WATERS]
     text += [*MALE_RELATIONS, *FEMALE_RELATIONS, *PRONOUNS[True], *PRONOUNS[False]]
     text += [lead.replace("{d}", "") for group in ("o", "tm", "w", "e") for lead in leads()[group]]

@@ -1,20 +1,20 @@
-"""Templates: how they are written, compiled and looked up.
+"""Read, compile and look up the templates of events.
 
 A table (``tables/*.txt``) is a list of events. ``== cook.burn t A x`` opens an event: its name,
-the group of opening phrases that fits it (a key of ``leads``) and the main roles it has.
+the group of opening phrases that fits it (a key of ``leads``) and its main roles.
 Every further line is a template; ``!`` marks one reserved for the split ``unseen``; a first line
-``~`` is what every template of the event may end with. In a template ``<a|b|>`` is a choice and
-``{slot}`` is filled by the narrator:
+``~`` gives the endings that every template of the event may have. In a template ``<a|b|>`` is a
+choice, and the narrator fills ``{slot}``:
 
 - ``{A}`` ``{Ao}`` ``{As}``: the person as subject, object, possessive; a name or a pronoun;
   ``{he}`` ``{him}`` ``{his}`` ``{himself}``: always the pronoun;
 - ``{B}`` ``{Bo}`` ``{Bs}``, ``{bhe}`` ``{bhim}`` ``{bhis}``: the companion; ``{Bn}``: the name;
 - ``{x}`` "the red bus", ``{ax}`` "a red bus", ``{nx}`` "red bus", ``{kx}`` "bus": the object;
 - ``{y}`` ``{ay}`` ``{ny}``: the second object; ``{p}`` ``{q}``: the place, the place of finding;
-- ``{r}``: what the companion is to the person; ``{d}``: the time of day.
+- ``{r}``: the companion's relation to the person; ``{d}``: the time of day.
 
-``tables/leads.txt`` has the opening phrases, and as ``bare`` the first words of wordings that bear none, being one or
-having one themselves.
+``tables/leads.txt`` holds the opening phrases, and under ``bare`` the first words of wordings that take none because
+they are one or begin with one themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROLE_OF_SLOT = {
     "p": "place", "q": "found", "r": "relation", "d": "time",
 }  # fmt: skip
 TABLES = ("shared", "home", "town", "travel", "outdoors")
-"""Files of wordings, in the order in which their events are numbered."""
+"""Tables of wordings, in the order in which their events are numbered."""
 PERSON_SLOTS = frozenset(("A", "B", "Bn"))
 
 Piece = tuple[str, str]  # a literal and the slot that follows it ("" at the end)
@@ -42,7 +42,7 @@ Piece = tuple[str, str]  # a literal and the slot that follows it ("" at the end
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One wording of an event. ``variants`` are its choices multiplied out, as pieces."""
+    """One wording of an event. ``variants`` are its expanded choices, as pieces."""
 
     id: str
     event: str
@@ -52,7 +52,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event type: the opening phrases that fit, its roles, its templates by split."""
+    """One event type: its group of opening phrases, its roles, and its templates by split."""
 
     name: str
     leads: str
@@ -67,7 +67,7 @@ class Event:
 
 
 def expand(line: str) -> list[str]:
-    """Multiply out the ``<a|b>`` choices of a template line."""
+    """Return all expansions of the ``<a|b>`` choices of a template line."""
     found = re.search(r"<([^<>]*)>", line)
     if found is None:
         return [" ".join(line.split()).replace(" .", ".").replace(" ,", ",")]
@@ -99,14 +99,14 @@ def _event(block: str) -> Event:
 
 
 def _blocks(table: str) -> list[str]:
-    """What stands after each ``==`` of a table."""
+    """Return the text after each ``==`` of a table."""
     folder = resources.files("lang_jepa.stories") / "tables"
     return (folder / f"{table}.txt").read_text("utf-8").split("== ")[1:]
 
 
 @cache
 def leads() -> dict[str, tuple[str, ...]]:
-    """Opening phrases by group; ``tm``: those of ``t`` and ``m``."""
+    """Return the opening phrases by group; ``tm`` has those of ``t`` and ``m``."""
     groups: dict[str, tuple[str, ...]] = {}
     for block in _blocks("leads"):
         name, _, phrases = block.partition("\n")
@@ -118,6 +118,6 @@ def leads() -> dict[str, tuple[str, ...]]:
 
 @cache
 def events() -> dict[str, Event]:
-    """All events by name, compiled once per process (about 20 ms)."""
+    """Return all events by name, compiled once per process (about 20 ms)."""
     compiled = [_event(block) for table in TABLES for block in _blocks(table)]
     return {event.name: event for event in compiled}

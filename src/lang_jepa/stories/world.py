@@ -1,4 +1,4 @@
-"""The hidden world of a story: who, what, where, and in which weather it happens."""
+"""The hidden world of a story: people, things, places and weather."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ WATERS = ("lake", "river", "pond", "canal", "bay", "dam")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The inventory of one kind of story: what its roles may be filled with.
+    """The inventory of one kind of story: the possible fillers of its roles.
 
-    ``objects`` fill the role ``object`` and ``seconds`` the role ``second``; ``countable`` says of
-    each of the two whether its indefinite form is "a/an" (otherwise "some"), ``qualities`` whether
-    the object has a quality (a color, an age), ``weathers`` the probability of each weather.
+    ``objects`` fill the role ``object`` and ``seconds`` the role ``second``; ``countable`` says for
+    each of the two whether its indefinite article is "a/an" (otherwise "some"); ``qualities`` says
+    whether the object has a quality (a colour, an age); ``weathers`` are the weathers' probabilities.
     """
 
     objects: tuple[str, ...]
@@ -95,7 +95,7 @@ SETTINGS: dict[str, Setting] = {
 
 @dataclass(slots=True)
 class World:
-    """One story's hidden state: the roles that are filled from the start, and what has happened."""
+    """One story's hidden state: the roles, filled from the start, and the facts that have happened."""
 
     kind: str
     roles: dict[str, str]
@@ -109,7 +109,7 @@ class World:
 
 def make_world(kind: str, rng: Random) -> World:
     """Draw the people, things and places of a story of ``kind``. The two people differ in gender,
-    so that "he" and "she" are never ambiguous.
+    so "he" and "she" are never ambiguous.
     """
     setting = SETTINGS[kind]
     random = rng.random

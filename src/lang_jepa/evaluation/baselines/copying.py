@@ -211,7 +211,7 @@ def knn_scores(questions: Questions, embeddings: Floats, learnt: Pairs, space: F
 
 
 def context_pairs(train: Sequence[Sequence[str]], window_size: int, pairs: int, seed: int) -> Pairs:
-    """Collect contexts and the sentences after them from whole documents, in an order by `seed`, until there are `pairs`."""
+    """Collect contexts and the sentences after them from whole documents, ordered by `seed`, until `pairs` exist."""
     contexts: list[NDArray[np.int64]] = []
     following: list[int] = []
     sentences: list[str] = []
