@@ -78,7 +78,7 @@ class Cosine(Distance):
 
 
 class MSE(Distance):
-    """Mean squared difference of the un-normalised vectors, as in LeJEPA (arXiv 2511.08544)."""
+    """Squared difference of the un-normalised vectors, averaged over dimensions (LeJEPA, arXiv 2511.08544)."""
 
     of_directions = False
     uncentred = "changes nothing under optimization.loss_fn={} (the mean cancels)"
