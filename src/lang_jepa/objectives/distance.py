@@ -100,7 +100,7 @@ class Contrastive(Distance):
 
     Args:
         temperature: divisor of the logits.
-        near: targets up to this many positions away in the text are not negatives. They are the context, which a
+        near: targets up to this many positions away in the text are not negatives: they make up the context, which a
             prediction rightly resembles. 0 is harder if what was just said never comes next, as in dialogues.
     """
 
