@@ -133,9 +133,8 @@ class Objective:
 
         Args:
             predictions, targets: [Q, D], un-normalised.
-            numbers, texts: int64 [Q], the targets' positions in the text, and equal numbers for equal texts; for
-                distances that use the other targets too.
-            over_ranks: such distances use the targets of all ranks.
+            numbers, texts: int64 [Q], the targets' positions in the text, and equal numbers for equal texts.
+            over_ranks: distances that use the other targets too take those of all ranks.
         """
         if self.centre is not None:
             predictions, targets = self.centre.apply(predictions), self.centre.apply(targets)
