@@ -1,1 +1,1 @@
-"""Recipes against each other: equal runs over several seeds, and what may be concluded from them."""
+"""Compare recipes: equal runs over several seeds, and what may be concluded from them."""

@@ -1,7 +1,7 @@
-"""How long every variant trains: so many steps, minutes, or floating-point operations, always turned into steps.
+"""Training budgets: steps, minutes or floating-point operations, always converted to steps.
 
-The schedules end at the last step, so a budget has to be steps before training begins. Minutes and FLOPs become steps
-through a measurement of each variant in a process of its own (`measure`), which the plan records.
+Schedules end at the last step, so a budget must be in steps before training begins. To convert minutes and FLOPs, each
+variant is measured in a process of its own (`measure`), and the plan records the result.
 """
 
 import statistics
@@ -43,8 +43,8 @@ class Measured:
     """What one optimizer step of a variant costs on this machine.
 
     Attributes:
-        seconds: of 30 steps, see `per_step`, waiting for data included; None where it was not needed.
-        flops: mean over 8 steps, floating-point operations (a multiply-add is two).
+        seconds: from 30 steps, see `per_step`, waiting for data included; None if not needed.
+        flops: mean over 8 steps, floating-point operations (a multiply-add counts as two).
         counter: how they were counted.
     """
 
@@ -54,10 +54,10 @@ class Measured:
 
 
 def parse_budget(text: str) -> Budget:
-    """`steps=2000`, `minutes=10` or `flops=1e15`.
+    """Parse `steps=2000`, `minutes=10` or `flops=1e15`.
 
     Raises:
-        LangJepaError: another form, or nothing that could be trained with it.
+        LangJepaError: the text has another form, or nothing can be trained with that amount.
     """
     name, separator, value = text.partition("=")
     kinds = {kind: kind for kind in get_args(Kind)}
@@ -74,10 +74,10 @@ def parse_budget(text: str) -> Budget:
 
 
 def steps_for(budget: Budget, measured: Measured | None) -> int:
-    """Optimizer steps that a variant may make.
+    """Return how many optimizer steps a variant may make.
 
     Raises:
-        LangJepaError: not even one.
+        LangJepaError: not even one, or a step costs nothing in the budget's unit.
     """
     if budget.kind == "steps":
         return int(budget.amount)
@@ -92,7 +92,7 @@ def steps_for(budget: Budget, measured: Measured | None) -> int:
 
 
 def measure(kind: "RunKind[Any]", settings: Any, scratch: Path, *, timed: bool) -> Measured:
-    """Cost of a step, from real steps on real batches that are thrown away.
+    """Measure the cost of a step, with real steps on real batches in a throw-away run.
 
     FLOPs are counted without meta.compile, since a counter cannot see into a compiled graph.
 
@@ -116,8 +116,8 @@ def measure(kind: "RunKind[Any]", settings: Any, scratch: Path, *, timed: bool) 
 def count_flops(engine: "Engine", steps: int) -> float:
     """Floating-point operations of one optimizer step, mean over `steps` real ones, which change the run.
 
-    Counted: matrix products and attention (in full, also where it is causal), forward and backward, of model and
-    target, and Muon's iterations. Not counted: elementwise work, norms, AdamW.
+    Counted: matrix products and attention (in full, even if causal), forward and backward, of model and target, and
+    Muon's iterations. Not counted: elementwise work, norms, AdamW.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -132,7 +132,7 @@ def count_flops(engine: "Engine", steps: int) -> float:
 
 
 def seconds_per_step(engine: "Engine", steps: int) -> float:
-    """Seconds of an optimizer step, see `per_step`, from real ones, which change the run."""
+    """Seconds per optimizer step, see `per_step`, from `steps` real ones, which change the run."""
     found: dict[Hashable, list[float]] = {}
     for _ in range(steps):
         began = time.perf_counter()
@@ -143,7 +143,7 @@ def seconds_per_step(engine: "Engine", steps: int) -> float:
 
 
 def per_step(seconds: Mapping[Hashable, Sequence[float]]) -> float:
-    """Seconds of a step: the median of those that do the same work, weighted by how many do."""
+    """Seconds per step: the medians of steps that do the same work, weighted by how many do."""
     steps = sum(map(len, seconds.values()))
     return sum(len(some) * statistics.median(some) for some in seconds.values()) / steps
 

@@ -1,4 +1,4 @@
-"""The comparison itself: measure, train and evaluate every run, and pick up where it was left."""
+"""The comparison itself: measure, train and evaluate every run, and resume where it was left."""
 
 import fcntl
 import os
@@ -25,22 +25,22 @@ from lang_jepa.settings.load import read_settings
 
 REPORT, PAGE, SHARED = "report.json", "report.html", "shared"
 _PATIENCE = 30.0
-# Another variant may change the number of validations, and they choose nothing.
+# Another variant may change the number of validations, and they select nothing.
 _VALIDATIONS = ("logging.eval_freq",)
 _FREE = ("meta.load_checkpoint", "meta.checkpoint_path", "logging.log_dir", "recipe", *_VALIDATIONS)
 
 
 class Callback(Protocol):
-    """Is called as a comparison goes on, from several threads if several jobs are at work."""
+    """Called as a comparison progresses, from several threads if several jobs run at once."""
 
     def job(self, what: str, number: int, count: int) -> None:
         """Job `number` of `count` begins."""
 
     def event(self, what: str, event: Event) -> None:
-        """Something happened in it (see `lang_jepa.comparison.jobs`)."""
+        """The job reports an event (see `lang_jepa.comparison.jobs`)."""
 
     def done(self, what: str) -> None:
-        """It has ended, well or not."""
+        """The job has ended, successfully or not."""
 
 
 class NoCallback:
@@ -57,24 +57,24 @@ class NoCallback:
 
 
 def compare(plan: Plan, folder: Path, callback: Callback | None = None, *, jobs: int = 1) -> dict[str, Any]:
-    """Do what is still to be done of a comparison, and report.
+    """Do what remains of a comparison, and report.
 
-    Killed at any time and called again with the same plan, it gives the same result: finished runs are not repeated
-    and the interrupted one goes on from its last checkpoint.
+    If it is killed at any time and called again with the same plan, the result is the same: finished runs are not
+    repeated, and an interrupted run resumes from its last checkpoint.
 
     Args:
         plan: from `make_plan`.
         folder: of this comparison alone; `report.json`, `report.html` and its pictures are written there.
-        callback: called as it goes on.
-        jobs: runs at work at the same time. What a step costs is measured by one job alone, whatever this is.
+        callback: called as the comparison progresses.
+        jobs: runs at the same time. The cost of a step is always measured by one job alone.
 
     Returns:
         The report, as in report.json.
 
     Raises:
-        LangJepaError: the folder holds another comparison, runs are not on equal terms, a task could judge nothing, a
-            job failed.
-        Interrupted: by Ctrl-C or SIGTERM; all that was done stays.
+        LangJepaError: the folder holds another comparison, runs are not on equal terms, a task could judge nothing, or
+            a job failed.
+        Interrupted: by Ctrl-C or SIGTERM; all finished work is kept.
     """
     refuse_different_settings(plan)
     data_dir = Path(plan.data_dir) if plan.data_dir else None
@@ -94,14 +94,14 @@ def compare(plan: Plan, folder: Path, callback: Callback | None = None, *, jobs:
 
 
 class _Work:
-    """One comparison at work.
+    """One comparison in progress.
 
     Args:
         plan: settled.
         folder: of the comparison.
         callback: called for every job.
         lock: file descriptor that jobs keep open.
-        workers: do the jobs.
+        workers: run the jobs.
     """
 
     def __init__(self, plan: Plan, folder: Path, callback: Callback, lock: int, workers: Workers) -> None:
@@ -112,7 +112,7 @@ class _Work:
         self.info: dict[tuple[str, int], StartInfo] = {}
 
     def measure(self) -> None:
-        """Cost of a step of each variant, where the budget needs it before training."""
+        """Measure the cost of a step of each variant, if the budget needs it before training."""
         if self.plan.budget.kind == "steps":
             return
         for number, variant in enumerate(self.plan.variants, start=1):
@@ -125,7 +125,7 @@ class _Work:
                 self._do(job, variant, None, self.folder / "runs" / variant.name / "measure.log", what)
 
     def run_all(self, jobs: int) -> None:
-        """Every run, so many at the same time; the first that fails ends the others, which save."""
+        """Do all runs, `jobs` at a time; the first failure ends the others, which save."""
         pairs = [(variant, seed) for seed in self.plan.seeds for variant in self.plan.variants]
 
         def do(number: int, variant: Variant, seed: int) -> None:
@@ -134,7 +134,7 @@ class _Work:
             try:
                 self.run(variant, seed, number)
             except BaseException:
-                self.workers.ask()  # before this thread takes the next one
+                self.workers.ask()  # before this thread takes the next run
                 raise
 
         with ThreadPoolExecutor(jobs) as pool:
@@ -146,7 +146,7 @@ class _Work:
             raise failure
 
     def run(self, variant: Variant, seed: int, number: int) -> None:
-        """Do what is still to be done of one run."""
+        """Do what remains of one run."""
         folder = run_folder(self.folder, variant.name, seed)
         what = f"{variant.name}, seed {seed}"
         settings = self.plan.run_settings(variant, seed, self.folder)
@@ -179,7 +179,7 @@ class _Work:
             raise LangJepaError(f"{error}\nWithout {variant.name} the same command goes on with the others.") from error
 
     def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
-        """One job in a process of its own; saves what it measures and checks what it starts with."""
+        """Run one job in its own process; save the costs it measures, and check what its run starts with."""
 
         def on_event(event: Event) -> None:
             if event["event"] == "measured":
@@ -204,7 +204,7 @@ class _Work:
             self.callback.done(what)
 
     def _check(self, variant: Variant, seed: int, info: StartInfo) -> None:
-        """Hold a run against the first run of all, and runs of a seed against that of the baseline."""
+        """Check a run's environment against the very first run's, and runs of a seed against the baseline's."""
         with self.guard:
             if self.info:
                 first, what = next(iter(self.info.values())), f"{variant.name}, seed {seed}"
@@ -212,7 +212,7 @@ class _Work:
             self.info[variant.name, seed] = info
             baseline = self.plan.baseline
             paired = self.info.get((baseline.name, seed))
-            if paired is None:  # it starts at the same time, and will look for this one
+            if paired is None:  # it is starting at the same time, and will check this one
                 return
             others = self.plan.variants[1:] if variant.name == baseline.name else (variant,)
             for other in others:
@@ -223,7 +223,7 @@ class _Work:
 
 
 def evaluated(run: Path, window: int | None) -> bool:
-    """Whether a run was asked questions with this length of context; a longer one joins with a new variant."""
+    """Whether a run was evaluated with this length of context; a new variant can bring a longer one."""
     path = run / EVALUATED
     return path.is_file() and read_json(path, what="the note of a run's evaluation").get("window", window) == window
 
@@ -232,7 +232,7 @@ def _check_folder(folder: Path, settings: BaseModel, kind: type[BaseModel]) -> N
     """Refuse a run directory that was made with other settings than the plan's.
 
     Raises:
-        LangJepaError: names them.
+        LangJepaError: with the settings that differ.
     """
     path = folder / "settings.yaml"
     if not path.is_file():
@@ -247,7 +247,7 @@ def _check_folder(folder: Path, settings: BaseModel, kind: type[BaseModel]) -> N
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Hold the comparison's lock; its jobs inherit it, so that one which outlives a killed parent is waited for.
+    """Hold the comparison's lock; its jobs inherit it, so a job that outlives a killed parent is waited for.
 
     Raises:
         LangJepaError: another process holds it for longer than such a job takes to notice.

@@ -27,14 +27,14 @@ class Curve:
 
     Attributes:
         axes: for each axis, float64 [L]: optimizer steps, seconds of training, and FLOPs so far.
-        metrics: for each metric of held-out data, float64 [L].
+        metrics: for each held-out metric, float64 [L].
     """
 
     axes: Mapping[Axis, NDArray[np.float64]]
     metrics: Mapping[str, NDArray[np.float64]]
 
     def at(self, axis: Axis, budget: float, metric: str) -> float:
-        """The metric after so much of the budget, linear between the validations around it."""
+        """Return the metric at this budget, interpolated linearly between validations."""
         return float(np.interp(budget, self.axes[axis], self.metrics[metric]))
 
     def to_json(self) -> dict[str, list[float]]:
@@ -43,7 +43,7 @@ class Curve:
 
 
 def read_curve(path: Path, *, flops_per_step: float, columns: Sequence[str]) -> Curve:
-    """The validations in a run's metrics.csv.
+    """Read the validations in a run's metrics.csv.
 
     Args:
         path: of the file.
@@ -69,7 +69,7 @@ def read_curve(path: Path, *, flops_per_step: float, columns: Sequence[str]) -> 
 
 
 def equal_budgets(curves: Mapping[str, Sequence[Curve]], metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """Every metric at the largest budget that all runs reached, per axis.
+    """Compare every metric at the largest budget that all runs reached, per axis.
 
     Args:
         curves: by variant, one per seed.
@@ -104,15 +104,15 @@ BASELINE = "#4d4d4d"
 COLOURS = (BASELINE, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a08a00")
 """The baseline in grey, then Okabe and Ito's palette, which colour-blind readers can tell apart."""
 DASHES = ("-", "--", "-.", ":")
-"""Line styles; once all colours are used, they come again with the next one."""
+"""Line styles; once all colours are used, they repeat with the next style."""
 _AXES = {"steps": "optimizer steps", "seconds": "seconds of training", "flops": "FLOPs"}
 
 
 def draw(report: Mapping[str, Any]) -> Any:
-    """A matplotlib figure: per variant the mean over seeds, and a band from the lowest to the highest of them.
+    """Draw the curves with matplotlib: per variant the mean over seeds, and a band from the lowest to the highest.
 
     Args:
-        report: of `outcome`.
+        report: from `outcome`.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -145,7 +145,7 @@ def draw(report: Mapping[str, Any]) -> Any:
 
 
 def as_svg(figure: Any) -> str:
-    """A figure as an SVG element to stand in HTML: no prolog, no metadata, nothing to fetch."""
+    """Return a figure as an SVG element to embed in HTML: no prolog, no metadata, nothing to fetch."""
     from matplotlib import rc_context
 
     stream = io.StringIO()
@@ -154,7 +154,7 @@ def as_svg(figure: Any) -> str:
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Inside HTML the name spaces are known; without them the page holds no address at all.
+    # HTML knows the namespaces; without them the page holds no address at all.
     text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     return re.sub(
         r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
@@ -162,7 +162,7 @@ def as_svg(figure: Any) -> str:
 
 
 def save_png(figure: Any, path: Path) -> None:
-    """A figure as a picture, atomically."""
+    """Save a figure as a PNG, atomically."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
@@ -173,7 +173,7 @@ def save_png(figure: Any, path: Path) -> None:
 def _line(
     axes: Any, runs: Sequence[Mapping[str, list[float]]], axis: str, metric: str, style: Mapping[str, Any]
 ) -> None:
-    """Mean and band over seeds; a variant's runs are validated at the same steps, so each step is averaged."""
+    """Draw mean and band over seeds; a variant's runs are validated at the same steps, so each step is averaged."""
     x = np.mean(_table(runs, axis), axis=0)
     values = _table(runs, metric)
     axes.plot(x, values.mean(0), **style)
@@ -186,7 +186,7 @@ def _table(runs: Sequence[Mapping[str, list[float]]], name: str) -> NDArray[np.f
 
 
 def _mark_equal(axes: Any, report: Mapping[str, Any], axis: str) -> None:
-    """A dotted line where the variants are read at an equal budget, if some went further."""
+    """Draw a dotted line at the equal budget at which variants are compared, if some went further."""
     budget = next(one["budget"] for one in report["equal_budgets"] if one["axis"] == axis)
     furthest = max(run[axis][-1] for runs in report["curves"].values() for run in runs)
     if budget < 0.98 * furthest:
@@ -197,11 +197,11 @@ _COLUMNS = 3
 
 
 def numeric_series(plan: Plan) -> list[dict[str, Any]]:
-    """Settings of which several values are compared, all else equal.
+    """Find settings that are compared at several values, all else equal.
 
     Returns:
         For each setting that is a number in the baseline and in a variant that differs from it in nothing else: its
-        `key`, and by rising value the `values` and the `variants` that have them.
+        `key`, its `values` in ascending order, and the `variants` that have them.
     """
     trees = {one.name: flat(one.settings) for one in plan.variants}
     first = trees[plan.baseline.name]
@@ -222,13 +222,13 @@ def _is_number(value: object) -> bool:
 
 
 def draw_dose(report: Mapping[str, Any], series: Mapping[str, Any]) -> Any:
-    """A matplotlib figure with a panel for each judged metric.
+    """Draw metrics against a setting's values with matplotlib, a panel for each judged metric.
 
-    Each seed is a dot, the line joins the means, the grey band is the baseline's mean and standard deviation over
-    seeds. The values stand side by side at equal distances, in order: settings are often tried in powers.
+    Each seed is a dot, the line joins the means, and the grey band is the baseline's mean and standard deviation over
+    seeds. The values are placed in order at equal distances, since settings are often tried in powers.
 
     Args:
-        report: of `outcome`.
+        report: from `outcome`.
         series: one of its `series`.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -247,7 +247,7 @@ def draw_dose(report: Mapping[str, Any], series: Mapping[str, Any]) -> Any:
 
 
 def _panel(axes: Any, metric: Mapping[str, Any], baseline: str, series: Mapping[str, Any]) -> None:
-    """One metric; a variant that does not have it is left out."""
+    """Draw one metric; a variant that does not have it is left out."""
     points = metric["variants"]
     positions = [position for position, name in enumerate(series["variants"]) if name in points]
     values = [np.asarray(points[series["variants"][position]]) for position in positions]

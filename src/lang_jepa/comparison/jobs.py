@@ -1,7 +1,7 @@
-"""Jobs of a comparison, each in a process of its own: what the parent does (`Workers`), and what the job does.
+"""Run the jobs of a comparison, each in a process of its own: the parent's side (`Workers`) and the job's side.
 
-`python -m lang_jepa.comparison.jobs` reads jobs on standard input, one JSON object per line; what happens goes to
-standard output in the same form; everything else that a job prints goes to its log.
+`python -m lang_jepa.comparison.jobs` reads jobs from standard input, one JSON object per line, and writes events to
+standard output in the same form. Everything else that a job prints goes to its log.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _LAST_LINES = 20
 
 
 class Interrupted(Exception):
-    """The comparison was asked to stop (Ctrl-C or SIGTERM); the same command goes on.
+    """The comparison was asked to stop (Ctrl-C or SIGTERM); the same command resumes it.
 
     Attributes:
         number: of the signal.
@@ -46,10 +46,10 @@ class Interrupted(Exception):
 
 
 class Workers:
-    """The processes that jobs are done in, one for each job at a time; one that is free takes the next job.
+    """A pool of worker processes, one for each concurrent job; a free worker takes the next job.
 
-    They end with the block. At Ctrl-C or SIGTERM all jobs save and end, and none begins; a second signal kills them.
-    Enter it in the main thread; elsewhere signals are left alone.
+    Leaving the context ends them. On Ctrl-C or SIGTERM all jobs save and exit, and none is started; a second signal
+    kills them. Enter the context in the main thread; in other threads signals are left alone.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Workers:
             signal.signal(number, handler)
 
     def ask(self) -> None:
-        """Let every job save and end; none begins after this."""
+        """Ask every job to save and exit; none is started after this."""
         self.asked = True
         for worker in tuple(self._at_work):
             worker.signal(signal.SIGTERM)
@@ -87,19 +87,19 @@ class Workers:
         what: str,
         on_death: str,
     ) -> None:
-        """Do one job to its end.
+        """Run one job to its end.
 
         Args:
             job: what to do, see `JOBS`.
-            log: file that its standard error is appended to.
-            lock: file descriptor of the comparison's lock, which the job keeps while it lives, even without us.
-            on_event: called with every event; what it raises ends the job.
+            log: file that the job's output is appended to.
+            lock: file descriptor of the comparison's lock, which the job holds while it lives, even if we die.
+            on_event: called with every event; an exception that it raises ends the job.
             what: names the job in errors.
-            on_death: what to do if it dies, a sentence for the error.
+            on_death: a sentence for the error if the job dies: what to do then.
 
         Raises:
             Interrupted: we or the job were asked to stop.
-            LangJepaError: the job reported a mistake, or died.
+            LangJepaError: the job reported an error, or died.
         """
         if self.asked:
             raise Interrupted(self.number)
@@ -127,13 +127,13 @@ class Workers:
 
     @contextlib.contextmanager
     def _worker(self, log: Path, lock: int) -> "Iterator[_Worker]":
-        """One that is free, or a new one; it is ended where its job is not done to the end."""
+        """Yield a free worker or a new one; end it if its job is abandoned."""
         while self._free and not self._free[-1].lives:  # it was killed
             self._free.pop()
         worker = self._free.pop() if self._free else _Worker(log, lock)
         self._at_work.add(worker)
         try:
-            if self.asked:  # asked while it was started
+            if self.asked:  # asked while it was starting
                 worker.signal(signal.SIGTERM)
             yield worker
         except BaseException:
@@ -155,9 +155,9 @@ class Workers:
 
 
 class _Worker:
-    """A process that has imported what jobs need, and forks for each of them.
+    """A process that has imported what jobs need, and forks for each job.
 
-    It has a session of its own, so that Ctrl-C reaches it once, through us, and its job can save.
+    It has its own session, so Ctrl-C reaches it only once, through us, and its job can save.
     """
 
     def __init__(self, log: Path, lock: int) -> None:
@@ -173,10 +173,10 @@ class _Worker:
             )
 
     def events(self, job: Mapping[str, Any]) -> Iterator[Event]:
-        """Give it a job; what happens, to `ended` with its status. Without that the worker itself has died."""
+        """Send it a job, and yield events up to `ended`, which has the status; without one, the worker itself died."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # one that died is told by its status
+        with contextlib.suppress(BrokenPipeError):  # the exit status tells that it died
             self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()
         for line in self._process.stdout:
@@ -186,7 +186,7 @@ class _Worker:
                 return
 
     def signal(self, number: int) -> None:
-        """Send a signal to it and to its job."""
+        """Send a signal to the worker and its job."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
@@ -195,15 +195,15 @@ class _Worker:
         return self._process.poll() is None
 
     def end(self) -> int:
-        """Let it end; its exit status."""
-        self._process.communicate()  # it ends with its input
+        """Let it finish, and return its exit status."""
+        self._process.communicate()  # closes its input, which ends it
         return self._process.returncode
 
 
 FACTS, TRAINED, EVALUATED = "facts.json", "trained.json", "evaluated.json"
 SCORES, VALUES = "compared.json", "values.npz"
 INTERRUPTED = 3
-"""Exit status of a job that was asked to stop and can be taken up."""
+"""Exit status of a job that was asked to stop and can be resumed."""
 _IMPORTED = (
     "lang_jepa.report.encoder_run",
     "lang_jepa.training.train",
@@ -213,7 +213,7 @@ _IMPORTED = (
     "sklearn.feature_extraction.text",
     "transformers.modeling_utils",
 )
-"""What jobs import, or nearly: the rest takes less time than a step."""
+"""Most of what jobs import; the rest takes less time than a step."""
 _PAUSE = 0.2
 _BEGUN = (
     ".lock",
@@ -232,13 +232,13 @@ _BEGUN = (
     "wandb",
     FACTS,
 )
-"""What a run has before its first checkpoint to go on from: nothing is lost with it."""
+"""What a run directory holds before there is a checkpoint to resume from: deleting it loses nothing."""
 
 
 class Channel:
-    """Sends events to the parent; a reporter of the run.
+    """Reporter of a run that sends events to the parent.
 
-    A parent that is gone breaks the pipe, and that ends this process too.
+    If the parent is gone, the broken pipe ends this process too.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -253,7 +253,7 @@ class Channel:
         self.send("begin", total=total, start=start)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """The bar moves, five times a second at most."""
+        """Report a step, five times a second at most."""
         if time.monotonic() - self._sent > _PAUSE:
             self._sent = time.monotonic()
             self.send("step", step=step, loss=metrics["train/loss"])
@@ -268,11 +268,11 @@ class Channel:
         self.send("warning", text=text)
 
     def end(self) -> None:
-        """Nothing more is sent."""
+        """Do nothing: all events have been sent."""
 
 
 def measure_job(job: Mapping[str, Any], channel: Channel) -> int:
-    """Cost of a step of a variant."""
+    """Measure what a step of a variant costs."""
     from lang_jepa.comparison.budget import measure
 
     with tempfile.TemporaryDirectory(prefix="lang-jepa-measure-") as scratch:
@@ -282,7 +282,7 @@ def measure_job(job: Mapping[str, Any], channel: Channel) -> int:
 
 
 def whole_run(job: Mapping[str, Any], channel: Channel) -> int:
-    """Whatever is still to be done of one run: train it, count its FLOPs where asked, evaluate it."""
+    """Do what remains of one run: train it, count its FLOPs if asked to, evaluate it."""
     settings = _settings(job)
     folder = Path(settings.logging.log_dir)
     if not (folder / TRAINED).is_file() and not _train(settings, job, channel):
@@ -296,7 +296,7 @@ def whole_run(job: Mapping[str, Any], channel: Channel) -> int:
 
 
 def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
-    """Train to the end, from the last checkpoint if there is one; False if it was asked to stop."""
+    """Train to the end, from the last checkpoint if there is one; return False if asked to stop."""
     from lang_jepa.training.train import method_of, resume_settings, train
 
     folder, kind = Path(settings.logging.log_dir), _kind(job)
@@ -325,7 +325,7 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
 
 
 def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
-    """The scores of a finished run, and the values per question."""
+    """Save the scores of a finished run, and its values per question."""
     from lang_jepa.evaluation.tasks import Budget
 
     evaluation = Evaluation(
@@ -337,14 +337,14 @@ def _evaluate(folder: Path, job: Mapping[str, Any]) -> None:
     )
     report, path = _kind(job).evaluate(folder, evaluation)
     report.save_details(folder / VALUES)
-    # scores.json changes when somebody evaluates the run again; the verdicts need what belongs to their values.
+    # scores.json changes if the run is evaluated again; the verdicts need the scores that belong to their values.
     write_json(folder / SCORES, read_json(path, what="the scores of a run"))
     note = {"scores": SCORES, "values": VALUES, "tasks": job["tasks"], "window": job["window"]}
     write_json(folder / EVALUATED, note)
 
 
 def trial_job(job: Mapping[str, Any], channel: Channel) -> int:
-    """One trial of a sweep: trained, not evaluated."""
+    """Train one trial of a sweep, without evaluating it."""
     return 0 if _train(_settings(job), job, channel) else INTERRUPTED
 
 
@@ -360,12 +360,12 @@ def _settings(job: Mapping[str, Any]) -> Any:
 
 
 def main() -> int:
-    """Do the jobs on standard input, one line each, in a child process each; every end is told as `ended`.
+    """Run the jobs on standard input, one per line, each in a child process; send `ended` after each.
 
-    Imports take longer than a small job: 6 CPU-seconds. They ask nothing of a GPU, which a child could not use then.
+    Imports take longer than a small job, 6 CPU-seconds. None touches a GPU, which a forked child could not use then.
 
     Returns:
-        The exit status of a child: 0 done, 2 a mistake that the user can mend (sent as an `error` event), 3
+        The exit status of a child: 0 done, 2 an error that the user can fix (sent as an `error` event), 3
         interrupted. 0 for the parent.
     """
     warnings.filterwarnings("ignore", message=".*(index_reduce|This DataLoader will create)")
@@ -385,7 +385,7 @@ def main() -> int:
 
 
 def _do(job: Mapping[str, Any], channel: Channel) -> int:
-    """One job in this process, which has its own standard error and nothing to read."""
+    """Run one job in this process, with its output in the job's log and nothing to read."""
     with open(job["log"], "ab") as errors, open(os.devnull) as nothing:
         for stream, own in ((sys.stdout, errors), (sys.stderr, errors), (sys.stdin, nothing)):
             os.dup2(own.fileno(), stream.fileno())

@@ -1,4 +1,4 @@
-"""What a comparison has to know of the runs that it compares: the same for any system, and what some add to it."""
+"""What a comparison needs to know about the runs it compares, in a form that serves any system."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ Chosen = TypeVar("Chosen", bound=RunSettings)
 StartInfo = dict[str, Any]
 """What a run starts with, as in its facts.json."""
 VALIDATION = "validation"
-"""The task of systems that can be asked nothing else: the metrics of the last validation."""
+"""The task of systems without tasks of their own: the metrics of the last validation."""
 ENVIRONMENT = ("torch", "python", "device", "threads", "precision", "compile", "processes")
-"""What must be the same in all runs, and in a run and its resumption."""
+"""What must be the same in all runs, and when a run is resumed."""
 INFO_LABELS = {
     "corpus": "corpus (fingerprint)",
     "order": "order of the training data (first 16 batches), by seed",
@@ -33,7 +33,7 @@ INFO_LABELS = {
     "predictor": "initial predictor weights, by seed",
     "weights": "initial weights, by seed",
 }
-"""What a run starts with, by the names in facts.json, as the page calls it."""
+"""The page's labels for what a run starts with, by the names in facts.json."""
 _NAMES = {
     "corpus": "the corpus (was a source changed meanwhile?)",
     "order": "the order of the training data",
@@ -45,7 +45,7 @@ Tree = TypeVar("Tree", bound=BaseModel)
 
 
 def flat(settings: BaseModel) -> dict[str, Any]:
-    """Settings as dotted keys."""
+    """Return settings as a dict with dotted keys."""
     found: dict[str, Any] = {}
     for section, value in settings.model_dump().items():
         if isinstance(value, dict):
@@ -56,7 +56,7 @@ def flat(settings: BaseModel) -> dict[str, Any]:
 
 
 def changed(settings: Tree, **sections: Mapping[str, Any]) -> Tree:
-    """Settings with some values changed, validated again."""
+    """Return settings with some values changed, validated again."""
     tree = settings.model_dump()
     for section, changes in sections.items():
         tree[section] |= changes
@@ -64,7 +64,7 @@ def changed(settings: Tree, **sections: Mapping[str, Any]) -> Tree:
 
 
 def setting_differences(then: BaseModel, now: BaseModel, *, ignore: Iterable[str] = ()) -> list[str]:
-    """Lines that name what differs between two settings of one kind."""
+    """Return a line for each difference between two settings of one kind."""
     one, other = flat(then), flat(now)
     left_out = set(ignore)
     return [
@@ -94,11 +94,11 @@ class Evaluation:
     """How every finished run of a comparison is evaluated.
 
     Attributes:
-        tasks: of the kind's `tasks`.
+        tasks: some of the kind's `tasks`.
         data_dir: folder with stsb/ and sst2/, or None.
         questions: how much to evaluate.
-        shared: folder for what is the same in several runs and need not be computed again.
-        window: of the kind's `window`.
+        shared: folder for results that are the same in several runs and are computed once.
+        window: from the kind's `window`.
     """
 
     tasks: tuple[str, ...]
@@ -109,22 +109,22 @@ class Evaluation:
 
 
 class RunKind(Generic[Chosen]):
-    """How runs of a system are set up, trained, held against each other and scored.
+    """How runs of a system are set up, trained, checked against each other and scored.
 
-    As it stands it serves any system: the metrics of the last validation are what is compared. A built-in system adds
-    what it can be asked afterwards.
+    This class serves any system and compares the metrics of the last validation. Built-in systems add tasks that are
+    evaluated afterwards.
 
     Args:
         system: its name, or the import path of its class.
-        what: it is, for messages.
+        what: a name for it in messages, with an article.
 
     Attributes:
         ours: settings that a plan sets itself.
-        on_purpose: settings that change the numbers or their choice without being an idea: different only with
-            --allow-different.
-        tasks: that runs can be evaluated on.
+        on_purpose: settings that change the numbers, or which are measured, but are no idea to compare: they may differ
+            only with --allow-different.
+        tasks: those that runs can be evaluated on.
         quick: how much --quick evaluates.
-        info: what is held against the baseline with the same seed, of `INFO_LABELS`.
+        info: what is compared with the baseline's run of the same seed, names of `INFO_LABELS`.
     """
 
     ours = frozenset(
@@ -154,21 +154,21 @@ class RunKind(Generic[Chosen]):
         return settings_class(self.name)  # type: ignore[return-value]
 
     def load(self, recipe: str, overrides: Iterable[str], shared: Iterable[str]) -> Chosen:
-        """Settings of a recipe; `shared`: overrides of all variants, which may be without effect in this one."""
+        """Load a recipe's settings; `shared`: overrides of all variants, which may have no effect in this one."""
         return load_run_settings(recipe, overrides, shared)  # type: ignore[return-value]
 
     def check(self, name: str, settings: Chosen) -> None:
         """Raise LangJepaError for a variant that cannot be compared."""
 
     def usual_tasks(self, settings: Chosen) -> tuple[str, ...]:
-        """What is evaluated where nothing is said."""
+        """Tasks that are evaluated by default."""
         return self.tasks[:1]
 
     def for_run(self, settings: Chosen, *, seed: int, steps: int, validate_every: int, folder: Path) -> Chosen:
-        """Settings of one run.
+        """Return the settings of one run.
 
-        It ends with its schedule: a validation that chose among weights would choose on documents that are asked about
-        afterwards, and of short runs by luck. A collapse is a result.
+        The weights are those at the end of its schedule: selecting them by a validation would use documents that are
+        asked about afterwards, and in short runs would be luck. A collapse is a result.
         """
         here: dict[str, dict[str, Any]] = {
             "meta": {"seed": seed, "load_checkpoint": False, "checkpoint_path": None, "on_collapse": "warn"},
@@ -181,13 +181,13 @@ class RunKind(Generic[Chosen]):
         )
 
     def expected_equal(self, one: Chosen, other: Chosen) -> dict[str, bool]:
-        """What must be equal in two runs of one seed by their settings."""
+        """What must be equal in two runs of one seed, judging by their settings."""
         first, second = flat(one), flat(other)
         data = [key for key in first if key.startswith("data.")]
         return {"corpus": all(first[key] == second[key] for key in data)}
 
     def window(self, settings: Sequence[Chosen]) -> int | None:
-        """Sentences of context in the questions, so that all variants are asked the same (None: nothing to choose)."""
+        """Sentences of context in the questions, the same for all variants (None: nothing to choose)."""
         return None
 
     def columns(self, settings: Chosen) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ class RunKind(Generic[Chosen]):
         return self.headlines(settings)
 
     def headlines(self, settings: Chosen) -> tuple[str, ...]:
-        """Columns that are read at equal budgets."""
+        """Columns that are compared at equal budgets."""
         metric, _ = judged_metric(settings)
         return () if metric is None else (metric,)
 
@@ -203,11 +203,11 @@ class RunKind(Generic[Chosen]):
         return tuple(Panel(name, name) for name in self.headlines(settings))
 
     def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
-        """What was wrong with a finished run of `total` steps: kind of alarm -> in words."""
+        """What was wrong with a finished run of `total` steps: kind of alarm to its description."""
         return {}
 
     def notes(self, settings: Mapping[str, Chosen], first_validations: Mapping[str, float]) -> list[str]:
-        """What a reader has to keep in mind.
+        """What a reader should keep in mind.
 
         Args:
             settings: of the variants, by name, the baseline's first.
@@ -216,25 +216,25 @@ class RunKind(Generic[Chosen]):
         return ["Scores are those of the end of each run; no validation chooses among weights."]
 
     def check_tasks(self, settings: Mapping[str, Chosen], tasks: Sequence[str], data_dir: Path | None) -> None:
-        """Refuse, before anything is trained, tasks that would say nothing or whose data is not there.
+        """Refuse, before any training, tasks that would judge nothing or whose data is missing.
 
         Args:
             settings: of the variants, by name, the baseline's first.
-            tasks: of `tasks`.
+            tasks: some of `tasks`.
             data_dir: folder with stsb/ and sst2/ (None: the hub).
 
         Raises:
             LangJepaError: with what to choose instead.
         """
 
-    # What follows runs in the process of a job, and imports torch.
+    # The methods below run in a job's process, and import torch.
 
     def eager(self, settings: Chosen) -> Chosen:
-        """The same without torch.compile."""
+        """Return the settings without torch.compile."""
         return changed(settings, meta={"compile": "none"})
 
     def start(self, settings: Chosen, scratch: Path, *, steps: int) -> "Engine":
-        """A throw-away run that stands at its first step and writes into `scratch`."""
+        """Open a throw-away run that writes into `scratch` and is about to make its first step."""
         from lang_jepa.training.train import method_of, open_run, start
 
         logging = {"log_dir": str(scratch)}
@@ -242,7 +242,7 @@ class RunKind(Generic[Chosen]):
         return start(method, open_run(method), None)
 
     def start_info(self, engine: "Engine") -> StartInfo:
-        """What a run that stands at its first step starts with: `info`, and `parameters`, `precision`, `compile`."""
+        """What a run about to make its first step starts with: `info`, `parameters`, `precision` and `compile`."""
         method, meta = engine.method, engine.settings.meta
         return {
             "corpus": method.identity,
@@ -266,8 +266,8 @@ class RunKind(Generic[Chosen]):
 
 
 def judged_metric(settings: RunSettings) -> tuple[str | None, str]:
-    """What a system without tasks of its own is judged by, what it chooses its best by or else the held-out loss; and
-    whether `min` or `max` is better.
+    """Return the metric that judges a system without tasks of its own, and whether `min` or `max` is better: the one
+    it selects its best checkpoint by, or else the held-out loss.
     """
     from lang_jepa.training.train import method_of
 
@@ -277,7 +277,7 @@ def judged_metric(settings: RunSettings) -> tuple[str | None, str]:
 
 
 def last_validation(folder: Path, kind: type[RunSettings]) -> "tuple[Report, Path]":
-    """The metrics of a run's last validation as a report; the one that the best is chosen by is judged."""
+    """Report the metrics of a run's last validation, of which only the `judged_metric` is judged."""
     from lang_jepa.evaluation.table import Report, Row
 
     metric, mode = judged_metric(read_settings(folder / SAVED, kind))
@@ -306,11 +306,11 @@ def last_validation(folder: Path, kind: type[RunSettings]) -> "tuple[Report, Pat
 
 
 def start_info(kind: RunKind[Any], run: Any) -> StartInfo:
-    """What a run starts with.
+    """What a run starts with, and its environment.
 
     Args:
         kind: of the run.
-        run: stands at its first step.
+        run: about to make its first step.
     """
     import platform
 
@@ -333,10 +333,10 @@ def _device(device: Any) -> str:
 
 
 def check_environment(info: StartInfo, others: StartInfo, *, what: str, allow: bool) -> None:
-    """Refuse a run on other terms than another one.
+    """Refuse a run in another environment than that of an earlier one.
 
     Raises:
-        LangJepaError: threads, versions, device, precision or the like differ and that is not allowed.
+        LangJepaError: threads, versions, device, precision or the like differ, and that is not allowed.
     """
     lines = [f"{name}: {others[name]} there, {info[name]} here" for name in ENVIRONMENT if info[name] != others[name]]
     if lines and not allow:
@@ -350,7 +350,7 @@ def check_pair(info: StartInfo, others: StartInfo, expected: Mapping[str, bool],
     """Refuse two runs of one seed that differ in what their settings say is equal.
 
     Raises:
-        LangJepaError: names it.
+        LangJepaError: names what differs.
     """
     for name, must in expected.items():
         if must and info[name] != others[name]:

@@ -1,4 +1,4 @@
-"""From finished runs to the report: scores beside their baselines, verdicts, curves, what was equal, and alarms."""
+"""Build the report of finished runs: scores beside their baselines, verdicts, curves, what was equal, and alarms."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,13 +18,13 @@ from lang_jepa.files.atomic import read_json
 
 FORMAT = 1
 _NO_RIVALS = ("model", "chance", "oracle")
-"""Rows that are no baseline to be beaten: the model itself, a bound from below and one from above."""
+"""Rows that are not baselines to beat: the model itself, a lower bound and an upper bound."""
 
 Scores = dict[Metric, dict[tuple[str, str], list[float]]]
 
 
 def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
-    """The report of a comparison whose runs are all finished, as plain data.
+    """Return the report of a comparison whose runs are all finished, as plain data.
 
     Args:
         plan: with costs measured.
@@ -73,7 +73,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
 
 
 def _each(plan: Plan, folder: Path, read: Any) -> dict[str, list[Any]]:
-    """Something of every run, by variant, in the order of the seeds."""
+    """Return what `read` makes of every run's directory, by variant, in the order of the seeds."""
     return {one.name: [read(run_folder(folder, one.name, seed)) for seed in plan.seeds] for one in plan.variants}
 
 
@@ -105,7 +105,7 @@ def _costs(plan: Plan, info: Mapping[str, Sequence[StartInfo]], curves: Mapping[
 
 
 def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any]]) -> dict[Metric, Side]:
-    """The model's scores of all seeds in each metric, with the values per question where they were saved."""
+    """The model's scores for all seeds in each metric, with the values per question if they were saved."""
     details = [dict(np.load(run_folder(folder, name, seed) / VALUES, allow_pickle=False)) for seed in plan.seeds]
     found = {}
     for metric in (metric for metric, judged in _metrics(cards[name][0]).items() if judged):
@@ -132,7 +132,7 @@ def _points(sides: Mapping[str, Mapping[Metric, Side]]) -> list[dict[str, Any]]:
 
 
 def _metrics(card: Mapping[str, Any]) -> dict[Metric, bool]:
-    """Metrics of the scored model, as in its headline, with whether they are judged."""
+    """The headline metrics of the scored model, and whether each is judged."""
     return {
         Metric(row["task"], row["split"], row["metric"]): row.get("judged", True)
         for row in card["rows"]
@@ -149,7 +149,7 @@ def _point(card: Mapping[str, Any], metric: Metric, name: str) -> float:
 
 
 def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str, Any]]) -> Side:
-    """Values per question where every run was asked the same questions; else the points alone."""
+    """Values per question if every run was asked the same questions, otherwise the points alone."""
     key = f"{metric.task}|{metric.split}|{metric.name}"
     items = {str(one[f"{key}|items"]) for one in details if f"{key}|items" in one}
     if len(items) != 1 or any(f"{key}|values" not in one for one in details):
@@ -165,14 +165,14 @@ def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str
 
 
 def scores_of(cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Everybody's score in every metric: the variants', and of each variant its baselines.
+    """Return all scores in every metric: those of the variants, and of each variant's baselines.
 
     Args:
         cards: by variant, the scores of each seed (scores.json).
 
     Returns:
-        One entry per metric, with the mean and standard deviation over seeds of each scorer. What scores the same
-        beside all variants that the metric was asked of stands there once, the rest as `NAME of VARIANT`.
+        One entry per metric, with the mean and standard deviation over seeds of each scorer. A baseline that scores the
+        same beside all variants with this metric is listed once, any other as `NAME of VARIANT`.
     """
     table: Scores = {}
     for variant, each in cards.items():
@@ -196,9 +196,9 @@ def scores_of(cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def _alike(table: Scores) -> set[tuple[str, str, str]]:
-    """(task, split, scorer) of those that score the same beside all variants that were asked, as chance and TF-IDF do.
+    """(task, split, scorer) of baselines that score the same beside all variants asked, as chance and TF-IDF do.
 
-    Beside one variant alone nothing distinguishes them from those that depend on it.
+    With a single variant they cannot be told from baselines that depend on it.
     """
     alike: dict[tuple[str, str, str], bool] = {}
     for metric, scorers in table.items():
@@ -213,7 +213,7 @@ def _alike(table: Scores) -> set[tuple[str, str, str]]:
 def best_rival(
     scorers: Mapping[str, Mapping[str, float]], variants: Sequence[str], *, lower: bool
 ) -> tuple[str, float]:
-    """The strongest scorer that is no variant, no bound: its name and mean; empty and NaN where there is none."""
+    """Return name and mean of the strongest scorer that is neither a variant nor a bound; if none, empty and NaN."""
     rivals = {
         name: one["mean"] for name, one in scorers.items() if name not in variants and not name.startswith(_NO_RIVALS)
     }
@@ -228,7 +228,7 @@ def _verdict(one: Verdict) -> dict[str, Any]:
 
 
 def _equal(plan: Plan, info: Mapping[str, Sequence[StartInfo]]) -> list[dict[str, Any]]:
-    """For each thing that should be equal, whether it was, and what it was."""
+    """For each thing that should be equal: whether it was, and its values."""
     rows = []
     for name in ENVIRONMENT:
         values = [str(one[name]) for runs in info.values() for one in runs]
@@ -253,7 +253,7 @@ def _equal(plan: Plan, info: Mapping[str, Sequence[StartInfo]]) -> list[dict[str
 
 
 def _alarms(plan: Plan, folder: Path) -> list[dict[str, Any]]:
-    """What was wrong with the runs; alarms of one kind in several runs of a variant stand together."""
+    """What was wrong with the runs; alarms of one kind in several runs of a variant are grouped."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for one in plan.variants:
         for seed in plan.seeds:
@@ -264,7 +264,7 @@ def _alarms(plan: Plan, folder: Path) -> list[dict[str, Any]]:
 
 
 def _notes(plan: Plan, curves: Mapping[str, Sequence[Curve]]) -> list[str]:
-    """What a reader has to keep in mind."""
+    """What a reader should keep in mind."""
     starts = {name: runs[0].axes["steps"] for name, runs in curves.items()}
     firsts = {name: float(steps[steps > 0][0]) for name, steps in starts.items() if (steps > 0).any()}
     notes = [

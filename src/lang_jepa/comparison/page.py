@@ -1,4 +1,4 @@
-"""report.html: the whole comparison on one page that needs nothing else, and asks nobody for anything."""
+"""report.html: the whole comparison on one self-contained page that requests nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -35,7 +35,7 @@ def write_page(report: Report, path: Path) -> None:
     """Write the page, atomically.
 
     Args:
-        report: of `lang_jepa.comparison.outcome.outcome`.
+        report: from `lang_jepa.comparison.outcome.outcome`.
         path: of the HTML file.
     """
     parts = [
@@ -67,11 +67,11 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def write_pictures(report: Report, folder: Path) -> None:
-    """Write the page's figures beside it: `curves.png`, and one picture for each setting of several values, atomically.
+    """Write the page's figures, atomically: `curves.png`, and a picture of each setting compared at several values.
 
     Args:
-        report: of `lang_jepa.comparison.outcome.outcome`.
-        folder: of the comparison; a setting's picture is called after it.
+        report: from `lang_jepa.comparison.outcome.outcome`.
+        folder: of the comparison; a setting's picture is named after it.
     """
     save_png(draw(report), folder / "curves.png")
     if report["points"]:
@@ -98,7 +98,7 @@ def _head(report: Report) -> str:
 
 
 def _alarms(report: Report) -> str:
-    """Each kind of alarm of a variant once, with the other seeds folded behind the first."""
+    """Show each kind of alarm of a variant once, with the other seeds folded below the first."""
 
     def text_of(variant: str, run: Mapping[str, Any]) -> str:
         return f"<b>{escape(variant)}, seed {run['seed']}</b>: {escape(run['text'])}"
@@ -158,7 +158,7 @@ _CAPTION = (
 
 
 def _why(one: Mapping[str, Any]) -> str:
-    """The rules that were not passed, and what the interval could not know; the numbers are in the row."""
+    """The rules that were not passed, and what the interval does not cover; the numbers are in the row."""
     lines = [f"not passed: {', '.join(one['failed'])}"] if one["failed"] else []
     if not one["difference"]["questions"]:
         lines.append("no values per question: over seeds alone")
@@ -172,7 +172,7 @@ def _css(call: str) -> str:
 
 
 def _doses(report: Report) -> list[str]:
-    """The figure of each setting of which several values were compared."""
+    """The figure of each setting that was compared at several values."""
     if not report["points"]:
         return []
     return [
@@ -243,7 +243,7 @@ def _score(metric: str, one: Mapping[str, float] | None) -> str:
 
 
 def _with_spread(metric: str, mean: float, std: float) -> str:
-    """The spread is left out where there is none: one seed, or a score that depends on none."""
+    """A mean with its spread, unless that is 0: with one seed, or for a score that does not depend on the seed."""
     return f"{shown(metric, mean)} ± {shown(metric, std)}" if std else shown(metric, mean)
 
 

@@ -1,4 +1,4 @@
-"""What is to be compared: variants, seeds, budget and tasks, checked before anything is trained, and saved on disk."""
+"""The plan of a comparison: variants, seeds, budget and tasks, validated before any training and saved to disk."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +20,7 @@ from lang_jepa.settings.load import build
 
 FORMAT = 2
 _BEFORE_KINDS = 1
-"""Format of plans that do not name a kind: all runs were encoders'."""
+"""Format of plans that do not name a kind: all runs were of encoders."""
 FEWEST_VALIDATIONS, MOST_VALIDATIONS, STEPS_PER_VALIDATION = 5, 50, 100
 
 
@@ -29,9 +29,9 @@ class Variant:
     """One recipe.
 
     Attributes:
-        name: the recipe's, or the YAML file's without its ending.
-        settings: resolved; seed, steps, folder and validations are those of each run.
-        measured: cost of a step, once it was measured.
+        name: of the recipe, or of the YAML file without its suffix.
+        settings: resolved; each run has its own seed, steps, folder and validations.
+        measured: cost of a step, once measured.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Plan:
         tasks: of the evaluation.
         data_dir: folder with stsb/ and sst2/, or None.
         questions: how much to evaluate.
-        allow_different: compare although precision, compilation or the like differ.
+        allow_different: compare even if precision, compilation or the like differ.
         kind: of all runs.
     """
 
@@ -68,15 +68,15 @@ class Plan:
         return self.variants[0]
 
     def variant(self, name: str) -> Variant:
-        """The variant of that name, with what was measured by now."""
+        """Return the variant of that name, with its cost if already measured."""
         return next(one for one in self.variants if one.name == name)
 
     def steps(self, variant: Variant) -> int:
-        """Optimizer steps of each run of a variant, once its cost was measured."""
+        """Optimizer steps of each run of a variant, once its cost is measured."""
         return steps_for(self.budget, self.variant(variant.name).measured)
 
     def validations(self) -> int:
-        """Validations in each run, about: what the curves are drawn from. They choose nothing."""
+        """Approximate number of validations in each run. The curves are drawn from them; they select nothing."""
         longest = max(self.steps(variant) for variant in self.variants)
         return min(MOST_VALIDATIONS, max(FEWEST_VALIDATIONS, -(-longest // STEPS_PER_VALIDATION)))
 
@@ -93,7 +93,7 @@ class Plan:
         return settings
 
     def with_measured(self, name: str, measured: Measured) -> "Plan":
-        """The plan with one variant's cost filled in."""
+        """Return the plan with one variant's cost filled in."""
         filled = (replace(one, measured=measured) if one.name == name else one for one in self.variants)
         return replace(self, variants=tuple(filled))
 
@@ -121,10 +121,10 @@ class Plan:
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any], *, where: str) -> "Plan":
-        """Read what `to_json` gave.
+        """Read what `to_json` returned.
 
         Raises:
-            LangJepaError: it has a format or a kind that this version does not know.
+            LangJepaError: this version does not know its format or its kind.
         """
         if tree.get("format") not in (FORMAT, _BEFORE_KINDS):
             raise LangJepaError(
@@ -163,21 +163,21 @@ def make_plan(
     questions: Questions | None = DEFAULT_BUDGET,
     vary: str = "",
 ) -> Plan:
-    """Check what was asked for.
+    """Build a plan from what was asked for, and validate it.
 
     Args:
         recipes: built-in names or YAML files, the baseline first.
-        seeds: runs per variant, from the baseline's meta.seed on.
+        seeds: runs per variant; their seeds count up from the baseline's meta.seed.
         budget: of each run.
         overrides: settings changed in all variants.
-        tasks: of the evaluation, separated by commas; empty: what the baseline's data allows.
+        tasks: of the evaluation, separated by commas (empty: what the baseline's data allows).
         data_dir: folder with stsb/ and sst2/.
-        questions: how much to evaluate (None: what is quick).
-        vary: KEY=V1,V2,...: in place of the first recipe its variants with these values, the baseline first.
+        questions: how much to evaluate (None: the quick amount).
+        vary: KEY=V1,V2,...: replaces the first recipe by one variant for each value, the baseline first.
 
     Raises:
-        LangJepaError: fewer than two variants, a name twice, variants of different kinds, seeds below 1, unknown
-            tasks, nothing held out, a change of a setting that a plan sets, or a value twice.
+        LangJepaError: fewer than two variants, a duplicate name, variants of different kinds, seeds below 1, unknown
+            tasks, nothing held out, an override of a setting that a plan sets, or a duplicate value.
     """
     if len(recipes) < 2 and not vary:
         raise LangJepaError(
@@ -208,7 +208,7 @@ def make_plan(
 
 
 def _check_overrides(kind: RunKind[Any], overrides: Iterable[str]) -> None:
-    """A change that would have no effect is refused; the first seed may be chosen."""
+    """Refuse an override that would have no effect; the first seed may be chosen."""
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key in kind.ours and key != "meta.seed":
@@ -218,8 +218,8 @@ def _check_overrides(kind: RunKind[Any], overrides: Iterable[str]) -> None:
 
 
 def _variants(kind: RunKind[Any], recipes: Sequence[str], overrides: Sequence[str], vary: str) -> tuple[Variant, ...]:
-    """The recipes, the first of them varied if that is asked for; checked."""
-    changes = [*overrides, "optimization.max_steps=1"]  # each run gets its own; a stream could not do without
+    """Load and validate the variants: the recipes, the first of them varied if asked to."""
+    changes = [*overrides, "optimization.max_steps=1"]  # replaced in each run; a stream must have a value
     varied = _varied(kind, recipes[0], changes, vary) if vary else ()
     named = (
         Variant(Path(one).stem if _is_file(one) else one, kind.load(one, (), changes))
@@ -235,7 +235,7 @@ def _variants(kind: RunKind[Any], recipes: Sequence[str], overrides: Sequence[st
 
 
 def _check_effect(override: str, variants: Sequence[Variant]) -> None:
-    """A change for all that has an effect in none is refused; in some it may have none."""
+    """Refuse an override that has no effect in any variant; in some of them it may have none."""
     key = override.partition("=")[0].strip()
     complaints = [next(without_effect(one.settings, {key: TYPED}), None) for one in variants]
     if all(complaints):
@@ -243,7 +243,7 @@ def _check_effect(override: str, variants: Sequence[Variant]) -> None:
 
 
 def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) -> tuple[Variant, ...]:
-    """One variant of a recipe for each value."""
+    """Return one variant of a recipe for each value."""
     key, values = parse_vary(vary)
     if key in kind.ours:
         raise LangJepaError(f"--vary {key}: a comparison sets it by itself (--seeds, --budget, --output)")
@@ -267,9 +267,9 @@ def _check_names(variants: Sequence[Variant]) -> None:
 
 
 def settle(plan: Plan, folder: Path) -> Plan:
-    """The plan, with what was measured by the one that the folder holds already, if there is one; written.
+    """Write the plan and return it, with the costs measured under a plan that the folder already holds.
 
-    More seeds and more or fewer variants against the same baseline are no other plan: the runs that are there stay.
+    More seeds, and more or fewer variants against the same baseline, do not make it another plan: finished runs stay.
 
     Raises:
         LangJepaError: the folder holds another plan, or other things.
@@ -295,12 +295,12 @@ def settle(plan: Plan, folder: Path) -> Plan:
 
 
 def run_folder(folder: Path, name: str, seed: int) -> Path:
-    """Where one run lives."""
+    """Return the directory of one run."""
     return folder / "runs" / name / f"seed{seed}"
 
 
 def differing_settings(plan: Plan) -> dict[str, list[Any]]:
-    """Settings in which the variants differ, with the value of each variant; what a plan sets itself left out."""
+    """Settings in which the variants differ, with each variant's value; those that a plan sets are left out."""
     trees = [flat(one.settings) for one in plan.variants]
     keys = [key for key in dict.fromkeys(chain.from_iterable(trees)) if key not in plan.kind.ours]
     table = {key: [tree.get(key) for tree in trees] for key in keys}
@@ -308,7 +308,7 @@ def differing_settings(plan: Plan) -> dict[str, list[Any]]:
 
 
 def _differences(stored: Plan, plan: Plan) -> list[str]:
-    """What differs between two plans, in words; left out is what may: see `settle`, and where public data lies."""
+    """Describe what differs between two plans, except what may: see `settle`, and the location of public data."""
     if stored.kind.name != plan.kind.name:
         return [f"runs: of {stored.kind.what} there, of {plan.kind.what} now"]
     if stored.baseline.name != plan.baseline.name:
@@ -334,10 +334,10 @@ def _is_file(recipe: str) -> bool:
 
 
 def refuse_different_settings(plan: Plan) -> list[str]:
-    """Settings that differ though they are no idea to be compared, as lines; refused unless the plan allows it.
+    """List settings that put the variants on unequal terms, such as precision; refuse them unless the plan allows it.
 
     Raises:
-        LangJepaError: there are some and `allow_different` is off.
+        LangJepaError: there are some, and `allow_different` is off.
     """
     trees = {one.name: flat(one.settings) for one in plan.variants}
     first = trees[plan.baseline.name]
@@ -359,7 +359,7 @@ _OPEN, _CLOSE = "[{", "]}"
 
 
 def parse_vary(text: str) -> tuple[str, list[str]]:
-    """The setting, and its values as they were written.
+    """Return the setting, and its values as written.
 
     >>> parse_vary("jepa.weight=0,0.01")
     ('jepa.weight', ['0', '0.01'])
@@ -367,7 +367,7 @@ def parse_vary(text: str) -> tuple[str, list[str]]:
     ('model.loop_layers', ['[]', '[1,2]'])
 
     Raises:
-        LangJepaError: another form, or fewer than two values.
+        LangJepaError: the text has another form, or fewer than two values.
     """
     key, separator, values = text.partition("=")
     found = [value.strip() for value in _split(values)]
@@ -380,12 +380,12 @@ def parse_vary(text: str) -> tuple[str, list[str]]:
 
 
 def variant_name(key: str, value: str) -> str:
-    """What a variant is called; it is a folder's name too."""
+    """Return the name of a variant, which is also its folder's name."""
     return f"{key}={value}".replace("/", "_")
 
 
 def _split(values: str) -> list[str]:
-    """At commas that stand in no list."""
+    """Split at commas outside brackets."""
     parts, depth = [""], 0
     for letter in values:
         depth += (letter in _OPEN) - (letter in _CLOSE)

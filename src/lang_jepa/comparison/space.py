@@ -1,4 +1,4 @@
-"""What a sweep may change, settings with their ranges or choices as text; and what it may aim at, a held-out metric."""
+"""What a sweep may change (settings, with ranges or choices as text), and what it may optimise (a held-out metric)."""
 
 import difflib
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ LOWER_IS_BETTER = frozenset(
         "val/embeddings/first_component_share",
     }
 )
-"""Of the held-out metrics; where the last two are large, embeddings have collapsed."""
+"""Held-out metrics that are better when lower; if the last two are large, the embeddings have collapsed."""
 NO_AIM = frozenset(
     {
         "val/count",
@@ -35,7 +35,7 @@ NO_AIM = frozenset(
         "val/distance_copy_forward",
     }
 )
-"""Held-out metrics of which neither more nor less is better: sizes, a length, and the distances of predictions that
+"""Held-out metrics that are better neither higher nor lower: sizes, a length, and the distances of predictions that
 need no learning, which a collapse makes small."""
 OURS = ("logging.log_dir", "logging.best_metric", "logging.best_mode", "meta.load_checkpoint", "meta.checkpoint_path")
 """Settings that each trial gets from the sweep."""
@@ -48,8 +48,8 @@ class Dimension:
 
     Attributes:
         key: dotted, as in -o.
-        low, high: ends of a range, both included; whole numbers make a range of whole numbers. None for choices.
-        log: draw evenly on a logarithmic scale.
+        low, high: ends of a range, both included; two integers make a range of integers. None for choices.
+        log: draw uniformly on a logarithmic scale.
         choices: values, or empty for a range.
     """
 
@@ -60,7 +60,7 @@ class Dimension:
     choices: tuple[Any, ...] = ()
 
     def draw(self, trial: Any) -> Any:
-        """A value that an optuna trial suggests."""
+        """Return a value suggested by an Optuna trial."""
         if self.choices:
             return trial.suggest_categorical(self.key, list(self.choices))
         if isinstance(self.low, int) and isinstance(self.high, int):
@@ -69,10 +69,10 @@ class Dimension:
 
 
 def parse_dimension(text: str) -> Dimension:
-    """`optimization.lr=1e-4:1e-2:log`, `model.num_layers=1:4` or `model.head=none,whitened`.
+    """Parse `optimization.lr=1e-4:1e-2:log`, `model.num_layers=1:4` or `model.head=none,whitened`.
 
     Raises:
-        LangJepaError: another form, or a range that is none.
+        LangJepaError: the text has another form, or the range is invalid.
     """
     key, separator, values = text.partition("=")
     if not separator or key.count(".") != 1 or not values:
@@ -91,10 +91,10 @@ def parse_dimension(text: str) -> Dimension:
 
 
 def make_space(texts: Iterable[str], settings: Settings) -> tuple[Dimension, ...]:
-    """The dimensions asked for; without any, the learning rate within ten times of the recipe's.
+    """Return the dimensions asked for; without any, the learning rate within a factor of ten of the recipe's.
 
     Raises:
-        LangJepaError: a dimension is not understood, a setting is unknown, the sweep's own, or given twice.
+        LangJepaError: a dimension is not understood, or its setting is unknown, set by the sweep, or given twice.
     """
     space = tuple(parse_dimension(text) for text in texts)
     keys, known = [one.key for one in space], list(flat(settings))
@@ -115,7 +115,7 @@ def check_free(changes: Iterable[str], option: str) -> None:
 
     Args:
         changes: `key` or `key=value`.
-        option: where they stood.
+        option: the option that gave them.
     """
     for change in changes:
         key = change.partition("=")[0].strip()
@@ -124,21 +124,21 @@ def check_free(changes: Iterable[str], option: str) -> None:
 
 
 def direction_of(metric: str) -> Literal["minimize", "maximize"]:
-    """Which way a held-out metric is better."""
+    """In which direction a held-out metric is better."""
     return "minimize" if metric in LOWER_IS_BETTER else "maximize"
 
 
 def own_name(settings: Settings, metric: str) -> str:
-    """The name that a validation has for a metric which runs on spans write by another name too."""
+    """Return the name that validations have for a metric, which runs on spans also write under another name."""
     names = {other: name for name, other in OTHER_NAMES.items()}
     return names.get(metric, metric) if view_of(settings).has_other_names else metric
 
 
 def check_aim(settings: Settings, metric: str) -> None:
-    """Refuse a metric that runs with these settings do not measure, or of which nothing is better.
+    """Refuse a metric that runs with these settings do not measure, or that is better in neither direction.
 
     Raises:
-        LangJepaError: nothing is held out; or another metric, with the names of those that there are.
+        LangJepaError: nothing is held out, or the metric is refused; lists the metrics to choose from.
     """
     if not settings.data.val_fraction:
         raise LangJepaError(

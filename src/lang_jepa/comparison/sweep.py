@@ -1,4 +1,4 @@
-"""A search for good settings with Optuna: one process per trial, hopeless and collapsing trials stopped early."""
+"""Search for good settings with Optuna: one process per trial; hopeless and collapsing trials are stopped early."""
 
 import math
 import os
@@ -19,14 +19,14 @@ from lang_jepa.settings.load import build
 from lang_jepa.training.collapse import CollapseMonitor
 
 FORMAT = 2
-"""Of sweep.json; the first one, without a number, stored the recipe's name instead of its settings."""
+"""Format of sweep.json; the first one had no number, and stored the recipe's name instead of its settings."""
 IN_A_ROW = 5
-"""Trials that fail one after the other before the search is given up. Where a quarter of the settings do not fit each
-other, three in a row are nothing unusual."""
+"""Failures in a row after which the search gives up. If a quarter of the settings do not fit together, three in a row
+are nothing unusual."""
 _STARTUP = 5
-"""Trials that are not compared with others yet."""
+"""The first trials, which are not yet compared with others."""
 _FAILED = "failed"
-"""User attribute of a trial that failed: the whole reason."""
+"""User attribute of a failed trial: the full reason."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Sweep:
     """What is searched for; from `make_sweep`.
 
     Attributes:
-        settings: resolved; those of all trials but for what the space changes.
+        settings: resolved; the same for all trials, except for what the space changes.
         space: settings that trials differ in.
-        metric: metric of held-out data; a trial's value is that of its best validation after the start.
-        trials: trained to their end or stopped early, in all; those that failed do not count.
+        metric: on held-out data; a trial's value is its best validation after the start.
+        trials: how many are to be trained to their end or stopped early; failed ones do not count.
     """
 
     settings: Settings
@@ -47,7 +47,7 @@ class Sweep:
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
-        """`minimize` for what is better when it is lower."""
+        """`minimize` if lower is better."""
         return direction_of(self.metric)
 
     @property
@@ -62,14 +62,14 @@ class Sweep:
         return {"format": FORMAT, "settings": settings, "space": space, "metric": self.metric, "trials": self.trials}
 
     def trial_settings(self, drawn: Mapping[str, Any], folder: Path) -> Settings:
-        """Settings of one trial.
+        """Return the settings of one trial.
 
         Args:
-            drawn: dotted keys to values.
+            drawn: values by dotted key.
             folder: its run directory.
 
         Raises:
-            LangJepaError: what was drawn does not fit the other settings, or does not measure the metric.
+            LangJepaError: the drawn values do not fit the other settings, or the metric would not be measured.
         """
         mode = "min" if self.direction == "minimize" else "max"
         tree = self.settings.model_dump()
@@ -85,14 +85,14 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Found:
-    """What a sweep ended with.
+    """The result of a sweep.
 
     Attributes:
         overrides: the best trial's settings, for -o.
         value: of the metric.
         trial: its number.
-        finished, stopped: trials trained to their end, and stopped early.
-        failed: why trials failed, in a line each, with the numbers of those that failed so.
+        finished, stopped: how many trials were trained to their end, and stopped early.
+        failed: reasons why trials failed, a line each, with the numbers of the trials that failed for it.
     """
 
     overrides: tuple[str, ...]
@@ -108,37 +108,37 @@ class _Hopeless(Exception):
 
 
 def make_sweep(settings: Settings, space: tuple[Dimension, ...], metric: str, trials: int) -> Sweep:
-    """Check what was asked for.
+    """Validate what was asked for.
 
     Args:
         settings: the recipe's, with all overrides.
         space: settings that trials differ in.
-        metric: held-out metric to be best in, also by the name that runs on spans have for it.
+        metric: held-out metric to optimise; the name that runs on spans have for it will do too.
         trials: see `Sweep`.
 
     Raises:
-        LangJepaError: nothing is held out, or the metric is not among what is measured there.
+        LangJepaError: nothing is held out, or the metric is not one that can be optimised there.
     """
     metric = own_name(settings, metric)
     if metric != "val/regularizer" or "objective.regularizer" not in [one.key for one in space]:
-        check_aim(settings, metric)  # else trials may have the regularizer that the recipe has not
+        check_aim(settings, metric)  # else trials may have the regularizer that the recipe lacks
     return Sweep(settings, space, metric, trials)
 
 
 def sweep(plan: Sweep, folder: Path, callback: Callback | None = None) -> Found:
-    """Search, or go on searching.
+    """Search, or resume a search.
 
-    A trial that fails is reported and learnt from, and the search goes on.
+    A trial that fails is reported and learnt from, and the search continues.
 
     Args:
-        plan: what for.
-        folder: of this sweep alone; trials stand in `trials/`, Optuna's journal beside them.
+        plan: what to search for.
+        folder: of this sweep alone; trials are in `trials/`, with Optuna's journal beside them.
         callback: called for every trial.
 
     Raises:
-        LangJepaError: Optuna is not installed, the folder holds another sweep, no trial got to its end, several
-            trials in a row failed.
-        Interrupted: by Ctrl-C or SIGTERM; the same call goes on.
+        LangJepaError: Optuna is not installed, the folder holds another sweep, no trial was trained to its end, or
+            several trials in a row failed.
+        Interrupted: by Ctrl-C or SIGTERM; the same call resumes.
     """
     folder = folder.absolute()
     check_writable(folder, folder=True)
@@ -152,20 +152,20 @@ def sweep(plan: Sweep, folder: Path, callback: Callback | None = None) -> Found:
 
 
 class _Search:
-    """One sweep at work.
+    """One sweep in progress.
 
     Args:
         plan: settled.
         folder: of the sweep.
         callback: called for every trial.
         lock: file descriptor that jobs keep open.
-        workers: do the jobs.
+        workers: run the jobs.
 
     Attributes:
-        study: Optuna's. Trials that failed are PRUNED there and have the attribute `_FAILED`; FAIL are those that were
-            interrupted. Optuna's sampler ignores FAIL: it then knew nothing of settings that fail, took them for
-            promising, and after its random start was seen to draw nothing else. A trial that was pruned
-            before its first report it takes for the worst there is.
+        study: Optuna's. Failed trials are stored as PRUNED, with the attribute `_FAILED`; interrupted ones as FAIL.
+            Optuna's sampler ignores FAIL: it then knew nothing of settings that fail, took them for promising, and was
+            seen to draw nothing else after its random start. A trial pruned before its first report counts as the
+            worst of all.
     """
 
     def __init__(self, plan: Sweep, folder: Path, callback: Callback, lock: int, workers: Workers) -> None:
@@ -173,16 +173,16 @@ class _Search:
         self.study = _study(plan, folder)
 
     def take_up(self) -> None:
-        """Draw again what was killed in the middle."""
+        """Queue the trials that were killed midway once more."""
         for trial in self.study.get_trials(deepcopy=False, states=_states("RUNNING")):
             self.study.tell(trial.number, state=_states("FAIL")[0])
             self.study.enqueue_trial(trial.params)
 
     def to_the_end(self) -> None:
-        """All trials that are still wanted.
+        """Run all trials that are still wanted.
 
         Raises:
-            LangJepaError: several in a row failed. Called again, it goes on.
+            LangJepaError: several in a row failed. Calling it again resumes the search.
         """
         in_a_row = 0
         while (done := len(_ended(self.study))) < self.plan.trials:
@@ -195,7 +195,7 @@ class _Search:
                 )
 
     def _trial(self, number: int) -> str:
-        """One trial, the one of that number of those that are wanted; why it failed, or nothing."""
+        """Run the trial of that number; return why it failed, or an empty string."""
         trial, reason = self.study.ask(), ""
         drawn = {dimension.key: dimension.draw(trial) for dimension in self.plan.space}
         shown = ", ".join(f"{key}={_text(value)}" for key, value in drawn.items())
@@ -214,7 +214,7 @@ class _Search:
         finally:
             self.callback.done(shown)
         for path in self._folder(trial).glob("checkpoint-*.pth"):
-            path.unlink()  # of many trials they would fill the disk; the model directory stays
+            path.unlink()  # those of many trials would fill the disk; the model directory stays
         return reason
 
     def _folder(self, trial: Any) -> Path:
@@ -222,7 +222,7 @@ class _Search:
         return self.folder / "trials" / str(trial.number)
 
     def _train(self, trial: Any, drawn: Mapping[str, Any], shown: str) -> float:
-        """Train until the end; the metric at the best validation.
+        """Train to the end, and return the metric of the best validation.
 
         Raises:
             _Hopeless: it was stopped early.
@@ -244,8 +244,8 @@ class _Search:
             if not math.isfinite(validations[step]):
                 raise LangJepaError(f"{metric} is {validations[step]} at step {step}")
             collapses = monitor.check(step, metrics)
-            # What comes before the first step is no result of training. The pruner asks for the best of all reports:
-            # one that starts well would never be stopped.
+            # The validation before the first step is no result of training. The pruner judges a trial by its best
+            # report: one that starts well would never be stopped.
             if step > 0:
                 trial.report(validations[step], step)
             if collapses or (step > 0 and trial.should_prune()):
@@ -265,13 +265,13 @@ def _text(value: Any) -> str:
 
 
 def _reason(number: int, text: str) -> str:
-    """Why a trial failed in one line: the first of the error and, where it ends a list or a traceback, the last."""
+    """Why a trial failed, in one line: the error's first and, if there are more (a list, a traceback), its last."""
     lines = [line.strip() for line in text.removeprefix(f"trial {number}: ").splitlines() if line.strip()]
     return " ".join([*lines[:1], *lines[1:][-1:]])
 
 
 def _study(plan: Sweep, folder: Path) -> Any:
-    """Optuna's study, opened or begun."""
+    """Open or create Optuna's study."""
     try:
         import optuna
         from optuna.storages import JournalStorage
@@ -286,7 +286,7 @@ def _study(plan: Sweep, folder: Path) -> Any:
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
         load_if_exists=True,
     )
-    # Another seed after every interruption: the same one would suggest the first settings again.
+    # A new seed after every interruption: the old one would suggest the first settings again.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.get_trials(deepcopy=False)))
     return study
 
@@ -304,10 +304,10 @@ def _ended(study: Any) -> list[Any]:
 
 
 def _settle(plan: Sweep, folder: Path) -> None:
-    """Save the plan, or compare it with the one that is there; only the number of trials may change.
+    """Save the plan, once it agrees with the one that is there, if any; only the number of trials may change.
 
     Raises:
-        LangJepaError: the folder holds another sweep, with what differs; or other things.
+        LangJepaError: the folder holds another sweep (says what differs), or other things.
     """
     path, tree = folder / "sweep.json", plan.to_json()
     if path.is_file():
@@ -326,7 +326,7 @@ def _settle(plan: Sweep, folder: Path) -> None:
 
 
 def _differences(plan: Sweep, tree: Mapping[str, Any], stored: Mapping[str, Any], *, where: str) -> Sequence[str]:
-    """What differs between a plan and the one in a folder, in words; settings that are drawn anyway are left out."""
+    """Describe what differs between a plan and the stored one; settings that are drawn anyway are left out."""
     drawn = [one.key for one in plan.space]
     lines = [f"{key}: {stored[key]} there, {tree[key]} now" for key in ("space", "metric") if stored[key] != tree[key]]
     then = build(Settings, stored["settings"], where=where)
@@ -334,10 +334,10 @@ def _differences(plan: Sweep, tree: Mapping[str, Any], stored: Mapping[str, Any]
 
 
 def _found(study: Any) -> Found:
-    """The best trial, and what became of the others.
+    """Return the best trial, and what became of the others.
 
     Raises:
-        LangJepaError: no trial got to its end.
+        LangJepaError: no trial was trained to its end.
     """
     finished = study.get_trials(deepcopy=False, states=_states("COMPLETE"))
     stopped = len(_ended(study)) - len(finished)

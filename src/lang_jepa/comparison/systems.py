@@ -1,4 +1,4 @@
-"""Runs of the built-in systems, encoders and GPTs, as a comparison sees them; and which kind of runs a recipe makes."""
+"""How a comparison treats runs of the built-in systems, encoders and GPTs; and which kind of run a recipe makes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -54,10 +54,10 @@ _TASK = ("val/distance_shuffled", "val/distance_mean_target", "val/distance_copy
 
 
 class ScoredRuns(RunKind[Chosen]):
-    """Runs that evaluation tasks are asked of after training."""
+    """Runs that are evaluated on tasks after training."""
 
     def check_tasks(self, settings: Mapping[str, Chosen], tasks: Sequence[str], data_dir: Path | None) -> None:
-        """The public data that the tasks read must be there."""
+        """Check that the public data read by the tasks is there."""
         for task in tasks_named(tasks):
             if task.find_data is not None:
                 task.find_data(data_dir)
@@ -84,7 +84,7 @@ class EncoderRuns(ScoredRuns[Settings]):
     """Runs of encoders."""
 
     on_purpose = (*RunKind.on_purpose, "meta.use_gradient_checkpointing", "logging.val_sentences")
-    # A run of a comparison has no decoder, and no queries of yours.
+    # A run of a comparison has no decoder, and no queries from the user.
     tasks = tuple(task.name for task in OF_ENCODERS if not {"decoding", "searched", "passages"} & {*task.needs})
     quick = QUICK
     info = ("corpus", "order", "backbone", "encoder", "predictor")
@@ -100,7 +100,7 @@ class EncoderRuns(ScoredRuns[Settings]):
             )
 
     def usual_tasks(self, settings: Settings) -> tuple[str, ...]:
-        """The built-in stories where they are trained on, turns of conversations, else next sentences."""
+        """`stories` if trained on the built-in stories, else `retrieval` for sentences and `turns` for other units."""
         own = "retrieval" if settings.data.units == "sentences" else "turns"
         return ("stories",) if settings.data.train_file == "stories" else (own,)
 
@@ -118,21 +118,21 @@ class EncoderRuns(ScoredRuns[Settings]):
         }
 
     def columns(self, settings: Settings) -> tuple[str, ...]:
-        """Distances and retrieval, and what proves that there is something to learn."""
+        """Distances and retrieval, and the distances that show whether there is something to learn."""
         return ("val/distance", "val/retrieval/mrr", "val/retrieval/recall@1", *_TASK)
 
     def headlines(self, settings: Settings) -> tuple[str, ...]:
         return ("val/retrieval/recall@1", "val/retrieval/mrr", "val/distance")
 
     def alarms(self, folder: Path, *, total: int) -> dict[str, str]:
-        """What the collapse monitor (its first warning) and the check of the task found."""
+        """The first warning of the collapse monitor, and what the check of the task found."""
         collapses = read_json(folder / "summary.json", what="the summary of a run")["alarms"]
         found = {"collapse": collapses[0]} if collapses else {}
         task = task_alarms(read_metrics(folder / "metrics.csv"), total=total)
         return found | {one.kind: str(one) for one in task}
 
     def check_tasks(self, settings: Mapping[str, Settings], tasks: Sequence[str], data_dir: Path | None) -> None:
-        """Documents must be on disk for what reads them, and more than one variant must predict what is asked for."""
+        """Documents that tasks read must be on disk; the baseline and another variant must predict what is asked."""
         from lang_jepa.data.views import view_of
 
         super().check_tasks(settings, tasks, data_dir)
@@ -153,7 +153,7 @@ class EncoderRuns(ScoredRuns[Settings]):
             )
 
     def notes(self, settings: Mapping[str, Settings], first_validations: Mapping[str, float]) -> list[str]:
-        """On the end of training, curves that are no common measure, cost, and warnings that could not be given."""
+        """Notes on the scored weights, curves that are not comparable, cost, and warnings that could not be given."""
         from lang_jepa.inference.cache import reads_cached
 
         notes = ["Scores are those of the end of each run; no validation chooses among weights."]
@@ -188,7 +188,7 @@ class EncoderRuns(ScoredRuns[Settings]):
         }
 
     def window(self, settings: Sequence[Settings]) -> int:
-        """The longest context that any of them reads."""
+        """The longest context that any variant reads."""
         return max(one.data.window_size for one in settings)
 
 
@@ -197,7 +197,7 @@ def _method(engine: "Engine") -> "EncoderMethod":
 
 
 def _order(method: "EncoderMethod") -> str | None:
-    """Hash of the sentences that the first batches predict; None for a stream, whose reading would start anew."""
+    """Hash of the sentences that the first batches predict; None for a stream, which would have to be read anew."""
     if method.settings.data.streaming:
         return None
     batches = islice(iter(method.data.source()), _BATCHES)
@@ -231,7 +231,7 @@ class GPTRuns(ScoredRuns[GPTSettings]):
         )
 
     def check(self, name: str, settings: GPTSettings) -> None:
-        """Something must be held out, and the clock must not end a run."""
+        """Check that something is held out, and that the clock does not end the run."""
         if settings.data.data_path is None and not settings.data.val_fraction:
             raise LangJepaError(
                 f"{name} holds nothing out, so there are no curves to compare. Set data.val_fraction for all: "
@@ -244,7 +244,7 @@ class GPTRuns(ScoredRuns[GPTSettings]):
             )
 
     def usual_tasks(self, settings: GPTSettings) -> tuple[str, ...]:
-        """What needs nothing but the run's own tokens."""
+        """Tasks that need only the run's own tokens."""
         return ("bits_per_byte", "quantised", "retrieval")
 
     def expected_equal(self, one: GPTSettings, other: GPTSettings) -> dict[str, bool]:
@@ -264,7 +264,7 @@ class GPTRuns(ScoredRuns[GPTSettings]):
         return ("val/bits_per_byte",)
 
     def notes(self, settings: Mapping[str, GPTSettings], first_validations: Mapping[str, float]) -> list[str]:
-        """On the end of training, and on what the curves are measured on."""
+        """Notes on which weights are scored, and on the text that the curves are measured on."""
         return [
             *super().notes(settings, first_validations),
             "Curves are of the validations in training (the first evaluation.val_tokens of the held-out text), "
@@ -272,7 +272,7 @@ class GPTRuns(ScoredRuns[GPTSettings]):
         ]
 
     def start(self, settings: GPTSettings, scratch: Path, *, steps: int) -> "Engine":
-        """A run whose whole schedule passes in so many steps, so that each part of it has its share of them."""
+        """Open a run whose whole schedule takes `steps` steps, so that each part of it gets its share."""
         return super().start(changed(settings, optimization={"max_steps": steps}), scratch, steps=steps)
 
     def start_info(self, engine: "Engine") -> StartInfo:
@@ -290,26 +290,26 @@ class GPTRuns(ScoredRuns[GPTSettings]):
 GPTS = GPTRuns("gpt", "a GPT")
 
 KINDS: dict[str, RunKind[Any]] = {"encoder": ENCODERS, "decoder": RunKind("decoder", "a decoder"), "gpt": GPTS}
-"""Of the built-in systems; one of your own is compared by its validation."""
+"""The kinds of the built-in systems; a custom system is compared by its last validation."""
 
 
 def kind_named(name: str) -> RunKind[Any]:
-    """The kind that a plan names.
+    """Return the kind that a plan names.
 
     Raises:
         LangJepaError: there is no such system.
     """
     if name in KINDS:
         return KINDS[name]
-    settings_class(name)  # raises where there is no such system
+    settings_class(name)  # raises if there is no such system
     return RunKind(name, f"a {name}")
 
 
 def kind_of(recipes: Iterable[str]) -> RunKind[Any]:
-    """The kind that all of some recipes have.
+    """Return the kind of run that all the recipes make.
 
     Raises:
-        LangJepaError: they have different ones.
+        LangJepaError: they make different kinds.
     """
     found: dict[str, list[str]] = {}
     for recipe in recipes:

@@ -1,13 +1,13 @@
-"""What may be said of a difference: better, worse, or indistinguishable at this budget.
+"""Judge a difference: better, worse, or indistinguishable at this budget.
 
-Three rules, all of which a difference must pass:
+It must pass three rules:
 
-1. its 95 % interval (`resampling`) excludes 0;
-2. it exceeds the standard deviation of the BASELINE's score over seeds: what another seed alone would do is no merit;
-3. Holm's correction of its p-value for all metrics and variants that are judged together (Holm 1979) leaves it below
-   .05: among twenty true zeros one interval excludes 0 by chance.
+1. its 95 % interval (`differences`) excludes 0;
+2. it exceeds the standard deviation of the BASELINE's score over seeds: what another seed alone does is not a gain;
+3. its p-value stays below .05 after Holm's correction for all metrics and variants that are judged together (Holm
+   1979): among twenty true zeros one interval excludes 0 by chance.
 
-Fewer than three seeds are too few to judge: a spread over two is hardly known.
+Fewer than three seeds are too few to judge: two hardly show the spread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,22 @@ from lang_jepa.evaluation.metrics.intervals import spearman, weighted_spearman
 
 Array = NDArray[np.float64]
 MEANS, CORRELATIONS = 10_000, 2_000
-"""Resamples of a mean, and of a correlation, which takes longer."""
+"""Numbers of resamples for means, and for correlations, which take longer."""
 _BLOCK = 1_000
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one recipe scored in one metric.
+    """The scores of one recipe in one metric.
 
     Attributes:
         points: float64 [S], the metric of each run.
         values: float64 [S, Q], per question, or None.
         clusters: int64 [Q], 0 to C - 1; None without values.
-        labels: float64 [Q] where the metric is Spearman's correlation with them, None where it is a mean.
+        labels: float64 [Q] if the metric is Spearman's correlation with them, None if it is a mean.
         items: fingerprint of the questions.
-        sizes: float64 [Q] where the metric is the sum of values over the sum of these (bits over bytes): a resample
-            adds up both, so that each question counts by its size.
+        sizes: float64 [Q] if the metric is the sum of values over the sum of these (bits over bytes): a resample adds
+            up both, so each question counts by its size.
     """
 
     points: Array
@@ -56,7 +56,7 @@ class Side:
         items: str = "",
         sizes: Array | None = None,
     ) -> "Side":
-        """From each run's values per question [Q]; the metric follows from them."""
+        """Build it from each run's values per question [Q], from which the metric is computed."""
         table = np.stack([np.asarray(row, dtype=np.float64) for row in values])
         own = np.arange(table.shape[1]) if clusters is None else np.unique(clusters, return_inverse=True)[1]
         if labels is not None:
@@ -74,8 +74,8 @@ class Difference:
         value: of the means over seeds.
         low, high: 95 % interval.
         p: two-sided bootstrap p-value, at least 2 / (R + 1).
-        paired: by question and seed; False where the questions differ, `seeds only` scores have no questions.
-        questions, clusters: of the variant (0 without values).
+        paired: by question and seed; False if the questions differ. Scores over seeds alone have no questions.
+        questions, clusters: their numbers in the variant (0 without values).
     """
 
     value: float
@@ -99,12 +99,12 @@ def differences(
 ) -> list[Difference]:
     """Each variant minus the baseline in one metric, with its interval.
 
-    Those that were asked the baseline's questions are resampled with it, so that what is drawn is drawn once for all.
+    Variants that were asked the baseline's questions are resampled together with it, from the same draws.
 
     Args:
         variants, baseline: runs of the same seeds, in the same order.
         resamples: R (None: 10,000 for means, 2,000 for correlations).
-        least: R at least, where the smallest p-value matters.
+        least: lower bound of R, for when the smallest p-value matters.
         seed: of the resampling.
 
     Raises:
@@ -136,7 +136,7 @@ def _check(variant: Side, baseline: Side) -> None:
 
 
 def _difference(variant: Side, baseline: Side, draws: Array, *, paired: bool) -> Difference:
-    """From the resampled differences, [R]."""
+    """Summarise the resampled differences, [R]."""
     low, high = np.percentile(draws, [2.5, 97.5])
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return Difference(
@@ -166,7 +166,7 @@ def seed_weights(seeds: int, count: int, generator: np.random.Generator) -> Arra
 
 
 def _resampled(sides: Sequence[Side], count: int, generator: np.random.Generator) -> list[Array]:
-    """The metric's mean over seeds in each resample, [R] for each side; all of the same seeds and questions."""
+    """The metric's mean over seeds in each resample, [R] for each side; all sides share seeds and questions."""
     weights = seed_weights(len(sides[0].points), count, generator)
     means = [np.asarray(weights @ side.points) for side in sides]
     asked = [(mean, side) for mean, side in zip(means, sides, strict=True) if side.values is not None]
@@ -183,7 +183,7 @@ def _resampled(sides: Sequence[Side], count: int, generator: np.random.Generator
 
 
 def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
-    """The metric of each run in each resample of clusters [R, C], [R, S]."""
+    """The metric of each run, [R, S], in each resample of clusters, [R, C]."""
     assert side.values is not None
     assert side.clusters is not None
     if side.labels is None:
@@ -192,7 +192,7 @@ def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
         return np.asarray((draws @ sums.T) / (draws @ counts)[:, None])
     gold = np.unique(side.labels, return_inverse=True)[1]
     ranks = [np.unique(row, return_inverse=True)[1] for row in side.values]
-    # A constant column orders nothing: 0, as its score in the tables.
+    # A constant column ranks nothing and counts as 0, as in the tables.
     correlations: Array = np.nan_to_num(weighted_spearman(draws, side.clusters, ranks, gold), nan=0.0)
     return correlations
 
@@ -209,7 +209,7 @@ Call = Literal["better", "worse", "indistinguishable at this budget", "too few s
 
 @dataclass(frozen=True)
 class Metric:
-    """What was measured: a task, a split of it, and a metric's name as in the evaluation's rows."""
+    """A metric that was measured: its task, its split, and its name as in the evaluation's rows."""
 
     task: str
     split: str
@@ -217,7 +217,7 @@ class Metric:
 
     @property
     def lower_is_better(self) -> bool:
-        """Distances and their like say so in their name."""
+        """Whether the name says so, as those of distances do."""
         return "lower is better" in self.name
 
     def __str__(self) -> str:
@@ -229,10 +229,10 @@ class Verdict:
     """One variant against the baseline in one metric.
 
     Attributes:
-        metric, variant: what and who.
+        metric, variant: what is judged.
         baseline_mean, variant_mean: over seeds.
-        baseline_std: of the baseline's score over seeds (NaN-free: 0 for one seed).
-        baseline_range: largest minus smallest of them.
+        baseline_std: of the baseline's score over seeds (0 for one seed, not NaN).
+        baseline_range: its largest score minus its smallest.
         variant_std: of the variant's score over seeds.
         difference: variant minus baseline, with its interval.
         p_holm: p-value after Holm's correction over all `comparisons`.
@@ -260,7 +260,7 @@ class Verdict:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Holm's step-down p-values: sorted, times m, m - 1, ..., never falling, at most 1; in the given order."""
+    """Holm's step-down p-values: sorted, times m, m - 1, ..., non-decreasing, at most 1; in the given order."""
     order = np.argsort(values, kind="stable")
     steps = np.asarray(values, dtype=np.float64)[order] * (len(values) - np.arange(len(values)))
     adjusted = np.empty(len(values))
@@ -274,7 +274,7 @@ def verdicts(
     """Judge every variant in every metric that it shares with the baseline.
 
     Args:
-        baseline: metric to scores. variants: the same by name.
+        baseline: its scores by metric. variants: the same, by variant.
         seed: of the resampling.
     """
     pairs = [(name, metric) for name, sides in variants.items() for metric in baseline if metric in sides]
@@ -320,7 +320,7 @@ def judge(
 def _call(
     metric: Metric, found: Difference, spread: float, p_holm: float, comparisons: int, seeds: int
 ) -> tuple[Call, dict[str, str]]:
-    """The verdict, and the rules that were not passed with their reasons."""
+    """Return the verdict, and the rules that were not passed, with reasons."""
     if seeds < LEAST_SEEDS:
         return "too few seeds to judge", {"seeds": f"{seeds} of at least {LEAST_SEEDS} seeds"}
     failed = {}
