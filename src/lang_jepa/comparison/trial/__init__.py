@@ -1,1 +1,1 @@
-"""Whether this project is of use for somebody's text: one command reads, trains, scores and writes a page of it."""
+"""Find out whether this project is useful for a given text: one command reads, trains, scores and writes a page."""

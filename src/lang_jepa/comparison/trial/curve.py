@@ -1,4 +1,4 @@
-"""Drawings of the page, as SVG that stands in it: bars with their intervals, and the curve of a training."""
+"""Drawings for the page, as inline SVG: bars with their intervals, and the curve of a training."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,15 +7,15 @@ from lang_jepa.training.metrics import STEP
 
 RECALL = "val/retrieval/recall@1"
 _WIDE, _HIGH, _LEFT, _LOW = 640, 220, 52, 34
-"""Size of the curve, and the room for what stands at its left and below it, in pixels."""
+"""Size of the curve, and the space for labels to its left and below it, in pixels."""
 
 
 def bar(value: float, low: float | None, high: float | None, most: float, *, own: bool) -> str:
-    """A score as a bar, with a line from one end of its interval to the other.
+    """Draw a score as a bar, with a line from one end of its interval to the other.
 
     Args:
-        value, low, high: from 0 to 1. most: that the whole width stands for.
-        own: it is the model's.
+        value, low, high: from 0 to 1. most: the value at full width.
+        own: whether it is the model's.
     """
     scale = 100 / max(most, 1e-9)
     colour = "var(--own)" if own else "var(--other)"
@@ -28,7 +28,7 @@ def bar(value: float, low: float | None, high: float | None, most: float, *, own
 
 
 def curve(rows: Sequence[Mapping[str, float]], kept: int | None) -> str:
-    """Held-out recall@1 over the steps of a training; nothing where it was validated fewer than twice.
+    """Draw held-out recall@1 over the steps of a training; empty if it was validated fewer than twice.
 
     Args:
         rows: of metrics.csv.

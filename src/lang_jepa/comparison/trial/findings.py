@@ -1,6 +1,6 @@
-"""What stands in a text: copies, topics or kinds of lines, what does not belong, and three searches; as plain data.
+"""What is in a text: copies, topics or kinds of lines, what does not belong, and three searches; as plain data.
 
-Every finding says where it stands, as `path:line` where the file says so. Nothing here is trained.
+Every finding has its place, as `path:line` if the file has lines. Nothing here is trained.
 """
 
 import re
@@ -29,15 +29,15 @@ Found = dict[str, Any]
 """Plain data, as JSON has it."""
 
 SHOWN = 8
-"""Copies, sentences, passages and kinds that are shown."""
+"""Copies, sentences, passages and kinds shown, at most."""
 _TOPICS, _SEARCHES, _HITS, _CANDIDATES, _PLACES = 12, 3, 3, 1500, 6
 _LEAST_WORDS, _FEW = 4, 3
 _EXPECTED = 2
-"""Units that were expected instead, for each surprising one."""
+"""Units shown as expected instead, for each surprising one."""
 
 
 def about(found: Collection) -> Found:
-    """How much there is: documents, units, lengths in words, and what was left out and why."""
+    """How much text there is: documents, units, lengths in words, and what was left out and why."""
     units = [len(one.units) for one in found.documents]
     words = [len(unit.split()) for unit in found.units]
     longest = max(found.documents, key=lambda one: len(one.units))
@@ -60,7 +60,7 @@ def _quartiles(values: Sequence[int]) -> list[int]:
 
 
 def copies(found: Collection) -> Found:
-    """Documents that repeat others, and sentences that stand in several places."""
+    """Find documents that repeat others, and sentences that occur in several places."""
     judged = find_duplicates(found)
     exact = [one for one in judged.duplicates if one.kind.startswith("exact")]
     return {
@@ -80,10 +80,10 @@ def copies(found: Collection) -> Found:
 
 
 def topics(space: Space, found: Collection, progress: Progress = silent) -> Found | None:
-    """Topics of the sentences or documents; None where the text is too short for any."""
+    """Find topics of the sentences or documents; None if the text is too short for any."""
     try:
         mapped = find_topics(space, found, progress=progress)
-    except LangJepaError:  # too few different ones, which is what the caller says
+    except LangJepaError:  # too few different sentences, which the page says
         return None
     return {
         "of": mapped.of,
@@ -102,7 +102,7 @@ def topics(space: Space, found: Collection, progress: Progress = silent) -> Foun
 
 
 def kinds(found: Collection) -> Found:
-    """Of a log, lines that differ in more than numbers, times and addresses: the frequent ones, and those seen once."""
+    """Find a log's kinds of lines, those that differ in more than numbers, times and addresses: frequent and unique."""
     places: dict[str, list[tuple[Placed, int]]] = {}
     for one, position in found.places():
         places.setdefault(_kind(one.units[position]), []).append((one, position))
@@ -141,16 +141,16 @@ def _kind(unit: str) -> str:
 def surprises(
     model: EmbeddingModel, found: Collection, using: Using, *, kind: Kind, progress: Progress = silent
 ) -> Found:
-    """The most surprising passages of all, with what was expected instead, and what fits least between its neighbours.
+    """Find the most surprising passages, what was expected instead, and what fits least between its neighbours.
 
     Args:
         model: with a cache of sentences, since units are compared often.
         found: the documents.
-        using: by prediction, by a baseline, or by what was measured better.
-        kind: of the text. Of logs lines that differ in numbers alone are one candidate, and of these only the most
-            surprising line is shown. Of documents also what fits least between both of its neighbours, and scores are
-            relative to their document, see `_from_means`.
-        progress: called with how far it is.
+        using: prediction, a baseline, or whichever was measured to be better.
+        kind: of the text. In logs, lines that differ in numbers alone count as one candidate, and only the most
+            surprising of them is shown. In documents, passages that fit least between both neighbours are found too,
+            and scores are relative to their document, see `_from_means`.
+        progress: called with the progress.
     """
     studied = study_folder(model, found, using=using, progress=progress)
     if kind == "documents":
@@ -179,7 +179,7 @@ def surprises(
 
 
 def _from_means(passages: Sequence[Passage]) -> list[Passage]:
-    """Scores less the mean of their document: what was trained on surprises less, all of it, than what was held out."""
+    """Subtract each document's mean: text that was trained on surprises less throughout than text that was held out."""
     found = []
     for _, group in groupby(passages, key=lambda one: one.document):
         own = list(group)
@@ -203,7 +203,7 @@ def _fit(one: Passage) -> float:
 
 
 def _first_of_each(passages: Sequence[Passage], same: Any) -> list[Passage]:
-    """The first `SHOWN` of different kinds, of texts that are longer than headings and "Yes."."""
+    """The first `SHOWN` of different kinds, skipping texts as short as headings and "Yes."."""
     first: dict[str, Passage] = {}
     for one in passages:
         if len(first) == SHOWN:
@@ -226,7 +226,7 @@ def _passage(one: Passage, expected: list[str]) -> Found:
 def _expected(
     model: EmbeddingModel, document: Placed, one: Passage, candidates: Sequence[str], using: Using
 ) -> list[str]:
-    """The units of the text that fit best at the place of a surprising one, by the way that found it surprising."""
+    """The units that fit best in the place of a surprising one, by the method that found it surprising."""
     before = document.units[: document.units.index(one.text, one.position)][-64:]
     if not before:
         return []
@@ -236,25 +236,25 @@ def _expected(
 
 
 def _documents(studied: FolderStudy) -> list[Found]:
-    """The documents whose passages are most surprising on average, of several."""
+    """The documents whose passages are most surprising on average; none if there are only a few documents."""
     known = [one for one in studied.documents if one.mean is not None and one.units > 2]
     ranked = sorted(known, key=lambda one: -(one.mean or 0.0))[:5] if len(known) > 5 else []
     return [{"document": one.document, "mean": one.mean, "units": one.units} for one in ranked]
 
 
 def queries_of(mapped: Found | None, count: int = _SEARCHES) -> list[str]:
-    """Questions to a search: the first words of the largest topics, each different."""
+    """Return queries for a search: the first words of the largest topics, all different."""
     asked = [" ".join(_different(one["words"])[:3]) for one in (mapped or {}).get("topics", []) if one["words"]]
     return list(dict.fromkeys(asked))[:count]
 
 
 def _different(words: Sequence[str]) -> list[str]:
-    """Words without those that begin as one before them does: flight, flights."""
+    """Drop words that begin like an earlier one: flight, flights."""
     return [word for i, word in enumerate(words) if not any(word[:5] == one[:5] for one in words[:i])]
 
 
 def searches(space: Space, found: Collection, queries: Sequence[str], *, logs: bool) -> list[Found]:
-    """The nearest units of each query, of different texts, with their places."""
+    """Find the units most similar to each query, with different texts, and their places."""
     places = [pair for pair, ids in zip(found.places(), _tokens(space, found), strict=True) if len(ids)]
     if not places or not queries:
         return []
@@ -285,7 +285,7 @@ def _where(pair: tuple[Placed, int]) -> str:
 
 
 def relative(found: Collection) -> Collection:
-    """The documents with paths from the current folder, as one types them, where they lie below it."""
+    """Return the documents with paths relative to the current folder, as they are typed, if they are below it."""
     here = Path.cwd()
 
     def short(path: str) -> str:

@@ -1,4 +1,4 @@
-"""What a trial is asked to do, and the command that asks it."""
+"""What a trial is asked to do, and the command that asks for it."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from lang_jepa.comparison.trial.recognise import Kind
 
 MINUTES = 4.0
-"""Of the training, where nobody says how many."""
+"""Of training, by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class TrialOptions:
         output: folder of the trial.
         wanted: what to take the text for (None: what it looks like).
         beside: a pretrained encoder by folder or hub name.
-        minutes: that training steps may take, those over the pretrained encoder included.
-        changes: overrides of the recipes, last.
+        minutes: that training steps may take, including those over the pretrained encoder.
+        changes: overrides of the recipes, applied last.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class TrialOptions:
 
     @property
     def command(self) -> str:
-        """The command of these options, as a shell reads it; without `changes`, which have none."""
+        """The shell command with these options; without `changes`, for which it has no option."""
         words = ["lang-jepa", "try", str(self.path), "--output", str(self.output), "--minutes", f"{self.minutes:g}"]
         words += ["--as", self.wanted] if self.wanted else []
         words += ["--beside", self.beside] if self.beside else []

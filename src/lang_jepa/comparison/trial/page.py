@@ -1,4 +1,4 @@
-"""The page of a trial: one file without scripts and without requests; whatever stands in it of a text is escaped."""
+"""The page of a trial: one file without scripts and without requests; everything quoted from a text is escaped."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ PAGE = "report.html"
 _CUT = 320
 """Characters of a passage that are shown."""
 _OVERLAP = 0.2
-"""Share of held-out units that stand in the training text from which on that is said."""
+"""If at least this share of the held-out units occurs in the training text, the page says so."""
 
 _LANGUAGES = {
     "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "nl": "Dutch",
@@ -42,13 +42,13 @@ def page(
     plans: Mapping[str, Plan],
     commands: Commands,
 ) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args:
         options: of the trial.
         facts: what was found, see `lang_jepa.comparison.trial.trial`.
-        verdict: what is said first.
-        report: the scores; no rows where nothing was trained.
+        verdict: what the page says first.
+        report: the scores; without rows if nothing was trained.
         plans: of the trainings, by their folders.
         commands: what to do next.
     """
@@ -81,12 +81,12 @@ def page(
 
 
 def _e(text: str) -> str:
-    """A text as HTML shows it, with what a terminal or a page would obey made visible."""
+    """Escape a text for HTML, and make control characters visible."""
     return escape(visible(text))
 
 
 def _together(sentence: str) -> str:
-    """A sentence whose numbers are not parted from their signs at the end of a line."""
+    """Keep numbers and their percent signs on the same line."""
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
@@ -132,7 +132,7 @@ def _text(facts: Facts) -> str:
 
 
 def _glance(facts: Facts) -> str:
-    """What else was found, a line each, with where it is shown."""
+    """What else was found, a line each, linked to its section."""
     copies, surprises, topics = facts["copies"], facts.get("surprises"), facts.get("topics")
     found = []
     if facts["kind"] != "logs" and copies["exact"] + copies["near"] + copies["repeated"]:
@@ -155,7 +155,7 @@ def _documents(copies: Mapping[str, Any]) -> str:
 
 
 def _scores(facts: Facts, report: "Report") -> str:
-    """The tables, under what makes them look too good or too bad."""
+    """The tables, below notes on what makes them look too good or too bad."""
     if facts["lacking"] is not None:
         return _lacking(facts)
     notes = []

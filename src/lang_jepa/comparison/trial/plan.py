@@ -1,4 +1,4 @@
-"""How a trial trains: the recipe for what was found, sizes by the amount of text, steps by the time there is."""
+"""How a trial trains: the recipe by the kind of text, sizes by the amount of text, steps by the time available."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,27 +20,27 @@ from lang_jepa.training.text_size import ENOUGH_PER_DIMENSION
 from lang_jepa.training.train import method_of, open_run, start
 
 RECIPES: dict[Kind, str] = {"documents": "documents", "dialogues": "dialogue", "logs": "log"}
-"""The recipe of each kind, from scratch."""
+"""The recipe for each kind, from scratch."""
 OVER: dict[Kind, str] = {"documents": "pretrained", "dialogues": "dialogue_pretrained"}
-"""The recipe of each kind over a pretrained encoder; there is none of logs, whose lines are no language."""
+"""The recipe for each kind over a pretrained encoder; none for logs, whose lines are not natural language."""
 MOST_DOCUMENTS = 20_000
-"""Documents that a trial reads, the first ones."""
+"""Documents that a trial reads at most, the first ones."""
 LEAST_STEPS = 20
-"""Steps below which a training is not worth beginning."""
+"""Steps below which a training is not worth starting."""
 
 _WIDTHS = (256, 192, 128, 96, 64, 48, 32)
 _TIMED, _QUICKEST = 6, 0.02
-"""Steps that are timed, and the seconds that one over a pretrained encoder takes at least, whatever the machine."""
+"""Steps that are timed, and the least seconds that a step over a pretrained encoder takes on any machine."""
 _HEADS = (6, 8, 4, 2, 1)
 _FEW_DOCUMENTS = 60
 _LOGS_HELD_OUT = 0.3
 _REPETITIVE, _CAREFUL = 0.5, 0.0007
-"""Share of turns that recur word for word from which on the recipe's learning rate collapses, since many a turn of the
-batch that is to be told from the true one is the same; and the rate that is taken then.
+"""Share of turns repeated word for word at which the recipe's learning rate leads to a collapse, since many turns in a
+batch equal the true one that they must be told from; and the learning rate to use then.
 """
 _LEAST_HELD_OUT, _LEAST_QUESTIONS = 4, 20
-"""Documents (of logs pieces of `report.run.PIECE` lines), and units after the first of their documents, that have to be
-held out: one in four documents only chooses, and intervals are over the others.
+"""Documents (for logs, pieces of `report.run.PIECE` lines), and units other than the first of a document, that must be
+held out at least: one in four documents is used only for selection, and intervals are over the others.
 """
 _CHARACTERS_PER_TOKEN = 40
 """Characters of text for each token of the vocabulary."""
@@ -54,7 +54,7 @@ class Plan:
         recipe: its name.
         overrides: `SECTION.KEY=VALUE`; with the recipe they are all that a command needs.
         seconds_per_step: as measured (None: the number of steps was given).
-        steps: that it makes.
+        steps: of the optimizer.
     """
 
     recipe: str
@@ -68,13 +68,13 @@ class Plan:
 
 
 def data_overrides(taken: Taken, output: Path, *, texts: Sequence[str], language: str | None) -> list[str]:
-    """What of the data is set for any recipe.
+    """Return the overrides of data settings that apply to any recipe.
 
     Args:
         taken: what the text is.
         output: folder of the trial.
-        texts: of all documents, by which those are chosen that are held out.
-        language: of the texts, if it is known.
+        texts: all documents' texts, which decide the share to hold out.
+        language: of the texts, if known.
     """
     share = _LOGS_HELD_OUT if taken.kind == "logs" else held_out(texts)
     limit = MOST_DOCUMENTS if len(texts) > MOST_DOCUMENTS else "null"
@@ -84,10 +84,10 @@ def data_overrides(taken: Taken, output: Path, *, texts: Sequence[str], language
 
 
 def held_out(texts: Sequence[str]) -> float:
-    """The `data.val_fraction` that holds out a fifth of these documents, of few a quarter.
+    """Return the `data.val_fraction` that holds out a fifth of these documents, or a quarter if they are few.
 
-    Documents are held out whose hash lies below the fraction, and of few documents by chance many or none do: the
-    fraction lies between the hashes of the last one that is wanted and the first one that is not.
+    Documents with a hash below the fraction are held out; with few documents, by chance many or none are. The fraction
+    is therefore set between the hashes of the last document to hold out and the first one to train on.
     """
     hashes = sorted({int(hash_text(text)) for text in texts})
     wanted = max(1, round(len(hashes) * (0.25 if len(hashes) < _FEW_DOCUMENTS else 0.2)))
@@ -97,12 +97,12 @@ def held_out(texts: Sequence[str]) -> float:
 
 
 def vocabulary(characters: int) -> str:
-    """How large a vocabulary is learnt from a text of so many characters."""
+    """Return the override of the vocabulary size for a text of so many characters."""
     return f"data.vocab_size={max(400, min(8192, characters // _CHARACTERS_PER_TOKEN))}"
 
 
 def lacking(corpus: Corpus, unit: str) -> str | None:
-    """What a corpus has too little of for a training, in a sentence with the cure; None where there is enough."""
+    """Say what a corpus has too little of to train on, and what to do about it; None if it has enough."""
     train, held = corpus.train, corpus.validation
     least = ENOUGH_PER_DIMENSION * _WIDTHS[-1]
     if train.num_sentences < least:
@@ -128,7 +128,7 @@ def lacking(corpus: Corpus, unit: str) -> str | None:
 def plan(
     taken: Taken, corpus: Corpus, data: Sequence[str], folder: Path, *, seconds: float, encoder: str | None = None
 ) -> Plan | None:
-    """The training of a corpus in the time that there is.
+    """Plan the training on a corpus in the time available.
 
     Args:
         taken: what the text is.
@@ -139,7 +139,7 @@ def plan(
         encoder: a pretrained one, to train over (None: from scratch).
 
     Returns:
-        None where not even `LEAST_STEPS` steps over the encoder fit.
+        None if not even `LEAST_STEPS` steps over the encoder fit.
     """
     if encoder is not None and seconds < LEAST_STEPS * _QUICKEST:
         return None
@@ -160,28 +160,28 @@ def plan(
 
 
 def repeats(corpus: Corpus) -> float:
-    """The share of the held-out units that stand in the training text word for word."""
+    """Return the share of held-out units that occur word for word in the training text."""
     return float(corpus.manifest["statistics"]["overlap"]["all_sentences"] or 0.0)
 
 
 def examples_of(corpus: Corpus, settings: Settings) -> int:
-    """Passages that the training text gives, about: documents, those longer than `data.passage_size` in pieces."""
+    """Approximate number of training passages: documents, and pieces of those longer than `data.passage_size`."""
     lengths = np.diff(corpus.train.document_starts)
     return int((-(-lengths // settings.data.passage_size)).sum())
 
 
 def sizes(corpus: Corpus) -> list[str]:
-    """The widest model that the training text is enough for, by the rule of `lang_jepa.training.text_size`."""
+    """Return overrides for the widest model that the text suffices for, by `lang_jepa.training.text_size`."""
     there = corpus.train.num_sentences
     width = next(width for width in _WIDTHS if ENOUGH_PER_DIMENSION * width <= there)
     return [f"model.embed_dim={width}", f"model.pred_dim={width}"]
 
 
 def over(encoder: str) -> list[str]:
-    """The settings that name a pretrained encoder.
+    """Return overrides for training over a pretrained encoder.
 
     Raises:
-        LangJepaError: there is none.
+        LangJepaError: there is no such encoder.
     """
     width = width_of(read_config(encoder))
     heads = next(heads for heads in _HEADS if width % heads == 0)
@@ -194,7 +194,7 @@ def over(encoder: str) -> list[str]:
 
 
 def schedule(settings: Settings, steps: int) -> list[str]:
-    """How many steps, a third of them at most to warm up (a shorter one collapses), ten validations, checkpoints."""
+    """Overrides for the steps, a warm-up of at most a third (a shorter one collapses), ten validations, checkpoints."""
     warmup = min(settings.optimization.warmup_steps or 0, steps // 3)
     shorter = [f"optimization.predictor_warmup_steps={warmup}"] if settings.optimization.predictor_warmup_steps else []
     return [
@@ -209,7 +209,7 @@ def schedule(settings: Settings, steps: int) -> list[str]:
 
 
 def _measure(settings: Settings) -> float:
-    """Seconds of a step on this machine, as a throw-away run takes them."""
+    """Measure the seconds per step on this machine in a throw-away run."""
     with TemporaryDirectory() as scratch:
         logging = settings.logging.model_copy(update={"log_dir": scratch})
         method = method_of(settings.model_copy(update={"logging": logging}))
@@ -221,7 +221,7 @@ def _measure(settings: Settings) -> float:
 
 
 def check_encoder_named(encoder: str | None) -> None:
-    """Refuse, before anything is read, an encoder that is not there.
+    """Refuse, before anything is read, an encoder that does not exist, or a model of this project.
 
     Raises:
         LangJepaError: names it.

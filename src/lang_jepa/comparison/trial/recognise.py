@@ -1,4 +1,4 @@
-"""What a file or folder holds: documents, dialogues or logs; why it is taken for that, and how it is read then."""
+"""Recognise what a file or folder holds (documents, dialogues or logs), say why, and how to read it."""
 
 import glob
 import re
@@ -28,15 +28,15 @@ UNITS: Mapping[Kind, Literal["sentences", "turns", "lines"]] = {
     "dialogues": "turns",
     "logs": "lines",
 }
-"""What each kind is made of."""
+"""The units of each kind."""
 
 _PROBED, _LINES, _LEAST = 8, 2000, 10
-"""Files of a suffix, and lines of a file, that are looked at; lines from which on their look says something."""
+"""Files per suffix and lines per file that are examined; fewest lines that tell anything."""
 _MOST = 0.6
-"""Share of lines from which on they are taken for those of a log or of a conversation."""
+"""Share of lines that must look like those of a log or a conversation for a text to be taken for one."""
 _COLUMNS = groups.spelled("text", "content", "body", "article", "document", "abstract", "description")
 _SPOKEN = groups.spelled("content", "text", "message", "value", "utterance", "body")
-"""Columns of documents, and of what is said."""
+"""Names of columns with documents, and with what is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class Taken:
     """What a file or folder is taken for.
 
     Attributes:
-        kind: of it.
+        kind: what it holds.
         why: in a sentence.
-        others: what is left out, in words; empty where all is read.
-        data: settings of the data (`lang_jepa.settings.data`) that read it.
+        others: what is left out, in words; empty if everything is read.
+        data: data settings (`lang_jepa.settings.data`) to read it with.
     """
 
     kind: Kind
@@ -71,15 +71,15 @@ class _Look:
 
 
 def recognise(path: Path, wanted: Kind | None = None) -> Taken:
-    """What a file or folder holds, judged by the first lines or rows of some files of each suffix.
+    """Recognise what a file or folder holds by the first lines or rows of some files of each suffix.
 
     Args:
-        path: of it.
+        path: of the file or folder.
         wanted: what to take it for (None: what most of it, in bytes, looks like).
 
     Raises:
-        LangJepaError: nothing there, nothing that can be read, nothing of what is wanted, or a broken link beside what
-            is read.
+        LangJepaError: it does not exist, nothing in it can be read, it cannot be taken for what is wanted, or one of
+            the files to read is a broken link or cannot be opened.
     """
     if not path.exists():
         raise LangJepaError(f"{path} is not there: give a file or a folder of texts")
@@ -115,7 +115,7 @@ def recognise(path: Path, wanted: Kind | None = None) -> Taken:
 
 
 def _forced(path: Path, kind: Kind, looks: Mapping[str, _Look]) -> Taken:
-    """What was asked for where nothing looks like it: the readers say whether that works."""
+    """Take it for what was asked for although nothing looks like it: the readers say whether that works."""
     data: dict[str, object] = {"train_file": str(path), "units": UNITS[kind]}
     looked = " and ".join(sorted({look.kind for look in looks.values()}))
     if kind == "documents" and looked == "logs":
@@ -124,19 +124,19 @@ def _forced(path: Path, kind: Kind, looks: Mapping[str, _Look]) -> Taken:
 
 
 def _suffix(name: str) -> str:
-    """The suffix that says what a file is: `.log` of all logs."""
+    """The suffix that says what a file is: `.log` for all logs."""
     suffixes = [one for one in Path(name).suffixes if one.lower() not in PACKED]
     return ".log" if is_log(Path(name).name) else (suffixes[-1] if suffixes else "")
 
 
 def _patterns(names: Iterable[str]) -> tuple[str, ...]:
-    """What `data.include` needs to take these files: their endings as they are, with those of rotation and packing."""
+    """Patterns for `data.include` that match these files: by their whole endings, rotation and compression included."""
     endings = {name[name.index(".", 1) :] if "." in name[1:] else f"/{name}" for name in names}
     return tuple(sorted(f"**{glob.escape(one)}" if one[0] == "/" else f"**/*{glob.escape(one)}" for one in endings))
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; none of a broken link."""
+    """Size of a file in bytes; 0 for a broken link."""
     return path.stat().st_size if path.exists() else 0
 
 
@@ -148,7 +148,7 @@ def _files(suffix: str, some: list[Path]) -> str:
 
 
 def _look_of(some: list[Path], *, named: bool) -> _Look | None:
-    """What most of some files look like; None where none can be read."""
+    """What most of some files look like; None if none can be read."""
     some = [one for one in some if one.exists()]
     step = max(1, len(some) // _PROBED)
     looks = [look for one in some[::step][:_PROBED] if (look := _look(one, named=named))]
@@ -180,7 +180,7 @@ def _beginning(path: Path) -> str:
 
 
 def _plain(text: str, *, plain: bool) -> _Look | None:
-    """A text: lines with times or levels are a log's, lines with names a conversation's."""
+    """Classify a text: lines with times or levels make it a log, lines with names a conversation."""
     filled = [line for line in text.split("\n") if line.strip()]
     if not filled:
         return None
@@ -202,7 +202,7 @@ def _plain(text: str, *, plain: bool) -> _Look | None:
 
 
 def _table(path: Path, kind: formats.Kind) -> _Look | None:
-    """JSON, parquet or a table: by its first rows."""
+    """Classify JSON, parquet or a table by its first rows."""
     turns = DataSettings(units="turns", text_column="messages")
     if kind is formats.JSON and forms.is_conversation(path, turns):
         return _Look("dialogues", "one conversation in each file, as a list of messages")
@@ -249,13 +249,13 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def language_of(text: str) -> str | None:
-    """A guess at the language of a text by its script or its most frequent words; None where nothing is clear.
+    """Guess the language of a text by its script or its most frequent words; None if that is unclear.
 
     >>> language_of("Der Hund ist nicht mit auf den Berg gegangen, und das ist gut.")
     'de'
     """
     letters = len(re.findall(r"[^\W\d_]", text))
-    for code in ("ja", "zh", "ru", "el", "ar", "hi"):  # Japanese first: it has Chinese signs too
+    for code in ("ja", "zh", "ru", "el", "ar", "hi"):  # Japanese first: it has Chinese characters too
         if letters and len(re.findall(_SCRIPTS[code], text)) > (0.1 if code == "ja" else 0.3) * letters:
             return code
     words = Counter(word.lower() for word in _WORD.findall(text))

@@ -1,4 +1,4 @@
-"""The runs of a trial: trained once, taken up when asked for again, scored on held-out text."""
+"""The runs of a trial: trained once, reused when asked for again, scored on held-out text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ from lang_jepa.training.train import Result, train
 
 @dataclass
 class Trial:
-    """A trial at work; what it finds is gathered in `facts` for the page."""
+    """A trial in progress; what it finds is collected in `facts` for the page."""
 
     options: TrialOptions
     stages: Stages
@@ -44,7 +44,7 @@ class Trial:
 
 
 class NotScored(LangJepaError):
-    """The held-out text gives no questions."""
+    """The held-out text yields no questions."""
 
 
 class Stopped(Exception):
@@ -56,10 +56,10 @@ class Stopped(Exception):
 
 
 def trained_and_scored(trial: Trial, corpus: Corpus, data: Sequence[str]) -> tuple[Report, Report | None]:
-    """The scores of the run from scratch, and of the one over the pretrained encoder, if it fits into the time.
+    """Return the scores of the run from scratch, and of the one over the pretrained encoder if there is time for it.
 
     Raises:
-        Stopped: a training was asked to.
+        Stopped: a training was asked to stop.
     """
     options, seconds = trial.options, 60 * trial.options.minutes
     over = options.beside is not None and trial.taken.kind in plan.OVER
@@ -84,7 +84,7 @@ def trained_and_scored(trial: Trial, corpus: Corpus, data: Sequence[str]) -> tup
 def _train(
     trial: Trial, name: str, corpus: Corpus, data: Sequence[str], folder: str, seconds: float, encoder: str | None
 ) -> Result | None:
-    """A finished training in a folder of the trial, taken up where there is one; None where it does not fit."""
+    """Train in a folder of the trial, resuming a run that is there; None if it does not fit into the time."""
     options, run = trial.options, trial.options.output / folder
     key = [corpus.path.name, list(data), list(options.changes), seconds, encoder]
 
@@ -110,7 +110,7 @@ def _train(
         return {"seconds": result.seconds, "step": result.step}
 
     trial.stages.run(name, key, go, lambda made: f"{made['step']:,} steps", keep=False)
-    trial.stages.seconds[name] = held["result"].seconds  # also of a training that was taken up
+    trial.stages.seconds[name] = held["result"].seconds  # also of a training that was resumed
     if held["result"].interrupted:
         raise Stopped(held["result"])
     return held["result"]
@@ -121,7 +121,7 @@ def _plan_text(planned: Found) -> str:
 
 
 def _same_run(run: Path, planned: Found) -> bool:
-    """Whether what lies in a run directory was begun with this plan."""
+    """Whether the run in a directory was started with this plan."""
     path = run.with_suffix(".plan")
     return path.is_file() and path.read_text("utf-8") == _plan_text(planned)
 
@@ -143,7 +143,7 @@ def _said_of_plan(found: Found | None) -> str:
 
 
 def _score(trial: Trial, name: str, folder: str, beside: str | None) -> Report:
-    """Scores of a run on its held-out text, taken up where they are of the same weights."""
+    """Score a run on its held-out text; earlier scores of the same weights are reused."""
     run = trial.options.output / folder
     tasks = {"documents": "retrieval"}.get(trial.taken.kind, "turns")
 

@@ -1,4 +1,4 @@
-"""The scores of a trial as tables of a page: of each task twelve rows at most, and a sentence on what they say."""
+"""The scores of a trial as HTML tables: twelve rows at most for each task, and what they say."""
 
 from collections.abc import Sequence
 from html import escape
@@ -22,7 +22,7 @@ _WHO = (
 
 
 def section(report: Report, unit: str) -> str:
-    """The tables, each under what was asked.
+    """Return the tables, each below the question that was asked.
 
     Args:
         report: with the rows.
@@ -62,7 +62,7 @@ def _search(report: Report, task: str, split: str) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """A line for each name: the bar, and both metrics in numbers; the best first."""
+    """A row for each scorer, the best first: a bar, and both metrics in numbers."""
     first = {row.name: row for row in rows if row.metric == METRIC}
     second = {row.name: row for row in rows if row.metric != METRIC}
     most = max((row.high or row.value) for row in first.values())

@@ -1,4 +1,4 @@
-"""Who searches best in a text: the trained encoder, a pretrained one as it is, or words alone; measured, then used."""
+"""What searches a text best: the trained encoder, an untuned pretrained one, or words alone; measured, then used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,17 +18,17 @@ from lang_jepa.settings.data import DataSettings, Language
 from lang_jepa.settings.encoder import Settings
 
 WORDS = "TF-IDF"
-"""Name of the vectors of words alone."""
+"""Name of the vectors made from words alone."""
 _LEAST, _MOST, _UNITS = 10, 400, 20_000
-"""Documents from which on a search is measured; queries and units at most."""
+"""Fewest documents for a search to be measured; queries and units at most."""
 _WIDTH, _SAMPLE = 100, 1000
-"""Directions of the vectors of words, and vectors that stand for the whole text."""
+"""Dimensions of the word vectors, and how many vectors represent the whole text."""
 
 
 class WordSpace:
     """TF-IDF of words in their `_WIDTH` strongest directions (latent semantic analysis), which needs no training.
 
-    It has what the tools of documents and topics ask of an encoder without a predictor.
+    It offers what the document and topic tools expect of an encoder without a predictor.
 
     Args:
         texts: all of them.
@@ -54,25 +54,25 @@ class WordSpace:
         self.statistics = replace(Statistics.identity(width), sample=own[:: max(1, len(own) // _SAMPLE)])
 
     def tokenize(self, sentences: Sequence[str], *, turns: bool = False) -> list[list[str]]:
-        """The words of each text that are counted."""
+        """Return the words of each text that are in the vocabulary."""
         analyse = self._words.build_analyzer()
         return [[word for word in analyse(text) if word in self._words.vocabulary_] for text in sentences]
 
     def encode(self, texts: Sequence[str], *, turns: bool = False) -> Floats:
-        """float32 [n, D], unit rows; of a text without a known word zeros."""
+        """Return float32 [n, D], unit rows; zeros for a text without a known word."""
         rows: Floats = self._directions.transform(self._words.transform(texts)).astype(np.float32)
         return unit_rows(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """Documents with what they begin with: the queries of a search for the rest of them.
+    """A search for documents by how they begin: first units are the queries, all others are searched.
 
     Attributes:
         queries: first units.
-        answers: of each the number of its document.
-        units: all others.
-        owners: int64 [U], of each the number of its document.
+        answers: for each query, the index of its document.
+        units: all other units.
+        owners: int64 [U], for each unit, the index of its document.
     """
 
     queries: list[str]
@@ -82,7 +82,7 @@ class Openings:
 
     @classmethod
     def of(cls, found: Collection) -> "Openings | None":
-        """Those of a collection; None where there are too few documents for a score."""
+        """Build the search for a collection; None if there are too few documents for a score."""
         whole = [(one.units[0], one.units[1:]) for one in found.documents if len(one.units) > 2]
         if len(whole) < _LEAST:
             return None
@@ -94,7 +94,7 @@ class Openings:
         return cls(queries, asked, [unit for _, unit in pairs], owners)
 
     def hits(self, space: Space) -> NDArray[np.float64]:
-        """Of each query whether the nearest unit is of its own document."""
+        """Whether the most similar unit to each query is from its own document."""
 
         def vectors(texts: list[str]) -> Floats:
             return prepare(space.encode(texts, turns=space.knows_speakers), space.statistics, space.similarity_kind)
@@ -102,10 +102,10 @@ class Openings:
         scores = vectors(self.queries) @ vectors(self.units).T
         right = self.owners[scores.argmax(1)] == self.answers
         hits: NDArray[np.float64] = (right & (scores.max(1) > 0)).astype(np.float64)
-        return hits  # a query of unknown words alone finds nothing
+        return hits  # a query with unknown words only finds nothing
 
     def rows(self, spaces: dict[str, Space]) -> list[Row]:
-        """Rows of scores, `model` first, with the paired differences from it."""
+        """Return rows of scores, `model` first, with the paired differences from it."""
         found = {name: self.hits(space) for name, space in spaces.items()}
         task, note = (SEARCH, "all documents", METRIC), "the training text too: what one has is what one searches"
         rows = [mean_row(task, name, hits, note=note) for name, hits in found.items()]
@@ -118,7 +118,7 @@ class Openings:
 
 
 def best_space(rows: Sequence[Row], spaces: dict[str, Space]) -> str:
-    """The name of the space that found most; where nothing was measured a pretrained encoder, else words."""
+    """Return the name of the space that found most; if nothing was measured, a pretrained encoder, else words."""
     scores = {row.name: row.value for row in rows if row.task == SEARCH and row.metric == METRIC}
     if scores:
         return max(scores, key=lambda name: scores[name])

@@ -1,4 +1,4 @@
-"""Stages of a trial: each finished one is on disk with what it was made from, and is taken up when asked for again."""
+"""Stages of a trial: each finished one is saved with what it was made from, and reused when asked for again."""
 
 import time
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from lang_jepa.files.atomic import fingerprint, read_json, write_json
 from lang_jepa.files.version import __version__
 
 FORMAT = 1
-"""Goes up whenever a stage gives something else of the same text."""
+"""Goes up whenever a stage gives another result for the same text."""
 FILE = "trial.json"
 
 
 class OnStage(Protocol):
-    """What shows the stages as they go."""
+    """Shows the stages as they run."""
 
     def begin(self, name: str) -> None:
         """A stage begins."""
 
     def done(self, name: str, said: str, seconds: float | None) -> None:
-        """It is done; no seconds where it was taken up from before. `said`: the outcome, in words."""
+        """A stage is done. `said`: the outcome, in words; `seconds`: None if an earlier result was reused."""
 
 
 class Silent:
@@ -56,14 +56,14 @@ class Stages:
         *,
         keep: bool = True,
     ) -> Any:
-        """The result of a stage: what is on disk of the same key, or what `make` gives.
+        """Return the result of a stage: the one on disk with the same key, or what `make` returns.
 
         Args:
-            name: of it, for people.
-            key: everything that the result depends on, as JSON has it.
-            make: gives plain data.
-            say: the outcome in words.
-            keep: write it to disk.
+            name: of the stage, for people.
+            key: everything that the result depends on, as plain data.
+            make: returns plain data.
+            say: puts the outcome into words.
+            keep: save the result, and use a saved one.
         """
         made_from = fingerprint([__version__, key])
         before = self._known.get(name)

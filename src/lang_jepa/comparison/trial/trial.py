@@ -36,7 +36,7 @@ from lang_jepa.training.reporter import Reporter
 from lang_jepa.training.train import Result
 
 _SAMPLED = 200_000
-"""Characters by which the language is guessed."""
+"""Characters from which the language is guessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class Outcome:
     """How a trial ended.
 
     Attributes:
-        verdict: on the text; None where training was stopped.
-        page: the path of the page; None where training was stopped.
+        verdict: on the text; None if training was stopped.
+        page: the path of the page; None if training was stopped.
         commands: what to do next.
         stopped: the training that was asked to stop.
     """
@@ -63,21 +63,21 @@ def run_trial(
     reporter: Reporter | None = None,
     progress: Progress = silent,
 ) -> Outcome:
-    """Try a text; stages that are finished on disk are taken up, and the page is written last.
+    """Try a text; stages already finished on disk are reused, and the page is written last.
 
     Args:
         options: what to try.
         on_stage, reporter, progress: show the stages, the training, and other work.
 
     Raises:
-        LangJepaError: nothing to read, an encoder that is not there, an output that cannot be written.
+        LangJepaError: there is nothing to read, the encoder does not exist, or the output cannot be written.
     """
     check_writable(options.output, folder=True)
     plan.check_encoder_named(options.beside)
     taken = recognise(options.path, options.wanted)
     make_folder(options.output)
     with locked(options.output / ".lock"):
-        (options.output / PAGE).unlink(missing_ok=True)  # until all is done there is none
+        (options.output / PAGE).unlink(missing_ok=True)  # there is none until everything is done
         stages = Stages(options.output, on_stage or Silent())
         return _run(Trial(options, stages, reporter, progress, taken))
 
@@ -109,7 +109,7 @@ def _run(trial: Trial) -> Outcome:
 
 
 def _read(trial: Trial) -> tuple[Collection, list[str]]:
-    """All documents, and the overrides of the data for every recipe."""
+    """Read all documents; return them and the data overrides for every recipe."""
     options, taken = trial.options, trial.taken
     recipe = plan.RECIPES[taken.kind]
 
@@ -150,7 +150,7 @@ def _said_of_copies(found: Found) -> str:
 
 
 def _prepared(trial: Trial, data: Sequence[str]) -> Corpus | None:
-    """The corpus of the training from scratch; None where no document is long enough."""
+    """Prepare the corpus for training from scratch; None if the text has too few units."""
     vocabulary = plan.vocabulary(trial.facts["about"]["characters"])
     settings = load_settings(plan.RECIPES[trial.taken.kind], [*data, vocabulary, *trial.options.changes])
     if trial.facts["about"]["units"] < 2 * plan.LEAST_STEPS:
@@ -174,7 +174,7 @@ def _load(path: Path) -> ConceptModel:
 
 
 def _find(trial: Trial, collection: Collection, models: dict[str, ConceptModel], report: Report) -> None:
-    """Topics, surprises and searches, with who searches best; adds the rows of plain search to the report."""
+    """Find topics, surprises, searches, and what searches best; add the rows of plain search to the report."""
     options, facts, logs = trial.options, trial.facts, trial.taken.kind == "logs"
     spaces: dict[str, Space] = {**models}
     if not logs:
@@ -200,7 +200,7 @@ def _find(trial: Trial, collection: Collection, models: dict[str, ConceptModel],
     using = _using(report, trial.taken.kind)
     facts["judge"] = name = MODEL_NAME if MODEL_NAME in models and using != "baseline" else best
     if name:
-        judge = cast(EmbeddingModel, spaces[name])  # of words too, which have what is asked of an encoder alone
+        judge = cast(EmbeddingModel, spaces[name])  # or a `WordSpace`, which offers what is asked of an encoder alone
         facts["surprises"] = trial.stages.run(
             "surprises",
             [*key, using, name],
@@ -228,7 +228,7 @@ def _long_names(rows: list[Row], beside: str | None) -> list[Row]:
 
 
 def _using(report: Report, kind: Kind) -> Using:
-    """How surprise is measured: of dialogues and logs as the evaluation chose, of documents as the rows say."""
+    """How surprise is measured: for dialogues and logs as the evaluation chose, for documents as the rows say."""
     if kind != "documents" or not report.rows:
         return "best"
     lead = [
@@ -240,7 +240,7 @@ def _using(report: Report, kind: Kind) -> Using:
 
 
 def _index(trial: Trial, models: dict[str, ConceptModel], best: str) -> str:
-    """A search index of the text with the model that searches best, for `lang-jepa search`; its model's name."""
+    """Index the text for `lang-jepa search` with the model that searches best; return that model's name."""
     name = best if best in models else next(iter(reversed(models)), "")
     if not name:
         return ""
@@ -252,12 +252,12 @@ def _index(trial: Trial, models: dict[str, ConceptModel], best: str) -> str:
     def make() -> None:
         Index.build(model, SplitDocuments.open(data), trial.options.output / "index")
 
-    trial.stages.run("index", [], make, keep=False)  # which finds it done, if it is
+    trial.stages.run("index", [], make, keep=False)  # `Index.build` recognises a finished index
     return name
 
 
 def _written(trial: Trial, report: Report, over: Report | None) -> Outcome:
-    """The verdict, and the page."""
+    """Judge the text and write the page."""
     options, facts = trial.options, trial.facts
     run = options.output / "run"
     beside = short_name(options.beside) if options.beside else None
@@ -276,7 +276,7 @@ def _no_verdict(missing: str | None) -> Verdict:
 
 
 def _commands(trial: Trial) -> list[tuple[str, str]]:
-    """What to do next with what there is: name of it, and the command."""
+    """What to do next with what there is: a name, and the command."""
     facts, path = trial.facts, shlex.quote(str(trial.options.path))
     run, index = (shlex.quote(str(trial.options.output / name)) for name in ("run", "index"))
     found: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""The verdict on a text: what its rows of scores say, in a few sentences, by their intervals alone."""
+"""The verdict on a text: what its scores say, in a few sentences, judged by their intervals alone."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,9 +10,9 @@ from lang_jepa.evaluation.table import LEAD, Report, Row
 
 METRIC = "recall@1"
 SEARCH = "a document by how it begins"
-"""Task of the rows about plain search, of `lang_jepa.comparison.trial.spaces`."""
+"""Task of the rows about plain search, from `lang_jepa.comparison.trial.spaces`."""
 _WORTH = 0.1
-"""Share of searches that somebody has to get right for a plain search to be spoken of."""
+"""Plain search is mentioned if at least one scorer gets this share of the searches right."""
 _KINDS = {
     "copy-forward": "copying",
     "recency mean": "copying",
@@ -23,15 +23,15 @@ _KINDS = {
     "untrained": "start",
     "pretrained start": "start",
 }
-"""What somebody in a table does, by how the name begins."""
+"""What a scorer in a table does, by how its name begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is said first.
+    """The verdict on a text, which the page shows first.
 
     Attributes:
-        helps: whether the predictor finds what comes next more often than all that predicts nothing.
+        helps: whether the predictor finds what comes next more often than anything that predicts nothing.
         headline: of the page, a few words.
         sentences: why, with numbers.
     """
@@ -46,11 +46,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Somebody beside the model.
+    """A scorer that the model is compared with.
 
     Attributes:
         name: in the rows. value: its score.
-        low, high: ends of the 95 % interval of what the model has more, question by question.
+        low, high: ends of the 95 % interval of the model's lead, question by question.
     """
 
     name: str
@@ -60,25 +60,25 @@ class Rival:
 
     @property
     def kind(self) -> str:
-        """`copying`, `words` (these predict nothing), `simple` (predictors that are no network), `start` or `other`."""
+        """`copying`, `words` (both predict nothing), `simple` (predictors without a network), `start` or `other`."""
         if "-gram" in self.name and MODEL_NAME not in self.name:
             return "simple"
         return next((kind for begin, kind in _KINDS.items() if self.name.startswith(begin)), "other")
 
     def points(self, *, turned: bool = False) -> str:
-        """The interval in points of a hundred; `turned`: of what it has more than the model."""
+        """Return the interval in percentage points; `turned`: of its lead over the model."""
         ends = (-self.high, -self.low) if turned else (self.low, self.high)
         return f"[{', '.join(f'{100 * end:+.1f}' for end in ends)}]"
 
 
 def verdict_of(report: Report, unit: str, *, over: Report | None = None, encoder: str | None = None) -> Verdict:
-    """Whether prediction helps, and whether the trained encoder is one to search with.
+    """Judge whether prediction helps, and whether the trained encoder is worth searching with.
 
     Args:
         report: of a run from scratch, with the rows of `SEARCH`, if there are any.
         unit: what is predicted.
-        over: of a run over a pretrained encoder; it is spoken of where it finds more.
-        encoder: the name of the pretrained one in the rows.
+        over: of a run over a pretrained encoder; the verdict is about that run if it finds more.
+        encoder: the pretrained encoder's name in the rows.
     """
     own, rivals = rivals_of(report)
     name = "the predictor"
@@ -92,7 +92,7 @@ def verdict_of(report: Report, unit: str, *, over: Report | None = None, encoder
 
 
 def rivals_of(report: Report) -> tuple[Row, list[Rival]]:
-    """The row of the model in the first task of a report, and all that it is compared with there."""
+    """Return the model's row in the first task of a report, and the scorers that it is compared with there."""
     first = report.rows[0]
     rows = [row for row in report.rows if (row.task, row.split) == (first.task, first.split) and row.chosen]
     own = next(row for row in rows if row.name == MODEL_NAME and row.metric == METRIC)
@@ -107,18 +107,18 @@ def rivals_of(report: Report) -> tuple[Row, list[Rival]]:
 
 
 def short_name(encoder: str) -> str:
-    """What an encoder is called in tables: the last part of its name, that of the folder above where it is `model`."""
+    """Return an encoder's name in tables: the last part of its path, or the folder above if that is `model`."""
     path = Path(encoder)
     return path.resolve().parent.name if path.name == "model" else path.name
 
 
 def percent(value: float) -> str:
-    """A share as a newcomer reads it."""
+    """Format a share as a percentage."""
     return f"{100 * value:.0f} %" if value >= 0.1 else f"{100 * value:.1f} %"
 
 
 def _said(rival: Rival, *, begins: bool = False) -> str:
-    """Who that is, as a newcomer reads it, with the name in the rows; `begins`: it begins a sentence."""
+    """Describe a rival to a newcomer, with its name in the rows; `begins`: the description begins a sentence."""
     what = {"copying": "copying", "words": "comparing words"}.get(rival.kind)
     if what is None:
         regression = rival.name.startswith("ridge")
@@ -128,7 +128,7 @@ def _said(rival: Rival, *, begins: bool = False) -> str:
 
 
 def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Sequence[Rival], unit: str) -> Verdict:
-    """The predictor finds more than all that predicts nothing."""
+    """The verdict if the predictor finds more than anything that predicts nothing."""
     copy = max((one for one in plain if one.kind == "copying"), key=lambda one: one.value, default=best)
     times = f"{own.value / copy.value:.1f} times as often as copying" if copy.value else "which copying never does"
     said = (
@@ -162,7 +162,7 @@ def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Seq
 
 
 def _not_ahead(name: str, own: Row, best: Rival, unit: str) -> Verdict:
-    """Something that predicts nothing finds as much, or more."""
+    """The verdict if something that predicts nothing finds as much, or more."""
     said = (
         f"On your text {name} finds the next {unit} in {percent(own.value)} of {own.n:,} questions about held-out text"
     )
@@ -180,7 +180,7 @@ def _not_ahead(name: str, own: Row, best: Rival, unit: str) -> Verdict:
 
 
 def search_sentence(report: Report, encoder: str | None) -> list[str]:
-    """Who finds most in a plain search, where that was measured and says something; at most one sentence."""
+    """Say what finds most in a plain search, if that was measured and is worth mentioning; at most one sentence."""
     rows = [row for row in report.rows if row.task == SEARCH and not row.metric.endswith(LEAD)]
     own = next((row for row in rows if row.name == MODEL_NAME), None)
     rivals = [row for row in rows if row.name != MODEL_NAME]
