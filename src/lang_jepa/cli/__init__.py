@@ -1,1 +1,1 @@
-"""The command `lang-jepa`: one file a verb."""
+"""The command `lang-jepa`: its verbs, and what they share."""

@@ -1,4 +1,4 @@
-"""What the verb `monitor` prints: alarms as they come, events when they end, and a summary."""
+"""What the verb `monitor` prints: alarms as they arise, events when they end, and a summary."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ _LONGEST = 2_000
 
 
 class _Alarm(NamedTuple):
-    """An alarm that was shown: how often its text had come in a row, the text, and where it stands."""
+    """An alarm that was shown: how often its text had come in a row, the text, and its place."""
 
     times: int
     text: str
@@ -33,12 +33,12 @@ class _Alarm(NamedTuple):
 
 
 class Shown:
-    """What is printed of a source that is watched.
+    """Prints what is found in a watched source.
 
     Args:
-        watch, source, kept: what is watched, and the state in its file.
+        watch, source, kept: the monitor, what it watches, and the state in its file.
         as_json: print lines of JSON.
-        before: the state of an earlier call from which this one goes on (nothing: there is none).
+        before: the state of the earlier call that this one resumes (empty: there is none).
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Shown:
         kept.shown = self.plain
 
     def alarms(self, batches: Iterator[Batch]) -> None:
-        """Show the alarms in lines as they come."""
+        """Show the alarms in lines as they arrive."""
         from lang_jepa.inference.monitor import BLOCK
 
         for some in batches:
@@ -59,9 +59,9 @@ class Shown:
                 self.source.another()
                 continue
             for at in range(0, len(some), BLOCK):
-                with finished_first():  # so that a state is that of a whole block
+                with finished_first():  # so that the state is always that of a whole block
                     self._block(some[at : at + BLOCK])
-                self.kept.write_if_due()  # what was shown stands in it, never what was not
+                self.kept.write_if_due()  # it has what was shown, never what was not
             self.kept.write_if_due()
 
     def _block(self, lines: list[Line]) -> None:
@@ -103,10 +103,10 @@ class Shown:
             plain(f"    {what}: {shorten(one_line(text), _LONGEST)}", style="dim")
 
     def _show_end(self, over: "Over", goes_on: str = "") -> None:
-        """Say how often the unit of an alarm came in a row, where it came again after the alarm."""
+        """Say how often the unit of an alarm came in a row, if it came again after the alarm."""
         from lang_jepa.cli.console import console, plain
 
-        alarm = self._shown.get(over.alarm)  # None: of a state without it
+        alarm = self._shown.get(over.alarm)  # None: the state lacks it
         if over.times == (1 if alarm is None else alarm.times):
             return
         where = {"text": None, "line": None, "file": None} if alarm is None else alarm._asdict()
@@ -118,12 +118,12 @@ class Shown:
         plain(f"{which} is one event: its text came {over.times} times in a row{goes_on}", style="dim")
 
     def plain(self) -> list[list[Any]]:
-        """The alarms whose events go on, as plain data: index, times, text, file and line of each."""
+        """The alarms whose events are not over, as plain data: index, times, text, file and line of each."""
         indices = [over.alarm for over in self.watch.open_events()]
         return [[index, *self._shown[index]] for index in indices if index in self._shown]
 
     def _warn(self) -> None:
-        """Say once that there are too many alarms, and that lines were left out."""
+        """Say once that there are too many alarms."""
         from lang_jepa.cli.console import aside, warn
 
         if self.watch.drift is None or self._warned:
@@ -141,7 +141,7 @@ class Shown:
             warn(text)
 
     def summary(self) -> None:
-        """Which events go on, and how many units and alarms there were."""
+        """Print which events are not over, and how many units and alarms there were."""
         from lang_jepa.cli.console import aside, plain
 
         watch, reader = self.watch, self.reader
@@ -165,7 +165,7 @@ class Shown:
 
 
 def _alarms(kept: object) -> dict[int, _Alarm]:
-    """Alarms by their indices, of what `Shown.plain` returned; anything else is none."""
+    """Read alarms, by their indices, from what `Shown.plain` returned; anything else is ignored."""
     if not isinstance(kept, list):
         return {}
     types = ((int,), (int,), (str,), (str, type(None)), (int,))
@@ -174,12 +174,12 @@ def _alarms(kept: object) -> dict[int, _Alarm]:
 
 
 def _where(file: str | None, line: int) -> str:
-    """A line, as people and editors name it."""
+    """Name a line as people and editors do."""
     return f"line {line}" if file is None else f"{file}:{line}"
 
 
 def describe(watch: "Monitor") -> None:
-    """On standard error, what decides, from which score on, and at which rate."""
+    """Print on standard error which score decides, above which threshold, and at which rate of false alarms."""
     from lang_jepa.cli.console import aside
     from lang_jepa.evaluation.rarity import SCORES, named
     from lang_jepa.inference.monitor_units import FIRST

@@ -1,4 +1,4 @@
-"""The command `lang-jepa`: which verbs there are, and how it ends."""
+"""The command `lang-jepa`: its verbs, and how it exits."""
 
 import gc
 import os
@@ -35,13 +35,13 @@ _ENDED = {
 }
 _SHOWN_BY = "search infer document topics duplicates rank monitor evaluate recipes bits generate"
 _SHOWING = frozenset(_SHOWN_BY.split())
-"""Verbs that only show something: `| head` has seen what it wanted, and there is nothing to say."""
+"""Verbs that only show something: once `| head` has read enough, there is nothing to say."""
 _COLLECTED = (50_000, 20, 20)
-"""Thresholds of the garbage collector: with the usual 700 it goes again and again through what imports leave for good,
-which is a tenth of what `infer` takes.
+"""Thresholds of the garbage collector: with the usual 700 it repeatedly scans what imports leave for good, which is a
+tenth of the time that `infer` takes.
 """
 _BUSY = 0.5
-"""Programs that want to run, on average of the last minute and for each core, from which on the cores are shared."""
+"""Load average over the last minute, per core, from which on the cores count as shared."""
 _AGAIN = "What was finished is kept: give the command again (train: with --resume)."
 
 
@@ -81,19 +81,19 @@ VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
 
 for group, verbs in VERBS.items():
     for verb in verbs:
-        name = verb.__name__.rstrip("_")  # `try_`, since `try` is Python's
+        name = verb.__name__.rstrip("_")  # `try_`, since `try` is a keyword
         app.command(name, cls=Checked, rich_help_panel=group, epilog="\n".join(EXAMPLES[name]))(verb)
 
 
 def main() -> None:
-    """Entry point.
+    """Run the command.
 
-    Exits with 0 where the command did what it says, 2 after a mistake that the message explains, 130, 143, 129 or 141
-    where Ctrl-C, SIGTERM, a closed terminal or a closed output ended it, and 1 with a traceback in any other case.
+    Exits with 0 if the command did what it says, 2 after an error that the message explains, 130, 143, 129 or 141 if
+    Ctrl-C, SIGTERM, a closed terminal or a closed output ended it, and 1 with a traceback in any other case.
     """
     gc.set_threshold(*_COLLECTED)
     sleep_where_busy()
-    for message in ("index_reduce", "This DataLoader will create"):  # said to programmers, on every run
+    for message in ("index_reduce", "This DataLoader will create"):  # meant for programmers, on every run
         warnings.filterwarnings("ignore", message=f".*{message}")
     try:
         with ending_by_exception():
@@ -119,19 +119,19 @@ def main() -> None:
 
 
 def sleep_where_busy() -> None:
-    """Let threads that wait for each other sleep where other programs want the cores; before torch is imported.
+    """Let threads that wait for each other sleep if other programs want the cores; call it before torch is imported.
 
-    OpenMP's threads spin instead, and hold back those they wait for. Measured, 60 steps of `concepts`, two threads: two
-    cores of which another program has one 49 s, sleeping 22 s; both cores free 13 to 17 s, sleeping 17 to 20 s.
+    By default OpenMP's threads spin, and hold back those they wait for. Measured for 60 steps of `concepts` with two
+    threads: with another program on one of two cores 49 s, sleeping 22 s; with both free 13 to 17 s, sleeping 17 to 20.
     """
     if os.getloadavg()[0] >= _BUSY * (os.cpu_count() or 1):
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _leave_if_output_fails() -> None:
-    """End where it is standard output (of --help, say) that cannot be written; files of ours are named in their errors.
+    """Exit if it is standard output (of --help, say) that cannot be written; errors about our files name the file.
 
-    There is no way to find out but to write.
+    The only way to find out is to write.
     """
     try:
         print(flush=True)

@@ -1,8 +1,8 @@
-"""Which options of a verb have an effect together; one that has none is an error, before any work is done.
+"""Which options of a verb have an effect together; an option without effect is an error, before any work is done.
 
-`COMBINATIONS` names every option and argument of every verb, so that a new one must be thought about. A condition is
-the name of an option that was given (`context`), an option with its value (`to=int6`), or something that is true of the
-arguments (`a GPT`), which the verb's function in `_CONDITIONS` finds out.
+`COMBINATIONS` names every option and argument of every verb, so a new one cannot be forgotten. A condition is the name
+of an option that was given (`context`), an option with its value (`to=int6`), or a property of the arguments (`a GPT`),
+which the verb's function in `_CONDITIONS` finds out.
 """
 
 import re
@@ -20,13 +20,13 @@ from lang_jepa.errors import LangJepaError
 
 _Context: Any = TyperCommand.context_class
 _Mistake: type[Exception] = typer.BadParameter.__mro__[1]
-"""What is raised for any mistake in typing; typer has no public name for it."""
+"""What is raised for any usage error; typer has no public name for it."""
 _WIDEST = 100
-"""Letters in a line of help at most."""
+"""Characters in a line of help, at most."""
 
 
 class _Formatter(_Context.formatter_class):  # type: ignore[misc]
-    """Lines end where the terminal ends; names are never cut, and have a line of their own where they are long."""
+    """Wraps lines at the width of the terminal; names are never cut, and long ones have a line of their own."""
 
     def __init__(self, *options: Any, **more: Any) -> None:
         super().__init__(*options, **more)
@@ -41,22 +41,22 @@ class _Helping(_Context):  # type: ignore[misc]
 
 
 class Verb(TyperCommand):
-    """A verb whose mistakes in typing are `LangJepaError`s."""
+    """A verb whose usage errors are `LangJepaError`s."""
 
     context_class = _Helping
 
     def get_short_help_str(self, limit: int = 0) -> str:
-        """The first line of its help, whole."""
+        """Return the first line of its help, uncut."""
         return (self.help or "").strip().partition("\n")[0]
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Commands to copy, one under the other; a long one goes on in the next line, as a shell reads it."""
+        """Write commands to copy, one below the other; a long one continues on the next line, as a shell reads it."""
         formatter.write(f"\n{'Example' if chr(10) not in (self.epilog or '') else 'Examples'}:\n")
         for command in (self.epilog or "").splitlines():
             formatter.write("\n".join(_folded(command, formatter.width - 2)) + "\n")
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Raise LangJepaError for a mistake in typing, such as an unknown option or a number out of range."""
+        """Raise LangJepaError for a usage error, such as an unknown option or a number out of range."""
         try:
             return super().make_context(info_name, args, parent, **extra)
         except _Mistake as error:
@@ -64,7 +64,7 @@ class Verb(TyperCommand):
 
 
 def _folded(command: str, width: int) -> list[str]:
-    """A command in lines of so many letters, all but the last of which end in a backslash; quoted words stay whole."""
+    """Fold a command into lines of `width` characters that end in a backslash; quoted words stay whole."""
     lines = [""]
     for word in re.findall(r"(?:'[^']*'|\"[^\"]*\"|\S)+", command):
         if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
@@ -78,26 +78,26 @@ def _heading(verb: Any) -> str:
 
 
 class Verbs(TyperGroup):
-    """The group of all verbs, likewise, under the headings that they have."""
+    """The group of all verbs, shown under their headings; its usage errors are `LangJepaError`s too."""
 
     context_class = _Helping
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """A section for each heading, in the order of the verbs."""
+        """Write a section for each heading, in the order of the verbs."""
         wide = max(map(len, self.commands))
         for heading, verbs in groupby(self.commands.values(), key=_heading):
             with formatter.section(heading):
                 formatter.write_dl([(f"{verb.name:<{wide}}", verb.get_short_help_str()) for verb in verbs])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Raise LangJepaError for a verb that there is not."""
+        """Raise LangJepaError for an unknown verb."""
         try:
             return super().resolve_command(ctx, args)
         except _Mistake as error:
             raise LangJepaError(_said(error, "lang-jepa --help")) from error
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Raise LangJepaError for an option before the verb that there is not."""
+        """Raise LangJepaError for an unknown option before the verb."""
         if not args:
             return super().parse_args(ctx, args)  # which shows the help
         try:
@@ -116,9 +116,9 @@ class When:
     """When an option has an effect.
 
     Attributes:
-        needs: conditions of which one must hold (none: nothing is needed).
-        bars: conditions of which none may hold.
-        cure: what to do, after the message.
+        needs: conditions, at least one of which must hold (empty: nothing is needed).
+        bars: conditions, none of which may hold.
+        cure: what to do instead, appended to the message.
     """
 
     needs: tuple[str, ...] = ()
@@ -140,7 +140,7 @@ _FILES = When(needs=(_DOCUMENTS,))
 
 
 def _each(names: str, when: When = ALWAYS) -> dict[str, When]:
-    """Several options and arguments with one condition (which tasks need --data-dir, those who plan them know)."""
+    """Give several options and arguments one condition (whether tasks need --data-dir is checked with the tasks)."""
     return dict.fromkeys(names.split(), when)
 
 
@@ -252,14 +252,14 @@ EARLIER_NAMES: Mapping[str, Mapping[str, str]] = {
     "rank": {"--top": "--top-k"},
     "generate": {"--top-k": "--sample-top-k"},
 }
-"""Of verbs, options under the names that they had; they are still understood, and not shown."""
+"""Former names of options, by verb; they are still accepted, but not shown."""
 
 
 class Checked(Verb):
     """A verb whose options are checked before it runs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take options under their earlier names; refuse one that is given twice although only the last would count."""
+        """Accept options under their former names; refuse one that is given twice if only the last would count."""
         earlier = EARLIER_NAMES.get(str(ctx.info_name), {})
         args = [_renamed(word, earlier) for word in args]
         if not ctx.resilient_parsing:
@@ -272,7 +272,7 @@ class Checked(Verb):
         return parsed
 
     def invoke(self, ctx: Any) -> Any:
-        """Refuse what would have no effect, then run."""
+        """Refuse options that would have no effect, then run."""
         flags = {one.name: _flag(one) for one in self.params}
         given = {
             name
@@ -290,7 +290,7 @@ def _renamed(word: str, earlier: Mapping[str, str]) -> str:
 
 
 def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: Mapping[str, str]) -> None:
-    """Refuse the first option without effect.
+    """Refuse the first option that has no effect.
 
     Args:
         verb: of the table.
@@ -299,7 +299,7 @@ def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: 
         flags: how each is typed.
 
     Raises:
-        LangJepaError: names it, and beside what or without what it does nothing.
+        LangJepaError: names it, and what it has no effect with or without.
     """
     table = COMBINATIONS[verb]
     concerned = [(name, table[name]) for name in sorted(given) if table[name] != ALWAYS]
@@ -319,13 +319,13 @@ def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: 
 
 
 def _typed(condition: str, flags: Mapping[str, str]) -> str:
-    """A condition as it is typed."""
+    """Return a condition as it is typed."""
     name, _, value = condition.partition("=")
     return f"{flags.get(name, name)} {value}".strip()
 
 
 def _flag(parameter: Any) -> str:
-    """How an option is typed; an argument is called by what stands in its place."""
+    """How an option is typed; an argument is named by its placeholder."""
     if parameter.param_type_name == "argument":
         return str(parameter.name).upper()
     return str(max(parameter.opts, key=len))  # the long form

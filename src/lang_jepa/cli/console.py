@@ -18,25 +18,25 @@ from lang_jepa.evaluation.table import shown
 from lang_jepa.training.signals import output_closed
 
 LEAST_TEXT = 20
-"""Letters that a column of text has at least, where it has so many."""
+"""Least width of a column of text, in characters, unless the text is shorter."""
 NAMES = 24
-"""Letters of a name in a table of names, at least."""
+"""Least width of the names in a table of names."""
 HEADER = 12
-"""Letters in a line of a column's header."""
+"""Characters in a line of a column's header."""
 
 
 def score_tables_of(
     heads: Sequence[str], rows: Sequence[Sequence[Text]], *, width: int, strong: Collection[int] = ()
 ) -> Iterator[RenderableType]:
-    """Names on the left, metrics on the right, in as many tables as the width needs.
+    """Lay out names on the left and metrics on the right, in as many tables as the width needs.
 
     Args:
         heads: of all columns, that of the names first.
         rows: cells, the name first.
-        width: letters in a line.
+        width: characters in a line.
         strong: rows that stand out.
     """
-    # Headers are broken by hand: rich would rather squeeze out the names than break a header that must not wrap.
+    # Headers are wrapped by hand: rich would squeeze the names rather than wrap a header that must not wrap.
     heads = [textwrap.fill(head, HEADER, break_on_hyphens=False) for head in heads]
     wide = [_width([head, *(cell.plain for cell in cells)]) for head, *cells in zip(heads, *rows, strict=True)]
     least = min(wide[0], LEAST_TEXT)
@@ -57,12 +57,12 @@ def score_tables_of(
 def text_tables(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, width: int, begins: Collection[int] = ()
 ) -> Iterator[RenderableType]:
-    """Metrics on the left, a sentence on the right, or below where there is no room for it.
+    """Lay out metrics on the left and a sentence on the right, or below if there is no room for it.
 
     Args:
         heads: of all columns, that of the sentence last.
         rows: cells, the sentence last.
-        width: letters in a line.
+        width: characters in a line.
         begins: rows before which a line is drawn.
     """
     starts = set(begins)
@@ -92,7 +92,7 @@ def text_tables(
 
 
 def info_tables(info: Sequence[tuple[str, str]], *, width: int) -> Iterator[RenderableType]:
-    """Two columns: what, and how much; below each other where half a line is too short for the longest word."""
+    """Lay out names and values in two columns, or below each other if half a line cannot hold the longest word."""
     longest = max((len(word) for row in info for part in row for word in part.split()), default=0)
     if longest > max(LEAST_TEXT, (width - 7) // 2) and width < 2 * longest:
         yield Group(*(Text(f"{name}: {value}", overflow="fold") for name, value in info))
@@ -106,7 +106,7 @@ def info_tables(info: Sequence[tuple[str, str]], *, width: int) -> Iterator[Rend
 
 
 def _groups(wide: Sequence[int], room: int) -> list[list[int]]:
-    """Columns, counted from 1, that fit the room together, with three letters between; at least one at a time."""
+    """Group columns, counted from 1, that fit into `room` with three characters between them; at least one each."""
     ends, filled = [1], 0
     for column, size in enumerate(wide, start=1):
         if filled and filled + size + 3 > room:
@@ -117,7 +117,7 @@ def _groups(wide: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _pairs(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Iterator[Text]:
-    """Each row as its name and, below, one metric a line."""
+    """Each row as its name and, below it, one metric per line."""
     for name, *cells in rows:
         yield Text.assemble((name.plain, "bold"))
         for head, cell in zip(heads[1:], cells, strict=True):
@@ -126,26 +126,26 @@ def _pairs(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> Iterator[Tex
 
 
 def _width(cells: Iterable[str]) -> int:
-    """Letters of the longest line of some cells."""
+    """Characters in the longest line of some cells."""
     return max(len(line) for cell in cells for line in cell.split("\n"))
 
 
 _NO_END = 1_000_000
-"""Letters in a line of a log."""
+"""Characters in a line of a log."""
 
 
 class Output(Console):
-    """Standard output. Text is printed as it is: brackets are no markup, and `:name:` is no emoji.
+    """Standard output. Text is printed literally: brackets are not markup, and `:name:` is not an emoji.
 
-    Lines end where a terminal ends, and nowhere in a file or a pipe. It is silent on all but the first process of
-    several, and after whoever read it is gone.
+    Lines are wrapped at the width of a terminal, and never in a file or a pipe. Of several processes only the first
+    one prints, and nothing is printed once the reader is gone.
     """
 
     def __init__(self) -> None:
         silent = os.environ.get("RANK", "0") != "0"
         super().__init__(quiet=silent, markup=False, emoji=False, highlight=False)
         self.full = False
-        """Standard output could not be written, and not because its reader had gone."""
+        """Whether standard output could not be written for a reason other than a reader that had gone."""
 
     @property  # type: ignore[misc]  # nobody here sets it
     def size(self) -> ConsoleDimensions:
@@ -161,14 +161,14 @@ class Output(Console):
             self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
-        """`| head` has read enough: nothing is written any more, and a run in training saves and stops."""
+        """Stop writing once the reader has read enough, as `| head` does; a run in training saves and stops."""
         self.quiet = True
         drop_output()
         output_closed()
 
 
 def drop_output() -> None:
-    """What is still to be written to standard output goes nowhere."""
+    """Discard whatever is still to be written to standard output."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -178,47 +178,47 @@ console = Output()
 
 
 def aside(text: str) -> None:
-    """A line on standard error, from the first process of several."""
+    """Print a line on standard error, in the first process of several."""
     if os.environ.get("RANK", "0") == "0":
         sys.stderr.write(f"{visible(text)}\n")
 
 
 def plain(text: str, style: str = "", *, whole: bool = False) -> None:
-    """A line, broken between words where a terminal ends; control characters are shown, not obeyed.
+    """Print a line, wrapped between words at the width of a terminal; control characters are shown, not obeyed.
 
     Args:
         text: to be shown.
-        style: its colours.
-        whole: it holds a command, which is never broken, so that it can be copied.
+        style: of rich.
+        whole: it holds a command, which is never wrapped, so that it can be copied.
     """
     console.print(visible(text), style=style, soft_wrap=whole)
 
 
 def show_json(value: object) -> None:
-    """A value as JSON, which is all that stands on standard output."""
+    """Print a value as JSON, which is then all there is on standard output."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    console.out(text.encode(errors="backslashreplace").decode(), highlight=False)  # file names hold lone surrogates
+    console.out(text.encode(errors="backslashreplace").decode(), highlight=False)  # file names may hold lone surrogates
 
 
 def warn(text: str, *, sign: str = "warning") -> None:
-    """A line that asks for action."""
+    """Print a line that asks for action."""
     console.print(Text.assemble((f"{sign}:", "bold yellow"), f" {visible(text)}"))
 
 
 def info_table(info: Iterable[tuple[str, str]], *, title: str) -> None:
-    """Two columns: what, and how much."""
+    """Print names and values in two columns."""
     shown = [(visible(name), visible(value)) for name, value in info]
     draw(info_tables(shown, width=console.width), title)
 
 
 def sentence_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, begins: Sequence[int]) -> None:
-    """Metrics and a sentence in each row, a line before those that begin something."""
+    """Print metrics and a sentence in each row, with a line drawn before the rows in `begins`."""
     for part in text_tables(heads, rows, width=console.width, begins=begins):
         console.print(part)
 
 
 def named_table(said: Mapping[str, str]) -> None:
-    """Names, and beside each, or below it where there is little room, what it is."""
+    """Print names, each with its description beside it, or below it if there is little room."""
     wide = max(NAMES, *map(len, said)) + 2
     for name, text in said.items():
         if console.width > 2 * wide:
@@ -229,13 +229,13 @@ def named_table(said: Mapping[str, str]) -> None:
 
 
 def metrics_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str) -> None:
-    """A name and metrics in each row."""
+    """Print a name and metrics in each row."""
     shown = [[Text(visible(cell)) for cell in row] for row in rows]
     draw(score_tables_of(heads, shown, width=console.width), title)
 
 
 def draw(parts: Iterable[RenderableType], title: str) -> None:
-    """Tables, each under the title, which may be longer than the table is wide."""
+    """Print tables, each below the title, which may be longer than the table is wide."""
     tables = list(parts)
     for number, table in enumerate(tables, start=1):
         plain(title + (f" ({number} of {len(tables)})" if len(tables) > 1 else ""), style="italic")
@@ -246,7 +246,7 @@ _CALLS = {"better": "bold green", "worse": "bold red"}
 
 
 def comparison_tables(report: Mapping[str, Any]) -> None:
-    """The verdicts of a comparison, variant by variant, then its alarms and what was not equal."""
+    """Print the verdicts of a comparison, variant by variant, then its alarms and what was not equal."""
     for one in report["variants"][1:]:
         _print_verdicts(report, one["name"])
     plain(
@@ -280,11 +280,11 @@ def comparison_tables(report: Mapping[str, Any]) -> None:
 
 _HEAD = ("", "baseline", "variant", "difference [95 %]", "verdict")
 _WIDTHS = (11, 12, 7, 23, 19)
-"""Letters of the columns at least; together, with two between, they are 80."""
+"""Least widths of the columns; with two spaces between them they add up to 80."""
 
 
 def _print_verdicts(report: Mapping[str, Any], variant: str) -> None:
-    """One variant against the baseline; reasons are in the page."""
+    """Print one variant's verdicts against the baseline; reasons are on the page."""
     baseline, seeds = report["baseline"], len(report["seeds"])
     title = f"{variant} against {baseline}: {seeds} seed{'s' * (seeds > 1)}, {report['budget']}"
     plain(f"\n{title}", style="bold")
@@ -293,13 +293,13 @@ def _print_verdicts(report: Mapping[str, Any], variant: str) -> None:
 
 
 def verdict_lines(verdicts: Sequence[Mapping[str, Any]], *, width: int) -> Iterator[Text]:
-    """A line for each metric, under a head and the names of the tasks.
+    """Yield a line for each metric, below a header and the names of the tasks.
 
-    A name that is too long stands above its numbers; where these do not fit, each has a line of its own.
+    A name that is too long is put above its numbers; if these do not fit either, each has a line of its own.
 
     Args:
         verdicts: of one variant, as in a report.
-        width: letters in a line.
+        width: characters in a line.
     """
     rows = [_verdict_cells(one) for one in verdicts]
     for usual in (_WIDTHS, (0,) * len(_WIDTHS)):

@@ -1,4 +1,4 @@
-"""One conversation that a user hands over in a table: in a single row, or a message a row."""
+"""Read one conversation that a user gives in a table: in a single row, or one message per row."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def table_kind(path: Path) -> "Kind | None":
-    """The kind of a file that is a table; None of one that is none, such as the JSON of one conversation."""
+    """Return the kind of a file that is a table; None if it is not one, such as the JSON of one conversation."""
     from lang_jepa.data.sources import formats
     from lang_jepa.data.sources.read_json import first_values
 
@@ -27,16 +27,16 @@ def table_kind(path: Path) -> "Kind | None":
 def messages_of_table(
     path: Path, kind: "Kind", settings: "DataSettings", named: dict[str, str], *, alone: bool = True
 ) -> tuple[list[object] | str, set[str]]:
-    """The messages of the conversation that a table holds, and the settings of columns that were used.
+    """Return the messages of the conversation that a table holds, and the column settings that were used.
 
     Args:
         path, kind: of the table.
         settings: of the model's data.
-        named: settings of columns that the user has named.
-        alone: they are named for this table only (else: also for another one, which may have others).
+        named: column settings that the user has named.
+        alone: they are meant for this table only (else also for another one, which may have other columns).
 
     Raises:
-        LangJepaError: a column that is not there; several conversations, or none; a model of other units than turns.
+        LangJepaError: a column is missing, there are several conversations or none, or the model's units are not turns.
     """
     from lang_jepa.data.sources import forms
 
@@ -52,18 +52,18 @@ def messages_of_table(
 
 
 def refuse_columns(named: dict[str, str], source: str) -> None:
-    """Raise where columns are named of what has none."""
+    """Raise if columns are named for a source that has none."""
     for name in named:
         raise LangJepaError(f"--{name.replace('_', '-')} has no effect: {source} has no columns")
 
 
 def no_text(count: int) -> str:
-    """How many messages were left out, in the words of what a corpus lost."""
+    """Say how many messages were left out, in the words used for the losses of a corpus."""
     return f"no prose, left out of the texts: {counted(count, 'message without text', 'messages without text')}"
 
 
 def say_without_text(messages: object, source: str) -> None:
-    """Say on standard error how many messages of a conversation have no text, where there are any."""
+    """Say on standard error how many messages of a conversation have no text, if there are any."""
     from lang_jepa.cli.console import aside
     from lang_jepa.data.sources.conversations import without_text
 

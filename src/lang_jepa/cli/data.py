@@ -1,4 +1,4 @@
-"""The verbs of data: `prepare` and `shards` make it, `bits` scores what can be scored without a model."""
+"""The verbs for data: `prepare` and `shards` make it, `bits` scores held-out tokens, with or without models."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -72,7 +72,7 @@ def prepare(
 
 
 def _executor(kind: str, tasks: int, workers: int | None, slurm: list[str]) -> "Executor":
-    """What the options say; refused before anything is opened."""
+    """Build the executor from the options; mistakes are refused before anything is opened."""
     from lang_jepa.data.corpus.tasks import KINDS, Executor
 
     if kind not in KINDS:

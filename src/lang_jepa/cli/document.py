@@ -1,4 +1,4 @@
-"""The verb `document`: what a model finds in a text, or in each text of a folder; nothing heavy is imported at once."""
+"""The verb `document`: what a model finds in a text, or in each text of a folder; heavy imports are deferred."""
 
 import shutil
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from lang_jepa.errors import LangJepaError, one_line, shorten
 from lang_jepa.files.atomic import check_writable
 
 _METRICS = 40
-"""Letters to the left of a unit in the table of `document`, about."""
+"""Characters to the left of a unit in the table of `document`, approximately."""
 
 if TYPE_CHECKING:
     from lang_jepa.inference.document import Against, SentenceFit, Study, Using
@@ -67,7 +67,7 @@ def document(
     output: Output = None,
 ) -> None:
     """Study a text: surprising sentences, topics, sentences out of place, repetitions, what may follow."""
-    using = "baseline" if using == "counterpart" else using  # its earlier name
+    using = "baseline" if using == "counterpart" else using  # its former name
     if using not in ("best", "predictor", "baseline"):
         raise LangJepaError(f"--using is best, predictor or baseline, not {using!r}")
     if against not in (None, "document", "training"):
@@ -123,7 +123,7 @@ def document(
 
 
 def _read_document(file: Path | None, text: str | None) -> str:
-    """The text from a file, an option, or standard input."""
+    """Read the text from a file, an option, or standard input."""
     if text is not None:
         return text
     if file is None:
@@ -131,7 +131,7 @@ def _read_document(file: Path | None, text: str | None) -> str:
         if not found.strip():
             raise LangJepaError("nothing to read, standard input is empty: give a FILE or --text")
         return found
-    if file.suffix.lower() in (".json", ".jsonl"):  # which is no table
+    if file.suffix.lower() in (".json", ".jsonl"):  # not a table
         return _as_text(messages_in(text_of(chunks(file), str(file)), str(file)), file)
     from lang_jepa.data.sources.formats import read_document
 
@@ -139,7 +139,7 @@ def _read_document(file: Path | None, text: str | None) -> str:
 
 
 def _as_text(messages: object, file: Path) -> str:
-    """One conversation of messages, each turn a line that begins with its speaker."""
+    """Return a conversation as text, each turn a line that begins with its speaker."""
     from lang_jepa.data.sources.conversations import NoConversation, conversation_text
 
     say_without_text(messages, str(file))
@@ -150,7 +150,7 @@ def _as_text(messages: object, file: Path) -> str:
 
 
 def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
-    """One table, then what was used, and candidates; lines of logs are cut where the terminal ends."""
+    """Print one table, then what was used, and candidates; lines of logs are cut at the width of the terminal."""
     from lang_jepa.cli.console import plain, sentence_table
 
     rows = []

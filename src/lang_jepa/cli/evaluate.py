@@ -93,7 +93,7 @@ def evaluate(
 
 
 def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool, as_json: bool) -> None:
-    """Evaluate and print; the scores are printed even where they cannot be saved."""
+    """Evaluate and print; the scores are printed even if they cannot be saved."""
     from lang_jepa.cli.console import plain, show_json
     from lang_jepa.cli.scores import score_tables
     from lang_jepa.evaluation.scoreboard import choices_from
@@ -151,10 +151,10 @@ def compare(
 ) -> None:
     """Train recipes over seeds at an equal budget, and say whether they differ.
 
-    Only runs of one system are compared, such as encoders with encoders. Each run is a process of
-    its own; runs of one seed share data order and initial weights where they
-    fit. The verdict of each metric is better, worse, or indistinguishable at
-    this budget. After a stop the same command goes on.
+    Only runs of one system are compared, such as encoders with encoders. Each run
+    has its own process; runs with the same seed share data order and initial
+    weights where they fit. The verdict on each metric is better, worse, or
+    indistinguishable at this budget. After a stop, the same command resumes.
     """
     from lang_jepa.comparison.budget import parse_budget
     from lang_jepa.comparison.plan import make_plan
@@ -242,7 +242,7 @@ def sweep(
 
 
 def _stopped(number: int, output: Path) -> typer.Exit:
-    """Say that the command was asked to stop, and how it goes on."""
+    """Say that the command was asked to stop, and how to resume it."""
     from lang_jepa.cli.console import aside
 
     aside(f"Stopped. What was done is kept in {output}; the same command goes on.")

@@ -1,4 +1,4 @@
-"""Commands to copy, which stand at the end of each verb's help; a test parses them all."""
+"""Commands to copy, shown at the end of each verb's help; a test parses them all."""
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "try": ("lang-jepa try FOLDER", "lang-jepa try chats.jsonl --beside ENCODER --minutes 10"),

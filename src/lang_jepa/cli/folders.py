@@ -1,4 +1,4 @@
-"""The verbs of whole folders: `duplicates`, `topics`, and what `document` says about a folder."""
+"""The verbs for whole folders: `duplicates`, `topics`, and what `document` prints about a folder."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _PLACES = 3
 """Places of a repeated sentence that are shown."""
 _PASSAGE = 160
-"""Letters of a passage or typical sentence that are shown."""
+"""Characters of a passage or typical sentence that are shown."""
 
 
 def duplicates(
@@ -176,7 +176,7 @@ def collect(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
 ) -> "Collection":
-    """The documents of a folder, read as those of the model's training were."""
+    """Read the documents of a folder in the way the model's training data were read."""
     from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.folders.reading import read_collection
 
@@ -208,7 +208,7 @@ def show_folder(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """What `document` says of a folder: a line for each document, then the most surprising passages of all."""
+    """Show what `document` finds in a folder: a line for each document, then the most surprising passages of all."""
     from lang_jepa.cli.console import show_json
     from lang_jepa.cli.progress import StageBar
     from lang_jepa.inference.folders.study import study_folder
@@ -245,7 +245,7 @@ def _show_study(found: "FolderStudy", about: str, unit: str, top_k: int, output:
 
 
 def _write(found: Any, output: Path | None, tables: "list[Table]", *, title: str, about: str) -> None:
-    """Write the file, where one was asked for: of the tables the first is the CSV, the others are the page."""
+    """Write the file if one was asked for: the first table is the CSV, the others are the page."""
     if output is not None:
         from lang_jepa.inference.folders.files import write_found
 

@@ -1,4 +1,4 @@
-"""How hits of an index are shown, with the file and line where each stands, and as JSON."""
+"""Show the hits of an index, with the file and line of each, or as JSON."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ class ShownHits:
     """Shows the hits of an index.
 
     Args:
-        index: of which they are.
-        paragraph: the paragraph around each is shown too.
+        index: that the hits are from.
+        paragraph: also show the paragraph around each hit.
     """
 
     def __init__(self, index: Index, *, paragraph: bool = False) -> None:
         self._places, self._paragraph = HitPlaces(index), paragraph
 
     def plain(self, one: Hit | Followed) -> dict[str, Any]:
-        """A hit as plain data: what is shown, and the place of the document in its source."""
+        """Return a hit as plain data: what is shown, and its place in the source."""
         hit = one.hit if isinstance(one, Followed) else one
         place = self._places.of(hit)
         found: dict[str, Any] = {"score": hit.score, "text": hit.text, "document": hit.document}
@@ -32,7 +32,7 @@ class ShownHits:
         return found
 
     def show(self, one: Hit | Followed, indent: str = "  ") -> None:
-        """A hit; line breaks inside a sentence become spaces."""
+        """Print a hit; line breaks inside a sentence become spaces."""
         hit = one.hit if isinstance(one, Followed) else one
         place = self._places.of(hit)
         known = place is not None and place.line is not None

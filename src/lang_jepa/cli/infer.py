@@ -1,4 +1,4 @@
-"""The verb `infer`: concepts, their neighbours, and what may follow; nothing heavy is imported before it is used."""
+"""The verb `infer`: concepts, their neighbours, and what may follow; heavy modules are imported only when used."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ def infer(
     seed: Annotated[int, typer.Option(help="Of --sample.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""
+    """Show concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""
     from lang_jepa.cli.console import aside, plain, show_json
     from lang_jepa.inference.search import rank_continuations
     from lang_jepa.training.load import load_any
@@ -100,7 +100,7 @@ class _Read:
 def _read(
     model: "ConceptModel", texts: list[str], corpus: Path | None, *, top_k: int, decoding: dict[str, Any] | None
 ) -> _Read:
-    """`decoding`: options of `ConceptModel.decode` (None: nothing is decoded)."""
+    """Encode texts, then decode and search as asked; `decoding`: options of `ConceptModel.decode` (None: do not)."""
     vectors = model.encode(texts)
     decoded = model.decode(vectors, **decoding) if decoding is not None else None
     if corpus is None:
@@ -131,7 +131,7 @@ def _plain(read: _Read, similarity: str) -> dict[str, Any]:
 
 
 def _show_concepts(read: _Read, similarity: str) -> None:
-    """Each text with the beginning of its vector, its sentence by the decoder, and its neighbours in a corpus."""
+    """Print each text with the beginning of its vector, its decoded sentence, and its neighbours in a corpus."""
     from lang_jepa.cli.console import plain
 
     if read.neighbours is not None:
@@ -148,7 +148,7 @@ def _show_concepts(read: _Read, similarity: str) -> None:
 
 
 def _show_continuations(found: "list[Imagined]") -> None:
-    """Imagined sentences, and under each the alternatives that fitted less."""
+    """Print imagined sentences, and below each the alternatives that fitted less."""
     from lang_jepa.cli.console import plain
 
     for one in found:
@@ -158,7 +158,7 @@ def _show_continuations(found: "list[Imagined]") -> None:
 
 
 def _read_texts(given: list[str] | None, file: Path | None) -> list[str]:
-    """Texts from the options, a file, or standard input."""
+    """Read texts from the options, a file, or standard input."""
     if given:
         return given
     if file is not None:

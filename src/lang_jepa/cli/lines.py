@@ -1,4 +1,4 @@
-"""The lines of a file or a pipe as they come."""
+"""Read the lines of a file or a pipe as they arrive."""
 
 import os
 import time
@@ -15,19 +15,19 @@ from lang_jepa.errors import LangJepaError
 
 _CHUNK = 1 << 16
 _POLL = 0.2
-"""Seconds between two readings of a file that is followed."""
+"""Seconds between two reads of a file that is followed."""
 
 _PACKED = {b"\x1f\x8b": "zcat", b"\x28\xb5\x2f\xfd": "zstdcat", b"BZh": "bzcat", b"\xfd7zXZ": "xzcat"}
-"""What files of gzip, zstd, bzip2 and xz begin with, and what unpacks them."""
+"""The first bytes of gzip, zstd, bzip2 and xz files, and what unpacks them."""
 
 
 class Line(NamedTuple):
-    """A line of a file, or a record of several.
+    """A line of a file, or a record of several lines.
 
     Attributes:
-        text: of it.
-        number: in its file, from 1; of a record that of its first line.
-        end: bytes of the file up to what was not handed out.
+        text: of the line or record.
+        number: in its file, from 1; for a record, that of its first line.
+        end: offset in bytes of what has not been handed out yet.
         following: number of the line there.
     """
 
@@ -44,26 +44,26 @@ class Spoken(Line):
 
 
 Batch = list[Line] | None
-"""Lines that came together; None stands where another file begins."""
+"""Lines that arrived together; None marks where another file begins."""
 
 
 def check_lines(path: Path, *, follow: bool = False) -> None:
-    """Refuse what holds no lines to read, before a model is loaded.
+    """Refuse a file whose lines cannot be read, before a model is loaded.
 
     Args:
         path: of the file.
-        follow: it is to be read as it grows.
+        follow: whether it is to be read as it grows.
 
     Raises:
-        LangJepaError: it is missing, a folder, cannot be read, is UTF-16, or is compressed in a way that is not read
-            here; says what to do.
+        LangJepaError: it is missing, is a folder, cannot be read, is UTF-16, or is compressed in a way that is not
+            supported here; says what to do.
     """
     try:
         if path.is_dir():
             raise LangJepaError(f"cannot read {path}: it is a folder. Name one file of it.")
         if not path.exists():
             raise LangJepaError(f"cannot read {path}: there is no such file")
-        if not path.is_file():  # a named pipe: what is read of it is gone
+        if not path.is_file():  # a named pipe: what is read from it is gone
             return
         with path.open("rb") as file:
             begin = file.read(8)
@@ -78,18 +78,18 @@ def check_lines(path: Path, *, follow: bool = False) -> None:
 
 
 def _refuse_utf16(begin: bytes, where: str) -> None:
-    """Raise what a text in UTF-16 is refused with, by the bytes that it begins with."""
+    """Raise the error for text in UTF-16 if the first bytes say that it is."""
     if begin.startswith(UTF16):
         text_of([begin[:2]], where)
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file is unpacked as it is read, by its name."""
+    """Whether a file is unpacked as it is read, judging by its name."""
     return path.suffix.lower() in PACKED
 
 
 def piped(stream: BinaryIO) -> Iterator[bytes]:
-    """The bytes of a pipe, as soon as there are some."""
+    """Yield the bytes of a pipe as they arrive."""
     read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
     while piece := read(_CHUNK):
         yield piece
@@ -103,16 +103,16 @@ def file_pieces(
     wait: Callable[[], object] = lambda: time.sleep(_POLL),
     opened: Callable[[Identity], object] = lambda identity: None,
 ) -> Iterator[bytes | None]:
-    """The bytes of a file, and with `follow` what comes after; of a rotated or emptied file the new one, after a None.
+    """Yield the bytes of a file and, with `follow`, what is appended to it.
 
-    Where nothing comes for a while, an empty piece is handed out.
+    None precedes the new file after a rotation or truncation; an empty piece means that nothing came for a while.
 
     Args:
         path: of the file.
-        follow: go on at its end.
-        start: bytes of it that are left out.
-        wait: called where there is nothing new; an exception of it ends the reading.
-        opened: called with each file that is opened, of another one before the None.
+        follow: keep reading at its end.
+        start: bytes of it to skip.
+        wait: called when there is nothing new; an exception from it ends the reading.
+        opened: called with the identity of each file that is opened, before the None that announces another file.
 
     Raises:
         LangJepaError: it cannot be read, or no longer.
@@ -126,7 +126,7 @@ def file_pieces(
             while piece := stream.read(_CHUNK):
                 quiet = False
                 yield piece
-            if not follow or path.is_fifo():  # a named pipe ends with whoever writes into it
+            if not follow or path.is_fifo():  # a named pipe ends with its writer
                 stream.close()
                 return
             try:
@@ -154,7 +154,7 @@ def _opened(path: Path, start: int, opened: Callable[[Identity], object]) -> Bin
     stream = path.open("rb")
     found = os.fstat(stream.fileno())
     opened((found.st_dev, found.st_ino))
-    if start:  # in a pipe nobody can move
+    if start:  # a pipe cannot seek
         stream.seek(start)
     return stream
 
@@ -162,24 +162,24 @@ def _opened(path: Path, start: int, opened: Callable[[Identity], object]) -> Bin
 def whole_lines(
     pieces: Iterator[bytes | None], start: int = 0, number: int = 1, *, unfinished: bool = True
 ) -> Iterator[Batch]:
-    """The lines that each piece completes, and at the end of a file the last one; what is no UTF-8 is replaced. NUL
-    characters in front of a line are left out: they are what a log has that was emptied while its writer went on.
+    """Yield the lines that each piece completes, and at the end of a file the last one; invalid UTF-8 is replaced. NUL
+    characters in front of a line are dropped: a log has them if it was emptied while its writer went on.
 
-    Of an empty piece an empty list, and None where another file begins.
+    An empty piece yields an empty list, and None is yielded where another file begins.
 
     Args:
-        pieces: of `piped` or `file_pieces`; None begins another file.
+        pieces: from `piped` or `file_pieces`; None begins another file.
         start: bytes of the first file before its first piece.
         number: of its first line.
-        unfinished: hand out a line at the end of the pieces that has no end of its own.
+        unfinished: also yield a last line that is not terminated.
 
     Raises:
-        LangJepaError: the first line is of UTF-16.
+        LangJepaError: the first line is UTF-16.
     """
     rest: list[bytes] = []  # a list, since a line may be very long
     at = start
     for piece in pieces:
-        if piece is None:  # a line that the old file left unfinished is over
+        if piece is None:  # a line that the old file left unfinished is complete
             if line := b"".join(rest):
                 yield [Line(_text(line, number), number, 0, 1)]
             rest, at, number = [], 0, 1
@@ -202,7 +202,7 @@ def whole_lines(
 
 
 def first_lines(path: Path) -> list[str]:
-    """The lines of a file by which it is known how its records begin, as far as they are there."""
+    """Return the first lines of a file, from which it is known how its records begin, as far as they are there."""
     lines = (line.text for some in whole_lines(file_pieces(path, follow=False)) for line in some or ())
     return list(islice(lines, LOOKED_AT))
 
@@ -210,16 +210,16 @@ def first_lines(path: Path) -> list[str]:
 def whole_records(
     batches: Iterable[Batch], first: Sequence[str] = (), start: int = 0, number: int = 1, *, unfinished: bool = True
 ) -> Iterator[Batch]:
-    """The records (`data.records`) that lines complete.
+    """Yield the records (`data.records`) that lines complete.
 
-    A record is complete with the line that begins another one, where nothing comes for a while, and where another file
-    begins. How records begin is known by the first `LOOKED_AT` lines, of fewer by those that came so far.
+    A record is complete when a line begins another one, when nothing arrives for a while, or when another file begins.
+    How records begin is known from the first `LOOKED_AT` lines, or from those that have arrived if there are fewer.
 
     Args:
-        batches: of `whole_lines`.
-        first: `first_lines` of the file, of a pipe none.
-        start, number: as of `whole_lines`.
-        unfinished: hand out what waits at the end, which further lines might continue.
+        batches: from `whole_lines`.
+        first: `first_lines` of the file; for a pipe none.
+        start, number: as in `whole_lines`.
+        unfinished: also yield what waits at the end, although further lines might continue it.
     """
     return _joined(batches, _Habits(first), start, number, unfinished=unfinished)
 
@@ -227,16 +227,16 @@ def whole_records(
 def whole_turns(
     batches: Iterable[Batch], first: Sequence[str] = (), start: int = 0, number: int = 1, *, unfinished: bool = True
 ) -> Iterator[Batch]:
-    """The turns that lines complete, where the first line names a speaker; else the lines as they are.
+    """Yield the turns that lines complete, if the first line names a speaker, or else the lines as they are.
 
-    A turn is complete as a record is, see `whole_records`. It is `Spoken` unless it goes on with one that was handed
-    out.
+    A turn is complete under the conditions of `whole_records`. It is `Spoken` unless it continues one that was already
+    yielded.
 
     Args:
-        batches: of `whole_lines`.
-        first: `first_lines` of the file, which also show who speaks (`Speakers`); of a pipe none, so that a speaker
-            that takes two lines is known by the second.
-        start, number, unfinished: as of `whole_records`.
+        batches: from `whole_lines`.
+        first: `first_lines` of the file, which also show who speaks (`Speakers`); for a pipe none, so a speaker who is
+            recognised only after two lines is known from the second one on.
+        start, number, unfinished: as in `whole_records`.
     """
     lines, begun, known = iter(batches), list[Batch](), [line for line in first if line.strip()]
     for some in lines if not known else ():
@@ -254,20 +254,20 @@ def whole_turns(
 
 
 class _Turns:
-    """As `_Habits`, of a text in which turns begin with a name."""
+    """Like `_Habits`, for a text in which turns begin with a name."""
 
     def __init__(self, reader: TurnReader) -> None:
         self.reader = reader
 
     def learn(self, lines: Sequence[Line]) -> None:
-        """Nothing: they are known."""
+        """Do nothing: they are known."""
 
 
 def _joined(
     batches: Iterable[Batch], habits: "_Habits | _Turns", start: int, number: int, *, unfinished: bool
 ) -> Iterator[Batch]:
-    """What a reader makes of lines, where each stands and what of the file it leaves."""
-    waiting: list[tuple[int, int]] = []  # where the lines that wait begin: number and bytes
+    """Yield what a reader makes of lines, each with its place and the place of what follows."""
+    waiting: list[tuple[int, int]] = []  # where the waiting lines begin: number and offset in bytes
     place = (number, start)
     for some in batches:
         if not some:  # the log pauses, or another one begins
@@ -291,13 +291,13 @@ def _joined(
 
 
 def _records(made: Sequence[str], lines: Sequence[tuple[int, int]], place: tuple[int, int]) -> list[Line]:
-    """What a reader of records made of the lines that waited: of two the second is the last line alone."""
+    """The records that a reader made of the waiting lines; if there are two, the second is the last line alone."""
     first = (lines[0][0], lines[-1][0]) if lines else ()
     return [Line(text, number, place[1], place[0]) for text, number in zip(made, first, strict=False)]
 
 
 class _Habits:
-    """How records begin, by the first lines of a log; while those are few it is decided anew as more come.
+    """How records begin, judging by the first lines of a log; while they are few, this is decided anew as more arrive.
 
     Args:
         first: lines that are known.
@@ -308,13 +308,13 @@ class _Habits:
         self._lines, self._decided = list(first), len(first)
 
     def learn(self, lines: Sequence[Line]) -> None:
-        """Take further lines, of which some may be known: by their numbers."""
+        """Learn from further lines; their numbers show which are already known."""
         if len(self._lines) >= LOOKED_AT:
             return
         for line in lines:
             if line.number == len(self._lines) + 1:
                 self._lines.append(line.text)
-        if len(self._lines) >= min(LOOKED_AT, 2 * self._decided + 1):  # all of them are read for each decision
+        if len(self._lines) >= min(LOOKED_AT, 2 * self._decided + 1):  # each decision reads all of them
             self._decided = len(self._lines)
             self.reader.habits = habits_of(self._lines[:LOOKED_AT])
 

@@ -1,4 +1,4 @@
-"""The verb `monitor`: alarms in lines or messages as they come."""
+"""The verb `monitor`: alarms about lines or messages as they arrive."""
 
 import signal
 from pathlib import Path
@@ -44,7 +44,7 @@ def monitor(
     corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
 ) -> None:
-    """Print the lines of a log, or the messages of a stream, that were not to be expected."""
+    """Print the lines of a log, or the messages of a stream, that were not expected."""
     from lang_jepa.inference.monitor_state import read_state
     from lang_jepa.training.load import load_any
 
@@ -73,7 +73,7 @@ def monitor(
         describe(watch)
         shown.alarms(come.lines(stream, found.get("place"), follow=follow))
     except Interrupted as stop:
-        if stop.number == signal.SIGPIPE:  # nobody reads on, so what was shown last is shown again the next time
+        if stop.number == signal.SIGPIPE:  # the reader is gone, so what was shown last is shown again next time
             kept.path = None
             raise
         answered()
@@ -86,7 +86,7 @@ def monitor(
 
 
 def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | None, usual: Path | None) -> "Monitor":
-    """The monitor of a model, with units of a file that are usual, or the held-out ones."""
+    """Prepare a model's monitor, with the usual units of a file or else the held-out ones."""
     from lang_jepa.cli.console import aside
     from lang_jepa.inference.model import missing, own_corpus
     from lang_jepa.inference.monitor import Monitor

@@ -59,7 +59,7 @@ DecoderOverride = Annotated[
 
 
 def settings_of(recipe: str, *overrides: str, usual: Sequence[str] = ()) -> "Settings":
-    """Settings of a command that may need the hub; fails at once where they need it and it is not there."""
+    """Load settings for a command that may need the hub; fail at once if they need it and it is unreachable."""
     from lang_jepa.settings.load import load_settings
 
     settings = load_settings(recipe, overrides, usual)
@@ -71,14 +71,14 @@ def settings_of(recipe: str, *overrides: str, usual: Sequence[str] = ()) -> "Set
 
 
 def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
-    """A run directory (or its settings.yaml) that training goes on in: its settings as a recipe, and the directory.
+    """Return the settings, as a recipe, and the directory of a run (or its settings.yaml) to resume training in.
 
     Args:
         recipe: what `train` was given; anything but a run directory is returned as it is, with None.
         resume: whether --resume was given.
 
     Raises:
-        LangJepaError: a folder that holds no run, or one without --resume.
+        LangJepaError: the folder holds no run, or it holds one and --resume was not given.
     """
     path = Path(recipe)
     if path.is_dir():
@@ -96,25 +96,25 @@ def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
 
 
 def columns(**named: str) -> dict[str, str]:
-    """The settings of columns that a user has named, of `text_column`, `group_column` and `speaker_column`."""
+    """Return the column settings that a user has named, of `text_column`, `group_column` and `speaker_column`."""
     return {name: column for name, column in named.items() if column}
 
 
 def in_language(model: "ConceptModel", language: str | None) -> "ConceptModel":
-    """The model, splitting texts into sentences by the rules of a language (None: of its own data.language)."""
+    """Return the model, set to split texts into sentences by a language's rules (None: its own data.language)."""
     if language is not None:
         from lang_jepa.data.text.sentences import make_splitter
 
         if (units := model.settings.data.units) != "sentences":
             raise LangJepaError(f"--language has no effect: this model was trained on {units}, which are never cut")
         data = model.settings.data.model_copy(update={"language": language})
-        make_splitter(data)  # raises where there is no such language, before anything is read
+        make_splitter(data)  # raises if there is no such language, before anything is read
         model.settings = model.settings.model_copy(update={"data": data})
     return model
 
 
 def repeat_alarm(model: "EmbeddingModel") -> None:
-    """Say on standard error what the training of a model warned of, since its answers are to be read with that."""
+    """Repeat on standard error what a model's training warned of, since its answers must be read with that in mind."""
     from lang_jepa.cli.console import aside, console
     from lang_jepa.training.run_folder import first_alarm
 
@@ -126,10 +126,10 @@ def repeat_alarm(model: "EmbeddingModel") -> None:
 
 
 def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:
-    """The bytes that are piped in.
+    """Return the stream of bytes that are piped in.
 
     Args:
-        lacking: what to say where nobody pipes anything.
+        lacking: what to say if nothing is piped in.
         file: how a file is given instead.
 
     Raises:
@@ -141,14 +141,14 @@ def standard_input(lacking: str, file: str = "a FILE") -> BinaryIO:
 
 
 def messages_in(text: str, source: str) -> object | None:
-    """The messages of one conversation in JSON, or None for any other text.
+    """Return the messages of one conversation in JSON, or None for any other text.
 
     Args:
         text: a list of messages, an object with `messages` or `conversations`, or something else.
         source: names it in errors.
 
     Raises:
-        LangJepaError: it begins like JSON, or its name ends like JSON, and it is none; or it has no messages.
+        LangJepaError: it begins like JSON or is named so and is not, or it holds several JSON values, or no messages.
     """
     from lang_jepa.data.sources.conversations import CONVERSATIONS
 
@@ -192,11 +192,11 @@ class _Ended(Protocol):
 
 
 def leave_if_stopped(result: _Ended, again: str = "--resume") -> None:
-    """End the command where training was asked to stop, and say on standard error how to go on.
+    """Exit if training was asked to stop, and say on standard error how to resume it.
 
     Args:
         result: of the training.
-        again: option or command that goes on.
+        again: option or command that resumes it.
     """
     if not result.interrupted:
         return

@@ -1,4 +1,4 @@
-"""How far a file was read, as plain data, and where to go on: in the same file, wherever its name is by now."""
+"""How far a file was read, as plain data, and where to resume: in the same file, whatever its name is by now."""
 
 import os
 import zlib
@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 Identity = tuple[int, int]
-"""Of a file: device and inode."""
+"""Device and inode of a file."""
 _KNOWN_BY = 1024
-"""Bytes at its beginning and before the place by which a file is known again, beside its inode, which may be another
-file's by now.
+"""Bytes at its beginning and before the place by which a file is recognised, beside its inode, which may belong to
+another file by now.
 """
 _REST = 1 << 17
-"""Bytes after a place that are kept with it at most, for when the file is gone."""
+"""Bytes after a place that are saved with it, at most, in case the file is gone later."""
 
 
 def identity_of(path: Path) -> Identity | None:
-    """Which file a name stands for; None where there is none."""
+    """Return which file a name leads to; None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -26,13 +26,13 @@ def identity_of(path: Path) -> Identity | None:
 
 
 def place_in(path: Path, offset: int, line: int, name: Path | None = None) -> dict[str, Any]:
-    """How far a file was read, as plain data; nothing where it is gone.
+    """Return how far a file was read, as plain data; empty if it is gone.
 
     Args:
         path: of the file.
         offset: bytes that were read.
         line: number of the line there.
-        name: by which it was asked for (None: the path).
+        name: under which it was asked for (None: the path).
     """
     try:
         with path.open("rb") as file:
@@ -48,11 +48,11 @@ def place_in(path: Path, offset: int, line: int, name: Path | None = None) -> di
 
 
 def found_place(path: Path, place: Any) -> tuple[int, int] | None:
-    """The offset and the line where `place_in` left a file; None where it is another file by now, or was.
+    """Return the offset and the line at which `place_in` left a file; None if this is not that file, or no longer.
 
     Args:
         path: of the file.
-        place: what `place_in` returned; anything else is no place.
+        place: what `place_in` returned; anything else is not a place.
     """
     if not isinstance(place, Mapping):
         return None
@@ -70,10 +70,10 @@ def found_place(path: Path, place: Any) -> tuple[int, int] | None:
 
 
 def moved_file(path: Path, place: Any) -> Path | None:
-    """Where the file is by now that was read under this name: where a link led, or beside that under another name.
+    """Find the file that was read under this name: where a link led, or beside that under another name.
 
     Args:
-        path: by which the file was read, and which is another file by now.
+        path: under which the file was read, and which leads to another file by now.
         place: what `place_in` returned.
     """
     if not _is_of(path, place) or not isinstance(place.get("file"), str):
@@ -83,7 +83,7 @@ def moved_file(path: Path, place: Any) -> Path | None:
 
 
 def beside(path: Path) -> Iterator[Path]:
-    """The files of a folder in which a file is or was; nothing where the folder is gone."""
+    """Yield the files of the folder in which a file is or was; none if the folder is gone."""
     try:
         with os.scandir(path.parent) as entries:
             yield from (Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False))
@@ -92,10 +92,10 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def left_over(path: Path, place: Any) -> tuple[bytes, int] | None:
-    """What stood after the place in a file that is gone, and the number of its first line; None where nothing is known.
+    """Return what followed the place in a file that is gone, and the number of its first line; None if unknown.
 
     Args:
-        path, place: as of `moved_file`.
+        path, place: as in `moved_file`.
     """
     if not _is_of(path, place):
         return None
@@ -104,12 +104,12 @@ def left_over(path: Path, place: Any) -> tuple[bytes, int] | None:
 
 
 def _is_of(path: Path, place: Any) -> bool:
-    """Whether a place is one of a file that had this name."""
+    """Whether a place is in a file that had this name."""
     return isinstance(place, Mapping) and place.get("name") == os.path.abspath(path)
 
 
 def _marks(file: int, offset: int) -> list[int] | None:
-    """Checksums of a file's beginning and of what stands before the place; None where it is shorter."""
+    """Checksums of a file's beginning and of what is before the place; None if the file is shorter."""
     size = min(offset, _KNOWN_BY)
     pieces = [os.pread(file, size, start) for start in (0, offset - size)]
     return [zlib.crc32(piece) for piece in pieces] if min(map(len, pieces)) == size else None

@@ -1,4 +1,4 @@
-"""What the commands show of work in progress: a bar on a terminal, lines in a log. Used by `cli` only."""
+"""How the commands show work in progress: a bar on a terminal, lines in a log. Used by `cli` only."""
 
 import time
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 Metrics = Mapping[str, float]
 _WIDE = 60
-"""Columns of a terminal from which a bar is drawn beside the numbers."""
+"""Columns of a terminal that is wide enough for a bar beside the numbers."""
 _SECONDS = 10.0
-"""Between two lines in a log about work that has no steps."""
+"""Between two lines in a log about work in progress, at least."""
 
 
 class Work:
-    """One line about work in progress: it moves on a terminal, and is printed now and then in a log.
+    """One line about work in progress: updated on a terminal, printed now and then in a log.
 
     Args:
-        columns: of the line on a terminal, before its metrics and the time that is left.
+        columns: of the line on a terminal, before the time that is left and its metrics.
     """
 
     def __init__(self, *columns: ProgressColumn) -> None:
@@ -54,7 +54,7 @@ class Work:
         return self._shown.add_task(description, total=total, completed=completed, **{"metrics": "", **fields})
 
     def move(self, task: TaskID, log: str = "", **changes: Any) -> None:
-        """Move a line; in a log `log` is printed, every ten seconds at most."""
+        """Update a line; in a log print `log`, every ten seconds at most."""
         self._shown.update(task, **changes)
         if log and not console.is_terminal and time.monotonic() - self._printed > _SECONDS:
             self._printed = time.monotonic()
@@ -72,9 +72,9 @@ class Bar:
     """A reporter of training: a bar on a terminal, a line every so many steps in a log, and a line per validation."""
 
     columns: tuple[tuple[str, int, str, str], ...] = ()
-    """Of the lines about validation; none: all that was measured, by name."""
+    """Of the lines about validations; empty: all that was measured, by name."""
     part = "loss"
-    """Of the loss, shown beside it where it is not all of it."""
+    """The part of the loss that is shown beside it, if it is not all of it."""
 
     def __init__(self) -> None:
         drawn = (TextColumn("training"), BarColumn(bar_width=16)) if console.width >= _WIDE else ()
@@ -105,13 +105,13 @@ class Bar:
             plain(f"step {step}/{self._total}  {text}  {rate_text}{self._left(step)}")
 
     def _left(self, step: int) -> str:
-        """The time that the steps to come will take at the pace so far."""
+        """Return the time that the remaining steps will take at the pace so far."""
         pace = (time.monotonic() - self._began) / (step - self._start)
         minutes, seconds = divmod(round(pace * (self._total - step)), 60)
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
 
     def validation(self, step: int, metrics: Metrics) -> None:
-        """One line of held-out metrics, under a heading before the first."""
+        """Print a line of held-out metrics, the first below a heading."""
         if not self._columns:
             plain(self._heading(metrics))
             known = self.columns or [_FIRST[0], *map(_column, sorted(metrics))]
@@ -120,7 +120,7 @@ class Bar:
         plain("".join(self._cell(metrics, *column) for column in self._columns))
 
     def _cell(self, metrics: Metrics, _: str, width: int, name: str, form: str) -> str:
-        """A metric, or blank space where this validation did not measure it."""
+        """A metric, or blank space if this validation did not measure it."""
         return f"{metrics[name]:>{width}{form}}" if name in metrics else " " * width
 
     def _heading(self, metrics: Metrics) -> str:
@@ -137,13 +137,13 @@ class Bar:
 
 
 def _column(metric: str) -> tuple[str, int, str, str]:
-    """A column for a metric that has none of its own; the training metrics beside it are not shown."""
+    """A column for a metric that has none of its own; training metrics are not shown."""
     name = metric.removeprefix("val/")
     return name, max(9, len(name) + 2), metric if metric.startswith("val/") else "", ".4g"
 
 
 class EncoderBar(Bar):
-    """The same for the training of an encoder."""
+    """The reporter for training an encoder."""
 
     columns = (
         *_FIRST,
@@ -167,7 +167,7 @@ class EncoderBar(Bar):
 
 
 class TrialBar(EncoderBar):
-    """The same without the table of validations, whose outcome a trial shows otherwise."""
+    """The reporter for training an encoder in a trial, which shows the outcome of validations elsewhere."""
 
     def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
         super().begin(total=total, start=start, every=max(1, total // 4), info=[])
@@ -180,7 +180,7 @@ class TrialBar(EncoderBar):
 
 
 class DecoderBar(Bar):
-    """The same for the training of a decoder."""
+    """The reporter for training a decoder."""
 
     columns = (
         *_FIRST,
@@ -197,7 +197,7 @@ class DecoderBar(Bar):
 
 
 class GPTBar(Bar):
-    """The same for the training of a GPT."""
+    """The reporter for training a GPT."""
 
     columns = (
         *_FIRST,
@@ -217,7 +217,7 @@ class GPTBar(Bar):
 
 
 class JobBar(Work):
-    """A callback of a comparison: one line for each run at work, which says how far it is."""
+    """A callback of a comparison: one line of progress for each run in progress."""
 
     def __init__(self) -> None:
         position = TextColumn("{task.fields[position]}", markup=False)
@@ -253,7 +253,7 @@ class JobBar(Work):
 
 
 class IndexBar(Work):
-    """The progress of an index that is being built, of sentences or of another `unit`."""
+    """The progress of building an index, of sentences or of another `unit`."""
 
     def __init__(self, unit: str = "sentence") -> None:
         self._unit = unit
@@ -275,7 +275,7 @@ _SHARD_STAGES = {"reading": "reading", "shards": "writing shards"}
 
 
 class ShardBar(Work):
-    """The progress of token shards that are being made."""
+    """The progress of making token shards."""
 
     def __init__(self) -> None:
         super().__init__(TextColumn("{task.description}"), BarColumn(bar_width=16))
@@ -292,7 +292,7 @@ class ShardBar(Work):
 
 
 class StageBar(Work):
-    """The progress of work in stages: what is being done, and how much of it; taken away from a terminal at the end."""
+    """The progress of work in stages: the current stage and how far it is; cleared from a terminal at the end."""
 
     def __init__(self) -> None:
         super().__init__(TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn())

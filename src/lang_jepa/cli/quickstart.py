@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lang_jepa.training.train import Result
 
 PICTURE = "story.png"
-"""In the run directory: the story that is shown at the end, with the surprise of each sentence."""
+"""File in the run directory: the story that is shown at the end, with the surprise of each sentence."""
 _NEXT = """
 What to do next (in the environment: source .venv/bin/activate):
   your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
@@ -31,7 +31,7 @@ def quickstart(
     dec_override: DecoderOverride = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
-    """Train, decode, evaluate and show on the built-in stories: no download, no GPU, minutes."""
+    """Train, decode, evaluate and show results on the built-in stories: no download, no GPU, minutes."""
     from lang_jepa.files.run_lock import RunLock
     from lang_jepa.settings.load import load_decoder_settings, load_settings
     from lang_jepa.training.preflight import check_run
@@ -41,7 +41,7 @@ def quickstart(
     folder = Path(settings.logging.log_dir) / "decoder"
     own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]
     decoder = load_decoder_settings("concept_decoder", own)
-    for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will be there
+    for one in (settings, decoder.of(Path.cwd())):  # the encoder's folder will exist by then
         method = method_of(one)
         check_run(one, method.complaints(), shards=method.can_shard())
     with RunLock(Path(settings.logging.log_dir)) as lock:  # until the last line is shown
@@ -76,7 +76,7 @@ def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "Run
 
 
 def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
-    """One story, one picture, and what to do next."""
+    """Show a story and what to do next, and save its picture."""
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.document_picture import draw_study
 
@@ -94,7 +94,7 @@ def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
 
 
 def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
-    """A decoder of the trained encoder."""
+    """Train a decoder for the trained encoder."""
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import DecoderBar
     from lang_jepa.training.train import train
@@ -112,7 +112,7 @@ class SurprisingStory:
     Attributes:
         study: of its sentences, by the predictor.
         position: of the most surprising one.
-        expected: the sentence that the model expected most there, of 256 other stories' and the true one.
+        expected: the sentence that the model expected most there, among those of 256 other stories and the true one.
         imagined: what the decoder makes of the prediction there; empty without a decoder.
     """
 
@@ -122,7 +122,7 @@ class SurprisingStory:
     imagined: str
 
     def lines(self) -> list[str]:
-        """The story as it is shown."""
+        """Return the lines of the story as they are shown."""
         lines = ["\nA held-out story, and its most surprising sentence (high is surprising):", ""]
         for one in self.study.surprise.sentences:
             mark = "" if one.position != self.position else f"   <- surprise {one.surprise:+.1f}"
@@ -134,7 +134,7 @@ class SurprisingStory:
 
 
 def surprising_story(model: "ConceptModel") -> SurprisingStory:
-    """The first held-out story, with what the model expected at its most surprising sentence."""
+    """Return the first held-out story, with what the model expected in place of its most surprising sentence."""
     from lang_jepa.inference.document import study
     from lang_jepa.inference.search import rank_continuations
     from lang_jepa.stories import generate

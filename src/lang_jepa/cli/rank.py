@@ -76,7 +76,7 @@ def rank(
         _print_json(ranked) if as_json else _show_ranked(ranked, loaded)
         return
     if "speaker_column" in used and not _has_groups(str(bank), data, named):
-        del named["speaker_column"]  # of the context alone
+        del named["speaker_column"]  # only the context has it
     conversations = _conversations(str(bank), data, named, with_speakers=role is not None)
     replies = ReplyBank(loaded, conversations, role=role)
     found = replies.reply(turns, k=votes, top=top_k or min(_SHOWN, votes))
@@ -86,9 +86,9 @@ def rank(
 def _turns(
     source: str, settings: "DataSettings", named: "dict[str, str]", *, alone: bool
 ) -> tuple[list[str], set[str]]:
-    """The turns of a conversation, as the model reads them, and which of the columns that are named it has.
+    """Return the turns of a conversation, as the model reads them, and which of the named columns it has.
 
-    `named`: columns of a table; `alone`: of this one.
+    `named`: columns of a table; `alone`: of this table only.
     """
     from lang_jepa.data.sources.conversations import context_of
     from lang_jepa.data.sources.formats import read_document
@@ -105,7 +105,7 @@ def _turns(
     elif Path(source).suffix.lower() in _JSON:
         text = text_of(chunks(Path(source)), source)
     else:
-        text = read_document(Path(source))  # of subtitles what is said
+        text = read_document(Path(source))  # for subtitles, what is said
     messages = messages_in(text, source)
     say_without_text(messages, source)
     turns = context_of(text if messages is None else messages, settings, source)
@@ -115,10 +115,10 @@ def _turns(
 
 
 def _candidates(path: Path, settings: "DataSettings") -> list[str]:
-    """The texts of a file that may come next: lines, or a list in JSON.
+    """Read the texts that may come next from a file: lines, or a list in JSON.
 
     Raises:
-        LangJepaError: there are none, or it is a table or other JSON.
+        LangJepaError: there are none, or the file is a table or other JSON.
     """
     from lang_jepa.data.sources.conversations import given_candidates
     from lang_jepa.data.sources.formats import read_document
@@ -137,7 +137,7 @@ def _candidates(path: Path, settings: "DataSettings") -> list[str]:
 
 
 def _has_groups(bank: str, settings: "DataSettings", named: "dict[str, str]") -> bool:
-    """Whether rows of earlier conversations are grouped, so that there is a column of who speaks."""
+    """Whether rows of earlier conversations are grouped, so that there is a column of speakers."""
     from lang_jepa.data.sources.source import elsewhere
 
     others = {name: column for name, column in named.items() if name != "speaker_column"}
@@ -147,9 +147,9 @@ def _has_groups(bank: str, settings: "DataSettings", named: "dict[str, str]") ->
 def _conversations(
     bank: str, settings: "DataSettings", named: "dict[str, str]", *, with_speakers: bool
 ) -> list[list[str]]:
-    """Earlier conversations, as the model reads them.
+    """Return earlier conversations, as the model reads them.
 
-    `named`: columns of a table. `with_speakers`: speakers stand in front, unless they are in the texts anyway.
+    `named`: columns of a table. `with_speakers`: put speakers in front, unless they are in the texts anyway.
     """
     from lang_jepa.cli.console import aside
     from lang_jepa.data.sources.source import elsewhere
@@ -157,7 +157,7 @@ def _conversations(
 
     more = {"speakers": "embedding"} if with_speakers and settings.speakers == "none" else {}
     source = SplitDocuments.open(elsewhere(settings, bank, **named, **more))
-    source.characters()  # raises where there is none, and says why
+    source.characters()  # raises if there is none, and says why
     if source.losses and (line := source.losses.line()):
         aside(f"{bank}: {line}")
     return [row.sentences for row in source.rows() if row.id is not None]

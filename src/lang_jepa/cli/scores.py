@@ -13,12 +13,12 @@ from lang_jepa.evaluation.table import RAW, Report, Row, is_headline, shortened,
 
 
 def score_tables(report: Report, *, title: str, everything: bool = False, asked: Collection[str] = ()) -> None:
-    """One table for each task and split: who was scored, by which metric, with 95 % intervals.
+    """Print one table for each task and split: what was scored, by which metric, with 95 % intervals.
 
     Args:
-        report: of `lang_jepa.evaluation.tasks`.
+        report: from `lang_jepa.evaluation.tasks`.
         title: above the tables.
-        everything: also the similarities that were not chosen, recall@5 and the paired leads, and all rows.
+        everything: also show similarities that were not chosen, recall@5, the paired leads, and all rows.
         asked: names of rows that are always shown.
     """
     plain(title, style="bold")
@@ -37,7 +37,7 @@ def score_tables(report: Report, *, title: str, everything: bool = False, asked:
 
 
 def sorted_rows(report: Report, everything: bool) -> list[Row]:
-    """The rows to show, those of one task and split together, in the order in which they first appear."""
+    """Return the rows to show, those of one task and split together, in the order in which they first appear."""
     shown = [row for row in report.rows if everything or is_headline(row)]
     order = list(dict.fromkeys((row.task, row.split) for row in shown))
     return sorted(shown, key=lambda row: order.index((row.task, row.split)))

@@ -1,4 +1,4 @@
-"""The verb `serve`: a model behind HTTP; nothing heavy is imported before it is used."""
+"""The verb `serve`: a model behind HTTP; heavy modules are imported only when used."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

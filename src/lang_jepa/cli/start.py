@@ -1,4 +1,4 @@
-"""What `train --from RUN` begins with: the recipe that is trained, and the settings that are the run's."""
+"""What `train --from RUN` starts from: the recipe to train, and the settings taken from the run."""
 
 import json
 from collections.abc import Iterator
@@ -7,18 +7,18 @@ from pathlib import Path
 from lang_jepa.errors import LangJepaError
 
 _OF_THE_START = ("view", "context", "window_size", "horizons", "units", "speakers", "records", "mask", "mask_patterns")
-"""Settings of the data on which the form of a predictor, or what it was taught to read, depends."""
+"""Data settings that determine the form of a predictor, or what it was trained to read."""
 
 
 _FITTING = ("view", "units")
-"""Those of them in which a recipe that is named has to agree."""
+"""Those of them in which a named recipe has to agree."""
 
 
 def recipe_of(named: str, start: Path | None) -> str:
-    """The recipe that is trained: the one that is named, or else the settings of the run to begin with.
+    """Return the recipe to train: the one that is named, or else the settings of the run to start from.
 
     Raises:
-        LangJepaError: there is no model to begin with.
+        LangJepaError: there is no model to start from.
     """
     if named or start is None:
         return named or "next_sentence"
@@ -39,10 +39,10 @@ def _start_folder(start: Path) -> Path:
 
 
 def settings_from(recipe: str, start: Path | None) -> Iterator[str]:
-    """Overrides by which a model begins with the weights of another: its sizes, its tokenizer, what it reads.
+    """Yield the overrides with which a model starts from another's weights: its sizes, tokenizer, and what it reads.
 
     Raises:
-        LangJepaError: no model, or one of another view or of other units than the recipe that is named.
+        LangJepaError: there is no model, or its view or units differ from those of the named recipe.
     """
     if start is None:
         return

@@ -1,4 +1,4 @@
-"""The verbs that use a finished model: `index`, `search`, `export`, `generate`; nothing heavy is imported at once."""
+"""The verbs `index`, `search`, `export`, `recipes` and `generate`; heavy modules are imported only when used."""
 
 import re
 import shlex
@@ -170,7 +170,7 @@ def search(
 
 
 def _check_asked(query: list[str] | None, after: list[str] | None, by: str, *, exact: bool) -> None:
-    """Refuse a search for nothing, and what has no effect."""
+    """Refuse a search for nothing, and options without effect."""
     if not query and not after:
         raise LangJepaError('nothing to search for: give a query, or a context with --after "..."')
     if options := [text for text in after or () if re.fullmatch("--[a-z-]+", text)]:
@@ -232,7 +232,7 @@ def export(
 
 
 def _export_quantised(run: Path, file: Path, to: str, *, gptq: bool, clip: str | None, codec: str, cap: int) -> None:
-    """Write a GPT in a few bits a weight, and say what that costs."""
+    """Write a GPT in a few bits per weight, and say what that costs."""
     from lang_jepa.cli.console import plain
     from lang_jepa.export.gpt import export_gpt
     from lang_jepa.export.quantise import parse_rounding
@@ -245,7 +245,7 @@ def _export_quantised(run: Path, file: Path, to: str, *, gptq: bool, clip: str |
 
 
 def recipes(as_json: AsJson = False) -> None:
-    """Name the built-in recipes by what you have, and say what each is for."""
+    """List the built-in recipes by what you have, and say what each is for."""
     from lang_jepa.cli.console import named_table, plain, show_json
     from lang_jepa.settings.recipes import SITUATIONS, recipe_purposes, system_of
 

@@ -1,4 +1,4 @@
-"""The verb `train`: a recipe of any system."""
+"""The verb `train`: train a recipe of any system."""
 
 import os
 import shlex
@@ -87,7 +87,7 @@ def train(
         bool, typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too.")
     ] = False,
 ) -> None:
-    """Train an encoder, a decoder of one, or a GPT; prepares the corpus first if needed."""
+    """Train an encoder, a decoder for one, or a GPT; prepare the corpus first if needed."""
     _train(
         TrainOptions(
             recipe=recipe,
@@ -111,11 +111,11 @@ class TrainOptions:
         recipe: name, path or (to resume) run directory; empty: see `recipe_of`.
         overrides: `-o`.
         decoder_overrides: `-d`.
-        start: run or model directory of an encoder to begin with.
+        start: run or model directory of an encoder to start from.
         encoder: of a decoder; None: the latest run.
         debug: a tiny run.
-        resume: go on from the last checkpoint.
-        untrained: a decoder of the encoder as it was before its first step, as a control.
+        resume: from the last checkpoint.
+        untrained: a decoder for the encoder as it was before its first step, as a control.
         environment: environment variables change a GPT's settings too; `overrides` come after them.
     """
 
@@ -152,7 +152,7 @@ def _train(asked: TrainOptions) -> None:
 
 
 def _settings(asked: TrainOptions) -> "RunSettings":
-    """Settings of the recipe's system, with what was typed."""
+    """Load the settings of the recipe's system, with what was typed."""
     from lang_jepa.settings.load import load_gpt_settings, load_run_settings
     from lang_jepa.settings.recipes import system_of
 
@@ -181,7 +181,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
 
 
 def _with_start_of(recipe: str, settings: "Settings") -> "Settings":
-    """Settings of a run that is begun anew: where the model that it began with is gone, with the run's own copy."""
+    """Settings of a run that is trained anew; if the model that it started from is gone, with the run's own copy."""
     from lang_jepa.settings.load import SAVED, read_settings
 
     path, start = Path(recipe), settings.meta.start_from
@@ -199,7 +199,7 @@ def _with_start_of(recipe: str, settings: "Settings") -> "Settings":
 
 
 def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], last: Sequence[str]) -> "RunSettings":
-    """Of a decoder and its encoder: the one that is named, or that the run had, or else the latest run here."""
+    """Settings of a decoder and its encoder: the named one, the one that the run had, or else the latest run here."""
     from lang_jepa.cli.console import plain
     from lang_jepa.settings.decoder import DecoderLoggingSettings
     from lang_jepa.settings.load import load_decoder_settings
@@ -262,7 +262,7 @@ def _next_steps(settings: "RunSettings", result: "Result") -> list[tuple[str, st
 
 
 def _weights(result: "Result") -> list[tuple[str, str]]:
-    """Which weights an encoder's model has, where they are not the last ones."""
+    """Which weights an encoder's model has, if they are not the last ones."""
     best = result.best
     if not best or best["step"] == result.step or best["metric"] not in result.metrics:
         return []

@@ -1,4 +1,4 @@
-"""The verb `try`: one command for somebody with text who wants to know whether this project is of use for it."""
+"""The verb `try`: one command to find out whether this project is useful for a given text."""
 
 import time
 from pathlib import Path
@@ -29,7 +29,7 @@ def try_(
     ] = "",
     output: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the page and the runs.")] = Path("try"),
 ) -> None:
-    """See what prediction gives on your text: trains, scores, and writes one page, in minutes."""
+    """See what prediction gives on your text: train, score and write one page, in minutes."""
     if kind and kind not in _AS:
         raise LangJepaError(f"--as is {', '.join(_AS[:-1])} or {_AS[-1]}, not {kind!r}")
     go_offline_if_unreachable()
@@ -51,7 +51,7 @@ def try_(
 
 
 def _show_end(outcome: "Outcome") -> None:
-    """The verdict, the page, and three commands."""
+    """Print the verdict, the path of the page, and three commands."""
     from lang_jepa.cli.console import plain
 
     assert outcome.verdict is not None
@@ -64,7 +64,7 @@ def _show_end(outcome: "Outcome") -> None:
 
 
 class _Stages:
-    """A line for each stage, with how long it took."""
+    """Prints a line for each stage, with how long it took."""
 
     def begin(self, name: str) -> None:
         from lang_jepa.cli.console import plain

@@ -1,4 +1,4 @@
-"""What lines hold, for the verb `monitor`: a line of a log as it is, of JSON a message or a whole conversation."""
+"""Turn lines into units for the verb `monitor`: a line of a log as it is, or a message or conversation in JSON."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ _OPEN = ("{", "[", "[{")
 
 
 class Unit(NamedTuple):
-    """A unit, the course that it names (None: none), and the line that it is of."""
+    """A unit, the course that it names (None: none), and the line that it is from."""
 
     text: str
     course: Name
@@ -35,19 +35,19 @@ class Unit(NamedTuple):
 
 
 class UnitReader:
-    """Makes units of lines, as a model was trained on them.
+    """Turns lines into units like those a model was trained on.
 
-    Of a model of turns a line may be a message in JSON, whose course is its group (`data.group_column`), or a whole
-    conversation, which is a course of its own; what is no JSON is a message as it is, with the name in front of it
-    (`Spoken`) only where the model knows speakers.
+    For a model of turns, a line may be a message in JSON, whose course is its group (`data.group_column`), or a whole
+    conversation, which is a course of its own. Any other line is a message as it is; a name in front of it (`Spoken`)
+    is kept only if the model knows speakers.
 
     Args:
-        settings: of the model.
+        settings: of the model's data.
 
     Attributes:
-        unread: lines of JSON that hold neither, which are left out.
-        first: number of the first one.
-        silent: messages without text, which are left out too.
+        unread: how many lines of JSON hold neither; they are left out.
+        first: line number of the first of them.
+        silent: how many messages have no text; they are left out too.
     """
 
     def __init__(self, settings: DataSettings) -> None:
@@ -55,17 +55,17 @@ class UnitReader:
         self.unread = self.first = self.silent = 0
 
     def read(self, lines: Iterable[Line]) -> list[Unit]:
-        """The units of lines; of one in which nothing is visible, or a message without text, there is none."""
+        """Return the units of lines; a line with nothing visible, or a message without text, has none."""
         return [Unit(text, course, line) for line in lines for text, course in self._units(line)]
 
     def left_out(self) -> str:
-        """What was left out, for people; nothing where nothing was."""
+        """Say what was left out, for people; empty if nothing was."""
         unread = f"{counted(self.unread, 'line')} left out, JSON without a message (first: line {self.first})"
         said = (unread if self.unread else "", no_text(self.silent) if self.silent else "")
         return "; ".join(filter(None, said))
 
     def courses(self, units: Sequence[Unit]) -> list[Name] | None:
-        """Of which course each unit is, where units say so themselves: None where the lines of logs do."""
+        """The course of each unit, if units name it themselves; None for logs, whose lines tell it."""
         return [unit.course for unit in units] if self.settings.units == "turns" else None
 
     def _units(self, line: Line) -> Iterator[tuple[str, Name]]:
@@ -98,11 +98,11 @@ class UnitReader:
             self.first = self.first or line.number
 
     def _messages(self, value: Any, number: int) -> tuple[list[Any], Name]:
-        """Messages of a line, and their course."""
+        """Return the messages of a line, and their course."""
         data = self.settings
         if isinstance(value, list):
             return value, number
-        column = data.text_column if data.group_column is None else ""  # of a group it holds one message
+        column = data.text_column if data.group_column is None else ""  # with groups it holds one message
         for key in filter(None, (column, *CONVERSATIONS)):
             if isinstance(value.get(key), list):
                 return value[key], number
@@ -114,7 +114,7 @@ class UnitReader:
 
 
 def _json(text: str) -> Any:
-    """The object or the list that a line is in JSON; None where it is none."""
+    """Return the object or list that a line holds in JSON; None if it holds neither."""
     if not text.startswith(("{", "[")):
         return None
     try:
@@ -124,13 +124,13 @@ def _json(text: str) -> Any:
 
 
 def check_kind(path: Path, settings: DataSettings) -> None:
-    """Refuse a file whose lines are no units of a model.
+    """Refuse a file whose lines are not units of a model.
 
     Raises:
-        LangJepaError: a table or a document of another kind by its name, or JSON whose first line holds no message;
-            says what to do.
+        LangJepaError: by its name it is a table or a document of another kind, or it is JSON whose first line holds no
+            message; says what to do.
     """
-    from lang_jepa.data.sources.formats import kind_of  # which loads numpy
+    from lang_jepa.data.sources.formats import kind_of  # which imports numpy
 
     kind, turns = kind_of(path), settings.units == "turns"
     name = kind.name if kind is not None else ""
@@ -139,7 +139,7 @@ def check_kind(path: Path, settings: DataSettings) -> None:
         if name == "JSON":
             cure = f"pipe the text in, `jq -r .{settings.text_column} {path} | lang-jepa monitor RUN -` (or its key)"
         raise LangJepaError(f"{path} is {_A.get(name, name)}, and lines are read here: {cure}")
-    if not turns or not path.is_file():  # what is read of a named pipe is gone
+    if not turns or not path.is_file():  # what is read from a named pipe is gone
         return
     lines = (line for some in whole_lines(file_pieces(path, follow=False)) for line in some or () if line.text.strip())
     reader = UnitReader(settings)

@@ -1,4 +1,4 @@
-"""What the verb `monitor` watches: the lines or records that come, and the state from which the next call goes on."""
+"""What the verb `monitor` watches: incoming lines or records, and the state from which the next call resumes."""
 
 import time
 from collections import deque
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
 
 
 KEPT_EVERY = 1.0
-"""Seconds from one writing of the state to the next, at least."""
+"""Seconds from one write of the state to the next, at least."""
 _KEPT_SHARE = 10
-"""Times as long as the last writing took, at least as long until the next one."""
+"""The next write waits at least this many times as long as the last one took."""
 
 
 class Source:
-    """The lines or records that come, and how far they were read.
+    """The incoming lines or records, and how far they were read.
 
     Args:
         source: a path, or - for standard input.
-        data: settings of the model.
-        lasting: where it was left is kept, so that what is not complete at its end waits for the next time.
+        data: settings of the model's data.
+        lasting: the place is saved at the end, so whatever is incomplete there waits for the next call.
 
     Attributes:
-        name: of the file that is read now; None of a pipe.
+        name: of the file that is being read; None for a pipe.
         offset, line: how far it was read.
     """
 
     def __init__(self, source: str, data: "DataSettings", *, lasting: bool) -> None:
         self.name = None if source == "-" else source
         self._path, self._data = Path(source), data
-        is_file = self.name is not None and self._path.is_file()  # a pipe has no places, what is packed does not grow
+        is_file = self.name is not None and self._path.is_file()  # a pipe has no places; a packed file does not grow
         self._goes_on = lasting and is_file and not is_packed(self._path)
         self._first = first_lines(self._path) if is_file and (data.records or data.units == "turns") else []
         self.offset, self.line = 0, 1
-        self._opened: deque[Identity] = deque()  # files; what is handed out is of the first one
-        self._over = False  # all of it was
+        self._opened: deque[Identity] = deque()  # files; what is handed out is from the first one
+        self._over = False  # whether all of that one was handed out
         self._gone: Mapping[str, Any] | None = None  # the place in a file that is gone, while its rest is handed out
         self._place: Mapping[str, Any] = place_in(self._path, 0, 1) if self._goes_on else {}
 
     def lines(self, stream: Iterator[bytes] | None, place: object, *, follow: bool) -> Iterator[Batch]:
-        """The batches of lines, or of records, from the place on where it was left.
+        """Return batches of lines, or of records, starting from the place where it was left.
 
         Args:
             stream: of a pipe (None: the file is opened).
-            place: as kept; nothing: the beginning of the file that had the name when this was made.
-            follow: go on at the end of the file.
+            place: as saved (empty: the beginning of the file that had the name when this object was made).
+            follow: keep reading at the end of the file.
         """
         place = place or self._place
         begin = self._go_on(place) if self._goes_on and isinstance(place, Mapping) and place else None
@@ -74,7 +74,7 @@ class Source:
         return whole_records(found, self._first, start, number, unfinished=unfinished) if self._data.records else found
 
     def _go_on(self, place: Mapping[str, Any]) -> Iterable[bytes | None] | None:
-        """Take up a place; of a file that is another one by now, return what was left of the old one, and a None."""
+        """Resume at a place; if the name leads to another file by now, return the rest of the old one, and a None."""
         from lang_jepa.cli.console import aside
 
         if (found := found_place(self._path, place)) is not None:
@@ -94,9 +94,9 @@ class Source:
         return [rest[0], None]
 
     def passed(self, line: Line) -> None:
-        """Note that all up to a line was handled."""
+        """Note that everything up to a line was handled."""
         self.offset, self.line = line.end, line.following
-        if not line.end:  # it is the last one of a file that is over
+        if not line.end:  # it is the last line of a file that is over
             self._next_file()
 
     def another(self) -> None:
@@ -112,11 +112,11 @@ class Source:
         self._place = place_in(self._path, 0, 1) if self._goes_on else {}
 
     def waits(self) -> str:
-        """What was read and not scored, since more may belong to it; nothing where there is none."""
+        """Say what was read but not scored, since more may belong to it; empty if there is nothing."""
         return f"what stands from line {self.line} on" if (self.place() or {}).get("rest") else ""
 
     def place(self) -> Mapping[str, Any] | None:
-        """How far it was read, as plain data; None where that says nothing."""
+        """How far it was read, as plain data; None if the next call cannot resume there."""
         if not self._goes_on:
             return None
         if self._gone is not None:
@@ -132,14 +132,14 @@ class Source:
 
 
 class Kept:
-    """The state in its file, from which the next call goes on.
+    """The state in its file, from which the next call resumes.
 
     Args:
-        path: of the file (None: nothing is kept).
-        watch, source: of which it is.
+        path: of the file (None: nothing is saved).
+        watch, source: the monitor and the source whose state it is.
 
     Attributes:
-        shown: gives the alarms whose events go on.
+        shown: returns the alarms whose events are not over.
     """
 
     def __init__(self, path: Path | None, watch: "Monitor", source: Source) -> None:
@@ -151,12 +151,12 @@ class Kept:
         return self._watch.seen, self._source.offset, self._source.line
 
     def write(self) -> None:
-        """Write it."""
+        """Write the state, if it has a file."""
         if self.path is not None:
             self._watch.save(self.path, place=self._source.place(), shown=self.shown())
 
     def write_if_due(self) -> None:
-        """Write it where that was long ago, and something came since."""
+        """Write the state if the last write was long ago and something has come since."""
         begin = time.monotonic()
         if begin >= self._due and self._mark() != self._written:
             self.write()
