@@ -297,7 +297,7 @@ def _records(made: Sequence[str], lines: Sequence[tuple[int, int]], place: tuple
 
 
 class _Habits:
-    """How records begin, judging by the first lines of a log; while they are few, this is decided anew as more arrive.
+    """How records begin, judging by the first lines of a log; while there are few, it is decided again as more arrive.
 
     Args:
         first: lines that are known.

@@ -181,7 +181,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
 
 
 def _with_start_of(recipe: str, settings: "Settings") -> "Settings":
-    """Settings of a run that is trained anew; if the model that it started from is gone, with the run's own copy."""
+    """Settings of a run that is trained again; if the model that it started from is gone, with the run's own copy."""
     from lang_jepa.settings.load import SAVED, read_settings
 
     path, start = Path(recipe), settings.meta.start_from

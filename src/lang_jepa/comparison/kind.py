@@ -120,8 +120,8 @@ class RunKind(Generic[Chosen]):
 
     Attributes:
         ours: settings that a plan sets itself.
-        on_purpose: settings that change the numbers, or which are measured, but are no idea to compare: they may differ
-            only with --allow-different.
+        on_purpose: settings that change what is measured without being an idea to compare: they may differ only with
+            --allow-different.
         tasks: those that runs can be evaluated on.
         quick: how much --quick evaluates.
         info: what is compared with the baseline's run of the same seed, names of `INFO_LABELS`.
@@ -167,8 +167,8 @@ class RunKind(Generic[Chosen]):
     def for_run(self, settings: Chosen, *, seed: int, steps: int, validate_every: int, folder: Path) -> Chosen:
         """Return the settings of one run.
 
-        The weights are those at the end of its schedule: selecting them by a validation would use documents that are
-        asked about afterwards, and in short runs would be luck. A collapse is a result.
+        The weights are those at the end of its schedule: a validation that selected them would do so on documents that
+        are asked about afterwards, and in short runs by luck. A collapse is a result, and does not stop the run.
         """
         here: dict[str, dict[str, Any]] = {
             "meta": {"seed": seed, "load_checkpoint": False, "checkpoint_path": None, "on_collapse": "warn"},

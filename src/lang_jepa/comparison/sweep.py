@@ -22,7 +22,7 @@ FORMAT = 2
 """Format of sweep.json; the first one had no number, and stored the recipe's name instead of its settings."""
 IN_A_ROW = 5
 """Failures in a row after which the search gives up. If a quarter of the settings do not fit together, three in a row
-are nothing unusual."""
+are not unusual."""
 _STARTUP = 5
 """The first trials, which are not yet compared with others."""
 _FAILED = "failed"
@@ -92,7 +92,7 @@ class Found:
         value: of the metric.
         trial: its number.
         finished, stopped: how many trials were trained to their end, and stopped early.
-        failed: reasons why trials failed, a line each, with the numbers of the trials that failed for it.
+        failed: why trials failed, a line for each reason, with the numbers of these trials.
     """
 
     overrides: tuple[str, ...]
