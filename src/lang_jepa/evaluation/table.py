@@ -45,7 +45,7 @@ class Row:
         name: the scorer: `model`, a baseline, or a baseline in some model's space.
         value: the score. low, high: its 95 % interval, None if the value is analytic.
         n: number of queries, pairs or sentences that the value averages.
-        similarity: `raw`, `centred` or `whitened`; empty if there is no choice.
+        similarity: `raw`, `centred`, `whitened` or `predictable`; empty if there is no choice.
         chosen: False for a similarity that another one beat on development data; True for the headline.
         note: how it was obtained.
         judged: False for a metric that a comparison shows without a verdict, since others cover it already.

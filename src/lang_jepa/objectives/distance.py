@@ -57,9 +57,9 @@ class Distance(ABC):
 class SmoothL1(Distance):
     """Smooth-L1 loss of the vectors scaled to unit RMS, averaged over dimensions.
 
-    Unit vectors are multiplied by sqrt(D) first. Without that, no difference exceeds 1, the linear part is never
-    reached, and the loss is exactly (1 - cosine) / D: the cosine distance at a vanishing scale. I-JEPA's LayerNorm
-    of the targets (arXiv 2301.08243) has the same effect.
+    Unit vectors are multiplied by sqrt(D) first. Without that, differences above 1 do not occur in practice, the
+    linear part is not reached, and the loss is (1 - cosine) / D: the cosine distance at a vanishing scale. I-JEPA's
+    LayerNorm of the targets (arXiv 2301.08243) has the same effect.
     """
 
     def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:

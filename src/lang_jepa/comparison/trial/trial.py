@@ -89,7 +89,7 @@ def _run(trial: Trial) -> Outcome:
         "copies", [trial.facts["source"], "copies"], lambda: findings.copies(collection), _said_of_copies
     )
     corpus = _prepared(trial, data)
-    missing = plan.lacking(corpus, trial.unit) if corpus is not None else "No document is long enough to learn from."
+    missing = plan.lacking(corpus, trial.unit) if corpus else f"There are too few {trial.unit}s to learn from."
     trial.facts["lacking"] = missing
     models: dict[str, ConceptModel] = {}
     report, over = Report([]), None

@@ -222,7 +222,7 @@ def _add_model(boards: Boards, read: _Read, learnt: Pairs, counted_scores: Value
     """
     name, kinds = read.name, read.model.statistics.similarities
     surprises = read.by_predictor()
-    kind: Similarity = getattr(read.model, "similarity", "centred")
+    kind: Similarity = "centred"  # of a ridge where no predictor chooses
     if surprises:
         kind = list(surprises)[boards.add(name, [(one, {}, scores) for one, scores in surprises.items()])]
     novelties = {one: read.novelty(one) for one in kinds}

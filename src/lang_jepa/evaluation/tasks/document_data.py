@@ -25,7 +25,7 @@ PIECE = (6, 20)
 ROUNDS = 4
 """Most joined documents made of the same sources, each of different sentences."""
 INTRUDER_EVERY = 12
-"""Sentences per intruder; every intruder has at least `INTRUDER_EVERY` - 4 others between it and the next."""
+"""Sentences per intruder; at least three others lie between two intruders."""
 FAR = 8
 """Fewest sentences between an intruder from the same document and its original position."""
 APART_SHORT, SHORTEST = 1, 4

@@ -158,7 +158,7 @@ class NeighbourAttention(NeighbourWeights):
 
 
 GAIN = 10.0
-"""The weights are parameters times this: sixteen numbers must move by tenths while matrices move by thousandths."""
+"""The weights are parameters times this: these few must move by tenths while matrices move by thousandths."""
 
 _SPREAD = 3.0
 """Factor on cosines of sentences, most of which lie within .3 of 0, before an MLP reads them."""
