@@ -1,1 +1,1 @@
-"""Documents to batches: sources, sentences, tokens on disk, views."""
+"""From documents to batches: sources, sentences, tokens on disk, and views."""

@@ -1,8 +1,8 @@
-"""Endless batches of one rank, with a position that can be saved and taken up again exactly.
+"""Endless batches for one rank, with a position that can be saved and resumed exactly.
 
-A corpus' batches and a stream's batches have the same shape: an iterable data set that stamps every batch with the
-position at which reading would go on after it. The loader remembers the stamps of the batches it has handed out, so
-what loader processes have prefetched beyond that does not matter.
+Batches of a corpus and of a stream work alike: an iterable dataset stamps every batch with the position at which
+reading continues after it. The loader tracks the stamps of the batches it has handed out, so anything that loader
+processes have prefetched beyond them does not matter.
 """
 
 import os
@@ -24,10 +24,10 @@ State = dict[str, Any]
 
 
 def position(state: State, name: str, most: int | None = None) -> int:
-    """A number of a saved state that says how far something was read.
+    """Return a number from a saved state that says how far something was read.
 
     Raises:
-        LangJepaError: it is missing, no whole number, negative, or above `most`.
+        LangJepaError: it is missing, not a whole number, negative, or above `most`.
     """
     found = state.get(name) if isinstance(state, dict) else None
     if not isinstance(found, int) or isinstance(found, bool) or found < 0:
@@ -38,13 +38,13 @@ def position(state: State, name: str, most: int | None = None) -> int:
 
 
 class BatchSource(Protocol):
-    """What a loader reads: batches for one rank from a position on, shared out among loader processes."""
+    """What a loader reads: batches for one rank from a given position, divided among loader processes."""
 
     def restart(self, state: State) -> State:
-        """Begin at a saved state the next time it is iterated; returns that state as it is counted from here on."""
+        """Begin the next iteration at a saved state, and return that state as it is counted from here on."""
 
     def advance(self, state: State, batch: Batch) -> State:
-        """The state after one more batch has been handed out."""
+        """The state after this batch has been handed out."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 
@@ -55,9 +55,9 @@ class CorpusBatches(IterableDataset[Batch]):
     The state is (epoch, group), which is the same on all ranks.
 
     Args:
-        view: examples to batches.
-        order: examples to groups of `world` batches.
-        rank: which batch of each group is ours.
+        view: builds batches from examples.
+        order: arranges examples in groups of `world` batches.
+        rank: selects this rank's batch of each group.
     """
 
     def __init__(self, view: View, order: Order, rank: int) -> None:
@@ -77,7 +77,7 @@ class CorpusBatches(IterableDataset[Batch]):
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         turn, start = 0, self.group
-        if not self.order.count:  # epochs without batches would follow each other for ever
+        if not self.order.count:  # empty epochs would follow each other for ever
             raise LangJepaError(
                 "no examples to make batches of: the corpus has no document that is long enough for this view"
             )
@@ -89,8 +89,8 @@ class CorpusBatches(IterableDataset[Batch]):
             start = 0
 
     def _batch(self, group: list[Indices], epoch: int) -> Batch:
-        """This rank's batch of a step. Without examples of its own it goes through one of the others', since the ranks
-        compute together, and counts nothing of it.
+        """This rank's batch of a step. If it has no examples of its own it computes one of another rank's, since the
+        ranks run in step, and counts nothing.
         """
         own = group[self.rank]
         return self.view.batch(own, epoch) if len(own) else self.view.batch(max(group, key=len)[:1], epoch).idled()
@@ -99,20 +99,20 @@ class CorpusBatches(IterableDataset[Batch]):
 def _leave_signals_to_the_run(worker: int) -> None:
     """Ctrl-C and a cluster's SIGTERM reach loader processes too, but only the run decides when it ends.
 
-    SIGTERM must still end them, and with status 0: it is also how the run itself ends a loader process that does not
-    stop, and another status would be taken for a crash while the run is saving.
+    SIGTERM must still end them, with status 0: the run itself uses it to end a loader process that does not stop, and
+    any other status would be taken for a crash while the run is saving.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
 class Loader:
-    """Iterates batches and knows where it stands.
+    """Iterate over batches and keep track of the position.
 
     Args:
         source: corpus or stream batches.
-        num_workers: loader processes (0: build batches here).
-        state: where to begin, as `state` gave it.
+        num_workers: loader processes (0: build batches in this process).
+        state: where to begin: an earlier value of the `state` attribute.
     """
 
     def __init__(self, source: BatchSource, *, num_workers: int, state: State | None = None) -> None:
@@ -126,7 +126,7 @@ class Loader:
                     batch_size=None,
                     num_workers=num_workers,
                     prefetch_factor=2,
-                    generator=torch.Generator(),  # else its seed is drawn from the one that dropout uses
+                    generator=torch.Generator(),  # otherwise its seed is drawn from the generator used by dropout
                     worker_init_fn=_leave_signals_to_the_run,
                     multiprocessing_context="fork",
                 )
@@ -138,7 +138,7 @@ class Loader:
     def __next__(self) -> Batch:
         try:
             batch = next(self._batches)
-        except LangJepaError as error:  # of a loader process torch gives the traceback too
+        except LangJepaError as error:  # from a loader process, torch adds the traceback to the message
             raise LangJepaError(str(error).strip().rpartition(f"{LangJepaError.__name__}: ")[2]) from error
         self.state = self.source.advance(self.state, batch)
         return batch

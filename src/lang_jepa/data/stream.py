@@ -1,13 +1,13 @@
-"""Batches of a stream: documents are tokenized as they come, without ever holding the corpus.
+"""Batches of a stream: documents are tokenized as they arrive, and the corpus is never held as a whole.
 
-A source is read in parts (`sources.parts`), dealt out to the loader processes of all ranks, epoch after epoch: the
-parts of all epochs have one number after the other, and number g belongs to share g mod n of n. Sharding happens once,
-here, and no reader reads what is another's. Shares are numbered so that W ranks with w loader processes go, step by
-step, through the batches that one rank with W * w loader processes joins in a step of W micro-batches.
+A source is read in parts (`sources.parts`), dealt out to the loader processes of all ranks. The parts of all epochs
+are numbered consecutively, and part g belongs to share g mod n of n. Sharding happens only here, and no process reads
+another's parts. Shares are numbered so that W ranks with w loader processes go, step by step, through the batches that
+one rank with W * w loader processes joins in a step of W micro-batches.
 
-The rows of a part are cut into blocks of `data.shuffle_buffer`, and inside a block the examples are shuffled by a seed.
-So a loader process stands at (part, block, batch in the block), and going on means reading that part again. What a
-stream cannot do is compare documents across blocks: duplicates are not searched for.
+The rows of a part are cut into blocks of `data.shuffle_buffer`, whose examples are shuffled with a seed. A loader
+process's position is thus (part, block, batch in the block), and resuming means reading that part again. A stream
+cannot compare documents across blocks, so it does not search for duplicates.
 """
 
 import sys
@@ -36,14 +36,14 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
 
 Place = tuple[int, int, int]
-"""Number of a part (in the row of a rank, or in a queue), block in it, batch of the block."""
+"""Number of a part (among a rank's parts, or in a queue), block in the part, batch in the block."""
 
 
 def parts_for(source: Source, world: int, workers: int, size: int | None = None) -> tuple[int, Sequence[Part]]:
-    """Bytes of a part, and the parts of a source that `workers` loader processes on each of `world` ranks read.
+    """Split a source for `workers` loader processes on each of `world` ranks; returns (bytes per part, parts).
 
     Args:
-        size: as it was before (None: about four parts for each of them).
+        size: bytes per part of the run being resumed (None: aim at four parts for each process).
 
     Raises:
         LangJepaError: there are fewer parts than loader processes.
@@ -69,12 +69,12 @@ class Blocks:
     """Blocks of one side of a stream.
 
     Args:
-        settings: what becomes of the documents.
-        source: where rows come from; the same rows each time it is read.
+        settings: how documents are processed.
+        source: yields the rows, the same ones each time it is read.
         tokenizer: turns them into tokens.
 
     Attributes:
-        losses: what was lost of the rows that `first` read.
+        losses: what was lost from the rows that `first` read.
     """
 
     def __init__(self, settings: Settings, source: Source, tokenizer: TextTokenizer) -> None:
@@ -83,7 +83,7 @@ class Blocks:
         self.losses = Losses(0, {}, {}, {}, sample=True)
 
     def process(self, rows: Sequence[Document | Rejection], side: str) -> CorpusSplit | None:
-        """The documents of one side among some rows, as arrays; None if there are none."""
+        """Return the documents of one side among the given rows as arrays, or None if there are none."""
         return self._split(self._block(rows, side))
 
     def _block(self, rows: Sequence[Document | Rejection], side: str) -> Block:
@@ -97,7 +97,7 @@ class Blocks:
         return CorpusSplit.from_block(block, self.tokenizer) if len(block) else None
 
     def read(self, part: Part, start: int) -> Iterator[tuple[int, CorpusSplit | None]]:
-        """(number, training side) of the blocks of a part from block `start` on."""
+        """Yield (number, training side) for the blocks of a part, from block `start` on."""
         size = self.settings.data.shuffle_buffer
         rows = islice(self.source.read_part(part), start * size, None)
         for number in count(start):
@@ -109,10 +109,10 @@ class Blocks:
             yield number, self.process(some, "train")
 
     def first(self, side: str, sentences: int) -> CorpusSplit | None:
-        """The first documents of a side with at least so many sentences, or all of the source if it has fewer.
+        """The first documents of a side with more than `sentences` sentences, or all of the source if it has fewer.
 
-        At most `data.shuffle_buffer` rows are read at a time, and twenty times as many in all. `losses` are then those
-        of what was read.
+        At most `data.shuffle_buffer` rows (never more than 1000) are read at a time, and twenty times as many in all.
+        Afterwards `losses` describes what was read.
         """
         rows = self.source.first_rows()
         kept: list[Document] = []
@@ -138,7 +138,7 @@ class Blocks:
         return self._split(found) if found is not None else None
 
     def _is_on(self, side: str, document: Document) -> bool:
-        """Whether a document has a part on the side."""
+        """Whether any of a document is on the side."""
         if self.settings.data.val_split == "tail":
             return True
         return side_of(hash_text(document.text), self.settings.data.val_fraction) == side
@@ -147,14 +147,14 @@ class Blocks:
 class StreamBatches(IterableDataset[Batch]):
     """Endless batches of one rank from a stream.
 
-    A rank has a row of parts, those of its shares over all epochs, which its loader processes take in turns. The state
-    is where each of them stands in its queue, and whose turn it is; after a change of their number also what the former
-    ones had left (`rest`), which comes first, and from where on the row is dealt anew (`begin`).
+    A rank has a row of parts, those of its shares over all epochs, which its loader processes take in turn. The state
+    is each process's place in its queue and whose turn it is. After a change in their number it also holds what the
+    previous processes had left (`rest`), which comes first, and from where the row is dealt out anew (`begin`).
 
     Args:
         settings: of the run.
         blocks: of the stream.
-        rank, world: this process and their number.
+        rank, world: this rank and the number of ranks.
 
     Raises:
         LangJepaError: the source has fewer parts than there are loader processes on all ranks.
@@ -171,7 +171,7 @@ class StreamBatches(IterableDataset[Batch]):
 
     @property
     def shares(self) -> int:
-        """Loader processes of all ranks."""
+        """Number of loader processes on all ranks."""
         return self.world * self.workers
 
     def restart(self, state: State) -> State:
@@ -193,7 +193,7 @@ class StreamBatches(IterableDataset[Batch]):
         return {"size": self.size, "workers": self.workers, **at}
 
     def _deal_anew(self, workers: int) -> None:
-        """Give another number of loader processes what is left: nothing is lost and nothing comes twice."""
+        """Deal what is left to a different number of loader processes; nothing is lost or read twice."""
         queues = [len(self.rest[worker :: self.workers]) for worker in range(self.workers)]
         begun = [number + bool(block or batch) for number, block, batch in self.places]
         taken = [max(0, number - queue) for number, queue in zip(begun, queues, strict=True)]  # of the row itself
@@ -218,7 +218,7 @@ class StreamBatches(IterableDataset[Batch]):
         return {**before, "epoch": epoch, "places": places, "turn": (worker + 1) % self.workers}
 
     def _queued(self, worker: int, number: int) -> Place:
-        """What a loader process takes as its `number`-th: a place in the row, and the block and batch it begins at."""
+        """A loader process's `number`-th part: its place in the row, and the block and batch to begin at."""
         own = self.rest[worker :: self.workers]
         if number < len(own):
             return own[number]
@@ -241,7 +241,7 @@ class StreamBatches(IterableDataset[Batch]):
                 offset = 0
             block = offset = 0
             empty = 0 if found or not whole else empty + 1
-            own = len(self.parts) // gcd(len(self.parts), self.shares)  # parts that the share comes by, over all epochs
+            own = len(self.parts) // gcd(len(self.parts), self.shares)  # distinct parts of this share over all epochs
             if empty >= own:
                 share = worker * self.world + self.rank + 1
                 raise LangJepaError(
@@ -252,7 +252,7 @@ class StreamBatches(IterableDataset[Batch]):
                 )
 
     def _views(self, part: int, start: int) -> Iterator[tuple[int, View]]:
-        """(number, view) of the blocks of a part that have examples; each draws in its own way."""
+        """Yield (number, view) for the blocks of a part that have examples; each has its own random draws."""
         for number, split in self.blocks.read(self.parts[part], start):
             if split is not None:
                 seed = (self.settings.meta.seed * 1_000_003 + part << 20) + number
@@ -261,7 +261,7 @@ class StreamBatches(IterableDataset[Batch]):
                     yield number, view
 
     def _batches(self, view: View, epoch: int, start: int) -> Iterator[tuple[int, Batch]]:
-        """(index, batch) of one block from batch `start` on, in an order seeded by epoch and block."""
+        """Yield (index, batch) for one block from batch `start` on, in an order seeded by epoch and block."""
         data = self.settings.data
         order = Order(
             count=view.count,

@@ -1,6 +1,6 @@
-"""Views of a corpus: which examples there are, what they cost, and how some of them become a batch.
+"""Views of a corpus: which examples it has, how large they are, and how to batch them.
 
-One file per view; `make_view` builds the one that the settings choose.
+One file per view; `make_view` builds the one selected by the settings.
 """
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
@@ -25,24 +25,24 @@ VIEWS: dict[str, type[View]] = {
 
 
 def views_with(attribute: str) -> str:
-    """The built-in views with an attribute that is true, for people."""
+    """The names of the built-in views for which a class attribute is true, as text for messages."""
     return " or ".join(name for name, view in VIEWS.items() if getattr(view, attribute))
 
 
 def view_of(settings: Settings) -> type[View]:
-    """The class of the view that the settings choose, in the mode that they choose."""
+    """The view class selected by the settings, in the mode they select."""
     chosen: type[View] = VIEW.part(settings.data.view)
     return chosen.in_mode(settings.data)
 
 
 def make_view(settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, *, seed: int | None = None) -> View:
-    """The view that the settings choose, over one split of a corpus.
+    """Build the view selected by the settings over one split of a corpus.
 
     Args:
         settings: of the run.
         split: of the corpus.
         tokenizer: of the corpus.
-        seed: of what the view draws (None: `meta.seed`).
+        seed: of the view's random draws (None: `meta.seed`).
     """
     frame = Frame(
         prefix=tokenizer.prefix_ids,
@@ -54,6 +54,6 @@ def make_view(settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, 
 
 
 def make_plain_view(settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer) -> View:
-    """The same without what training varies: of several horizons the next sentence, and the same draws in every run."""
+    """The same view without training's variations: only the next sentence (horizon 1), and the same draws every run."""
     data = settings.data.model_copy(update={"horizons": 1})
     return make_view(settings.model_copy(update={"data": data}), split, tokenizer, seed=0)

@@ -1,4 +1,4 @@
-"""What every view has: examples with sizes, and batches of sequences with special tokens around them."""
+"""Base classes of the views: examples with sizes, and batches of sequences framed by special tokens."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from lang_jepa.settings.parts import VIEW
 
 Uniform = NDArray[np.float64]
 _MANY = 1 << 20
-"""Sentences whose lengths are read in one go."""
+"""Number of sentences whose lengths are read at a time."""
 
 
 class Frame(TypedDict):
@@ -34,28 +34,28 @@ class Frame(TypedDict):
 class View(ABC):
     """Examples of one split of a corpus.
 
-    What is drawn for an example is a function of (seed, epoch, example) alone, so it does not depend on who builds the
-    batch, and a resumed run draws what the whole run drew.
+    The random draws for an example depend only on (seed, epoch, example). They are the same whichever process builds
+    the batch, and a resumed run draws the same as an uninterrupted one.
 
     Args:
-        split: where the tokens are.
+        split: source of the tokens.
         prefix: special tokens before a sequence, as the tokenizer would add them.
         suffix: special tokens after it.
-        max_length: tokens of one sequence at most, special tokens included.
-        seed: of what is drawn.
+        max_length: maximum number of tokens in a sequence, special tokens included.
+        seed: of the random draws.
 
     Attributes:
-        pooled: float32 [S, D], the mean state of every sentence encoded alone, if they are known (see
-            `lang_jepa.inference.cache`); `sentences` then brings them along.
+        pooled: float32 [S, D], the mean state of every sentence encoded alone, if known (see
+            `lang_jepa.inference.cache`); `sentences` then attaches them to its sequences.
         asks_next: its models can be asked for the next sentence (`AsksNext`).
         two_sided: its models predict a sentence from what comes before and after it.
-        sentences_alone: the encoder reads whole sentences alone, the predictor nothing but their vectors.
-        hides_later: tokens do not see later sentences of their sequence, which only a packed encoder can do.
-        one_each: a batch has one embedding for each of its examples.
+        sentences_alone: the encoder reads each whole sentence alone, and the predictor sees only their vectors.
+        hides_later: tokens do not see later sentences of their sequence, which requires a packed encoder.
+        one_each: a batch has exactly one embedding per example.
         same_text: both sides show the same text.
-        has_other_names: its runs write metrics by the names of LeJEPA too (`lang_jepa.training.metrics.OTHER_NAMES`).
-        usual_predictor: the one to take where another does not fit.
-        reads: settings that do something beside this view, and not beside every one.
+        has_other_names: its runs also write metrics under LeJEPA's names (`lang_jepa.training.metrics.OTHER_NAMES`).
+        usual_predictor: the predictor suggested when the chosen one does not fit.
+        reads: settings that have an effect with this view but not with every view.
     """
 
     pooled: NDArray[np.float32] | None = None
@@ -87,11 +87,11 @@ class View(ABC):
 
     @classmethod
     def of(cls, settings: Settings, split: CorpusSplit, tokenizer: TextTokenizer, frame: Frame) -> Self:
-        """The view that the settings describe; of a class of one's own, with its own settings.
+        """Build the view that the settings describe; a user-defined class also gets its own settings.
 
         Args:
             settings: of the run.
-            split: where the tokens are.
+            split: source of the tokens.
             tokenizer: of the corpus.
             frame: see `View`.
         """
@@ -100,17 +100,17 @@ class View(ABC):
 
     @classmethod
     def in_mode(cls, data: DataSettings) -> "type[View]":
-        """The class for the mode that the settings choose, where a view has several."""
+        """The class for the mode selected by the settings, if the view has several."""
         return cls
 
     @classmethod
     def complaints(cls, settings: Settings) -> Iterator[str]:
-        """What is wrong with the settings of this view, and what to set."""
+        """Yield what is wrong with this view's settings and how to fix it."""
         yield from ()
 
     @classmethod
     def reach(cls, data: DataSettings) -> int:
-        """Segments that a predictor sees at most, in each direction that it looks."""
+        """Maximum number of segments that a predictor sees in each direction it reads."""
         return data.window_size
 
     @property
@@ -125,52 +125,52 @@ class View(ABC):
 
     @property
     def left_out(self) -> int:
-        """Tokens that are in no example, because what they belong to is too short."""
+        """Number of tokens that are in no example because the text they belong to is too short."""
         return 0
 
     @property
     def cut_sentences(self) -> int:
-        """Sentences that are longer than a sequence may be, so that only their beginning is read."""
+        """Number of sentences longer than the maximum sequence, of which only the beginning is read."""
         count = self.split.num_sentences
         blocks = (np.arange(start, min(start + _MANY, count)) for start in range(0, count, _MANY))
         return sum(int((self.split.lengths(block) > self.room).sum()) for block in blocks)
 
     @abstractmethod
     def sizes(self, examples: Indices) -> Indices:
-        """Tokens of each example (special tokens left out), int64 [n]: what batches are sorted by."""
+        """Tokens of each example without special tokens, int64 [n]; batches are sorted by them."""
 
     @abstractmethod
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
-        """Build the batch of the given examples, as they are drawn in the given epoch."""
+        """Build the batch of the given examples, with the random draws of the given epoch."""
 
     def distinct(self, numbers: Indices) -> Indices:
-        """A number for the text of each target, int64 [Q]: equal texts have the same one.
+        """An id for the text of each target, int64 [Q]; equal texts have equal ids.
 
         Args:
-            numbers: of targets, as in `Batch.sentence_ids`.
+            numbers: indices of the targets, as in `Batch.sentence_ids`.
         """
         texts: dict[str, int] = {}
         return np.array([texts.setdefault(text, len(texts)) for text in self.split.texts(numbers)], dtype=np.int64)
 
     @abstractmethod
     def illustrate(self, target: int, found: int) -> str:
-        """A prediction in words, for people.
+        """Show a prediction as human-readable text.
 
         Args:
-            target: what was predicted, as in `Batch.sentence_ids`.
-            found: the target that the prediction is nearest to.
+            target: index of the true target, as in `Batch.sentence_ids`.
+            found: index of the target closest to the prediction.
         """
 
     def copied(self, batch: Batch) -> Batch:
-        """The batch with what copying would predict in the place of each target: the sentence before it, or after it
-        where it is a document's first.
+        """The batch with each target replaced by what copying would predict: the sentence before it, or the sentence
+        after it if it is the first of its document.
         """
         numbers = batch.sentence_ids.numpy()
         rows = np.where(numbers > self.starts[batch.document_ids.numpy()], numbers - 1, numbers + 1)
         return replace(batch, targets=Targets.whole(self.sentences(rows)), sentence_ids=torch.from_numpy(rows))
 
     def sentences(self, numbers: Indices) -> Sequences:
-        """Each sentence alone, cut on the right where it is longer than a sequence may be."""
+        """Each sentence as a sequence of its own, cut on the right if it exceeds the maximum sequence."""
         lengths = np.minimum(self.split.lengths(numbers), self.room)
         sequences = self.wrap(self.split.token_starts(numbers), lengths)
         if self.pooled is not None:
@@ -178,15 +178,15 @@ class View(ABC):
         return sequences
 
     def documents_of(self, sentences: Indices) -> torch.Tensor:
-        """int64 [n]: document of each sentence."""
+        """int64 [n]: the document index of each sentence."""
         return torch.from_numpy(np.searchsorted(self.starts, sentences, side="right") - 1)
 
     def draw(self, examples: Indices, epoch: int, count: int) -> Uniform:
-        """`count` numbers in [0, 1) for each example, [n, count]."""
+        """Draw `count` numbers in [0, 1) for each example, [n, count]."""
         return uniform(examples, count, self.seed, epoch)
 
     def wrap(self, starts: Indices, lengths: Indices, *, closed: bool = True) -> Sequences:
-        """Sequences of token ranges with the special tokens around each (`closed`: also those at the end)."""
+        """Build sequences from token ranges, with special tokens around each (those at the end only if `closed`)."""
         suffix = self.suffix if closed else self.suffix[:0]
         before, after = len(self.prefix), len(suffix)
         full = lengths + before + after
@@ -210,22 +210,22 @@ class AsksNext(View):
 
     @abstractmethod
     def questions(self, first: Indices, counts: Indices) -> Contexts:
-        """Contexts of the given runs of sentences, each asked only for the sentence after its last one.
+        """Contexts for runs of sentences, each asked only for the sentence that follows its last one.
 
         Args:
             first: int64 [n], first sentence of each run.
-            counts: int64 [n], sentences of each run, at least 1; only as many of the last ones are read as training
+            counts: int64 [n], sentences in each run, at least 1. Only the last ones are read, as many as training
                 shows. Runs must not overlap.
         """
 
 
 def within(counts: Indices) -> Indices:
-    """0, 1, ... inside each group of the given sizes."""
+    """Count 0, 1, ... within each group, given the group sizes."""
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def whole_segments(sequences: Sequences) -> Contexts:
-    """Contexts of which each sequence is one segment, read by one prediction."""
+    """Contexts in which each sequence is one segment and is read by one prediction."""
     count = len(sequences)
     return Contexts(
         sequences=sequences,
@@ -236,12 +236,12 @@ def whole_segments(sequences: Sequences) -> Contexts:
 
 
 class PassageView(AsksNext):
-    """One example per passage, some of whose sentences are predicted from those on both sides; documents are cut into
-    passages of nearly equal numbers of sentences.
+    """One example per passage, in which some sentences are predicted from those on both sides. Documents are cut into
+    passages with nearly equal numbers of sentences.
 
     Args:
-        split: where the tokens are.
-        passage: sentences in a passage at most.
+        split: source of the tokens.
+        passage: maximum number of sentences in a passage.
         frame: see `View`.
     """
 

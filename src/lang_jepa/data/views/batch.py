@@ -1,9 +1,9 @@
-"""The shapes in which tokens travel: sequences laid end to end, and a batch of views made of them.
+"""Containers for token data: sequences laid end to end, and batches made of them.
 
-Legend for the comments in this package: T tokens in a row, N sequences, S sentences, P passages, Q predictions,
-W sentences in a window, D width of an embedding.
+Shape letters in this package: T tokens in total, N sequences, S sentences, P passages, Q predictions, W sentences in a
+window, D embedding width.
 
-Not frozen, though nothing changes them: Fabric rebuilds the inputs of a wrapped module field by field.
+The dataclasses are not frozen, though nothing changes them: Fabric rebuilds a wrapped module's inputs field by field.
 """
 
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class Sequences:
-    """N token sequences laid end to end, so that no slot is padding.
+    """N token sequences laid end to end, without padding.
 
     Attributes:
         tokens: int64 [T], token ids, special tokens included.
         lengths: int64 [N] on the CPU, tokens of each sequence; they sum to T.
         sentences: int64 [T] or None. None: every token sees its whole sequence. Otherwise the index of each
-            token's sentence, starting at 0 in each sequence and never falling: a token then sees the tokens of
+            token's sentence, starting at 0 in each sequence and non-decreasing: a token then sees the tokens of
             its own and of earlier sentences of its sequence (sentence-causal).
-        window: with `sentences`, how many sentences back a token sees, its own included (None: all).
-        pooled: float32 [N, D] or None, the mean state of each sequence, where an encoder that never changes has read
-            them all before; it is then not run again.
+        window: with `sentences`, how many sentences a token sees, counting back from its own (None: all).
+        pooled: float32 [N, D] or None, the mean state of each sequence if a frozen encoder has already read them all;
+            it is then not run again.
     """
 
     tokens: Tensor
@@ -38,18 +38,18 @@ class Sequences:
         return self.lengths.numel()
 
     def positions(self) -> Tensor:
-        """int64 [T]: each token's position in its own sequence, from 0."""
+        """int64 [T]: position of each token in its own sequence, from 0."""
         ends = self.lengths.cumsum(0)
         shift = torch.repeat_interleave(ends - self.lengths, self.lengths)
         return (torch.arange(int(ends[-1]) if len(self) else 0) - shift).to(self.tokens.device)
 
     def owner(self) -> Tensor:
-        """int64 [T]: index of the sequence that each token belongs to."""
+        """int64 [T]: index of the sequence each token belongs to."""
         index = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
         return index.to(self.tokens.device)
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the token-sized tensors; the lengths stay on the CPU, where the grouping is planned."""
+        """Move the tensors to a device; the lengths stay on the CPU, where sequences are grouped."""
         return type(self)(
             tokens=self.tokens.to(device, non_blocking=True),
             lengths=self.lengths,
@@ -61,20 +61,20 @@ class Sequences:
 
 @dataclass(slots=True)
 class Contexts:
-    """What the context encoder reads and which parts of it each prediction may read.
+    """Input of the context encoder, and the parts of it that each prediction may read.
 
     Attributes:
         sequences: one per pair (`window`), one per passage (`causal`), one per sentence (`concepts`), and so on.
-        segments: int64 [T], the segment of each token, numbered through the batch and never falling: its sequence,
-            or its sentence where a sequence holds several (`causal`).
+        segments: int64 [T], the segment of each token, numbered across the batch and non-decreasing: its sequence,
+            or its sentence if a sequence holds several (`causal`).
         windows: int64 [Q, W], the segments that prediction q may read, oldest first, padded with -1 on the left. The
-            last one is the position that is asked.
-        passages: int64 [P] on the CPU, number of segments of each passage, in order; they sum to the number of
+            last one is the position the prediction is made at.
+        passages: int64 [P] on the CPU, number of segments in each passage, in order; they sum to the number of
             segments. In `window` mode every segment is a passage of its own.
-        shown: int64 [S], the segments that hold text, and no mask or special token alone (None: all).
+        shown: int64 [S], the segments that hold text rather than only a mask or special tokens (None: all).
         horizons: int64 [Q], sentences that each prediction skips before its target (None: none).
-        speakers: int64 [S], the number of who says each segment (None: not known of any).
-        asked: int64 [Q], the number of whose turn each prediction is of, 0 where that is not known; with `speakers`.
+        speakers: int64 [S], speaker number of each segment (None: no speakers are known).
+        asked: int64 [Q], speaker number of each predicted turn, 0 if unknown; with `speakers`.
     """
 
     sequences: Sequences
@@ -106,16 +106,16 @@ class Contexts:
 
 @dataclass(slots=True)
 class Targets:
-    """What the target encoder reads, and which parts of it the predictions are compared with.
+    """Input of the target encoder, and the parts of it that predictions are compared with.
 
     Attributes:
-        sequences: each is read once, however many predictions it is the target of.
-        segments: int64 [T], the segment of each token, numbered through the batch and never falling.
+        sequences: each is read once, however many predictions have it as their target.
+        segments: int64 [T], the segment of each token, numbered across the batch and non-decreasing.
         count: number of segments.
         picked: int64 [Q], the segment that is each prediction's target.
-        known: int64 [count], the segment of the contexts that is the same whole sequence, -1 where none is (None: not
-            looked for). An encoder that reads it twice the same way need not do so.
-        missing: the sequences of which `known` is -1, in order; with `known`.
+        known: int64 [count], the context segment that is the same whole sequence, -1 if there is none (None: not
+            searched for). If both sides would be encoded the same way, it need not be encoded twice.
+        missing: the sequences for which `known` is -1, in order; with `known`.
     """
 
     sequences: Sequences
@@ -127,7 +127,7 @@ class Targets:
 
     @classmethod
     def whole(cls, sequences: Sequences, picked: Tensor | None = None) -> Self:
-        """Whole sequences as targets (picked None: each once, in order)."""
+        """Targets that are whole sequences (picked None: each once, in order)."""
         everything = torch.arange(len(sequences))
         return cls(sequences, sequences.owner(), len(sequences), everything if picked is None else picked)
 
@@ -135,7 +135,7 @@ class Targets:
         return self.picked.numel()
 
     def texts(self) -> Tensor:
-        """int64 [Q]: a hash of each target's tokens and their order, by which targets of the same text are known."""
+        """int64 [Q]: a hash of each target's tokens and their order, to recognise targets with the same text."""
         counts = torch.bincount(self.segments, minlength=self.count)
         first = (counts.cumsum(0) - counts)[self.segments]
         place = torch.arange(len(self.segments), device=self.segments.device) - first
@@ -158,16 +158,16 @@ class Targets:
 
 @dataclass(slots=True)
 class Batch:
-    """One batch of views: the contexts, and for each of Q predictions its target.
+    """One batch: contexts, and the target of each of Q predictions.
 
     Attributes:
         contexts: Q predictions are made from them.
-        targets: what they are compared with, Q in all.
+        targets: what the Q predictions are compared with.
         sentence_ids: int64 [Q] on the CPU, index of the predicted sentence in its split (`spans`: of the chunk in its
             view), for logs and retrieval.
         document_ids: int64 [Q] on the CPU, index of its document.
-        position: where reading goes on after this batch (see `lang_jepa.data.loader`).
-        idle: there were too few examples for all ranks, so that nothing of this batch counts; it has no ids.
+        position: where reading continues after this batch (see `lang_jepa.data.loader`).
+        idle: there were too few examples for all ranks, so nothing in this batch counts; it has no ids.
     """
 
     contexts: Contexts
@@ -179,15 +179,15 @@ class Batch:
 
     @property
     def predictions(self) -> int:
-        """Number of predictions that count, which is what losses and speeds are counted in: Q, or 0 if idle."""
+        """Number of predictions that count towards losses and throughput: Q, or 0 if idle."""
         return 0 if self.idle else len(self.targets)
 
     def idled(self) -> Self:
-        """The batch as one that is gone through and counts nothing."""
+        """The batch marked as idle: it is computed but does not count."""
         return replace(self, idle=True, sentence_ids=self.sentence_ids[:0], document_ids=self.document_ids[:0])
 
     def to(self, device: torch.device | str) -> Self:
-        """Move what is computed with; lengths, passages and the ids for the logs stay on the CPU."""
+        """Move the tensors to a device; lengths, passages and the ids for the logs stay on the CPU."""
         return replace(self, contexts=self.contexts.to(device), targets=self.targets.to(device))
 
 

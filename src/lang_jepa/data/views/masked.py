@@ -1,7 +1,7 @@
 """Masked sentences: some sentences of a passage are hidden and predicted from all the others, before and after them.
 
 The first LANG-JEPA, after I-JEPA (arXiv 2301.08243): several predictions from one pass over the context. A hidden
-sentence becomes ONE mask token, so that its length gives nothing away.
+sentence is replaced by ONE mask token, which does not reveal its length.
 """
 
 from itertools import pairwise
@@ -24,22 +24,22 @@ Flags = NDArray[np.bool_]
 
 
 class MaskedView(PassageView):
-    """One example per passage; documents are cut into passages of nearly equal numbers of sentences.
+    """One example per passage; documents are cut into passages with nearly equal numbers of sentences.
 
-    A passage that is too long for a sequence is read in several pieces. So that every piece has at least three
-    sentences (two at a document's end), a sentence longer than a third of a sequence is cut on the right.
+    A passage that is too long for a sequence is read in several pieces. A sentence longer than a third of a sequence
+    is cut on the right, to ensure that every piece has at least three sentences (two at a document's end).
 
     Args:
-        split: where the tokens are.
+        split: source of the tokens.
         mask: id of the mask token.
-        passage: sentences in a passage at most, 3 or more.
-        hidden: sentences hidden in each piece of a passage, but never all.
+        passage: maximum number of sentences in a passage, 3 or more.
+        hidden: number of sentences hidden in each piece of a passage, but never all of them.
         in_context: the target is the mean over the sentence's tokens in a pass over the whole piece, instead of the
             embedding of the sentence alone.
         frame: see `View`.
 
     Raises:
-        LangJepaError: there is no mask token.
+        LangJepaError: the tokenizer has no mask token.
     """
 
     usual_predictor = "mask_mlp"
@@ -78,12 +78,12 @@ class MaskedView(PassageView):
 
     @classmethod
     def reach(cls, data: DataSettings) -> int:
-        """A hidden sentence sees its whole passage, in which the special tokens have positions of their own."""
+        """A hidden sentence sees its whole passage; the special tokens take two more positions."""
         return data.passage_size + 2
 
     @property
     def targets(self) -> int:
-        """As if every passage fitted into one sequence; those in several pieces hide more."""
+        """Counted as if every passage fitted into one sequence; passages in several pieces hide more."""
         counts = self._bounds(np.arange(self.count))[1]
         return int(np.minimum(self.hidden, counts - 1).sum())
 
@@ -115,7 +115,7 @@ class MaskedView(PassageView):
         )
 
     def questions(self, first: Indices, counts: Indices) -> Contexts:
-        """The last sentences of each run that fit, and a mask after them."""
+        """The last sentences of each run that fit, followed by a mask."""
         stop = first + counts
         kept = np.minimum(counts, self.passage - 1)
         lengths = self._lengths(np.repeat(stop - kept, kept) + within(kept))
@@ -124,7 +124,7 @@ class MaskedView(PassageView):
         for i, (end, count) in enumerate(zip(ends.tolist(), kept.tolist(), strict=True)):
             newest_first = np.cumsum(lengths[end - count : end][::-1])
             sizes[i] = np.searchsorted(newest_first, self.room - 1, side="right")
-        # The position of the mask: the number behind a run's last sentence. It is hidden, so nothing is read there.
+        # The mask takes the index after a run's last sentence. It is hidden, so the sentence there is never read.
         sizes += 1
         numbers = np.repeat(stop + 1 - sizes, sizes) + within(sizes)
         hidden = np.zeros(len(numbers), dtype=bool)
@@ -132,11 +132,11 @@ class MaskedView(PassageView):
         return self._passages(numbers, sizes, hidden)[0]
 
     def between(self, first: Indices, counts: Indices, hidden: Indices) -> Contexts:
-        """Runs of sentences with one of each hidden: asked for it from both sides.
+        """Runs of sentences with one sentence of each hidden, to be predicted from both sides.
 
         Args:
-            first, counts: int64 [n], the runs; they must not overlap. Of a run that does not fit into a sequence, the
-                sentences that are farthest from the hidden one are left out.
+            first, counts: int64 [n], the runs; they must not overlap. If a run does not fit into a sequence, the
+                sentences farthest from the hidden one are left out.
             hidden: int64 [n], the hidden sentence of each run.
         """
         numbers, sizes = [], []
@@ -159,30 +159,30 @@ class MaskedView(PassageView):
         return f"beside:    {beside}\nhidden:    {hidden}\npredicted: {other}"
 
     def _lengths(self, numbers: Indices) -> Indices:
-        """Tokens of sentences as they stand in a passage."""
+        """Number of tokens that each sentence takes in a passage."""
         return np.minimum(self.split.lengths(numbers), self.longest)
 
     def _pieces(self, first: int, count: int) -> list[int]:
-        """Where a passage is cut so that its pieces fit, 0 and `count` included: filled from the left."""
+        """Where to cut a passage into pieces that fit, filled from the left; 0 and `count` are included."""
         lengths = self._lengths(np.arange(first, first + count))
         ends, cuts = np.cumsum(lengths), [0]
         while cuts[-1] < count:
             before = ends[cuts[-1] - 1] if cuts[-1] else 0
             cuts.append(int(np.searchsorted(ends, before + self.room, side="right")))
         if len(cuts) > 2 and cuts[-1] - cuts[-2] == 1:
-            cuts[-2] -= 1  # a piece has three sentences or more, so it can give one away
+            cuts[-2] -= 1  # the piece before has three sentences or more, so it can give one up
         return cuts
 
     def _hide(self, drawn: NDArray[np.float64]) -> Flags:
-        """Which sentences of a piece are hidden, from one number for each."""
+        """Which sentences of a piece are hidden, given one random number for each."""
         hidden = np.zeros(len(drawn), dtype=bool)
         hidden[np.argsort(drawn)[: min(self.hidden, len(drawn) - 1)]] = True
         return hidden
 
     def _passages(self, numbers: Indices, sizes: Indices, hidden: Flags) -> tuple[Contexts, Indices]:
-        """One sequence per piece, asked at its hidden sentences.
+        """One sequence per piece, with a prediction at each hidden sentence.
 
-        The special tokens around a piece are segments of their own, so that a mask's segment is the mask alone.
+        The special tokens around a piece are segments of their own, so a mask's segment holds only the mask.
 
         Args:
             numbers: int64 [S], the pieces' sentences, end to end.
@@ -212,12 +212,12 @@ class MaskedView(PassageView):
         return contexts, positions
 
     def _filled(self, numbers: Indices, positions: Indices, lengths: Indices, segments: Indices) -> Sequences:
-        """Tokens of pieces: masks, but sentences `numbers` at segments `positions`, and special tokens at the edges.
+        """Tokens of pieces: sentences `numbers` at segments `positions`, special tokens at the edges, masks elsewhere.
 
         Args:
             numbers, positions: int64 [shown sentences].
-            lengths: int64 [all segments], tokens of each.
-            segments: int64 [P], segments of each piece.
+            lengths: int64 [all segments], number of tokens in each.
+            segments: int64 [P], number of segments in each piece.
         """
         row = np.full(int(lengths.sum()), self.mask, dtype=np.int64)
         totals = np.add.reduceat(lengths, np.cumsum(segments) - segments)
@@ -234,16 +234,16 @@ class MaskedView(PassageView):
 
 
 SIDES = ((True, False), (False, True), (True, True))
-"""What the questions about a position read: before, after."""
+"""The sides that the predictions of a position read, as (before, after)."""
 
 
 class MaskedConceptsView(PassageView):
-    """One example per passage; documents are cut into passages of nearly equal numbers of sentences.
+    """One example per passage; documents are cut into passages with nearly equal numbers of sentences.
 
     Args:
-        split: where the tokens are.
-        window: sentences on each side that a prediction reads at most.
-        passage: sentences in a passage at most.
+        split: source of the tokens.
+        window: maximum number of sentences that a prediction reads on each side.
+        passage: maximum number of sentences in a passage.
         frame: see `View`.
     """
 
@@ -261,7 +261,7 @@ class MaskedConceptsView(PassageView):
 
     @property
     def targets(self) -> int:
-        """Three questions about each sentence, but one about those at the ends of a passage."""
+        """Three predictions of each sentence, but only one of the sentences at the ends of a passage."""
         counts = self._bounds(np.arange(self.count))[1]
         return int(np.where(counts > 1, 3 * counts - 4, 0).sum())
 
@@ -278,7 +278,7 @@ class MaskedConceptsView(PassageView):
         )
 
     def questions(self, first: Indices, counts: Indices) -> Contexts:
-        """What follows the last `window` sentences of each run."""
+        """Asked what follows the last `window` sentences of each run."""
         kept = np.minimum(counts, self.window)
         numbers = np.repeat(first + counts - kept, kept) + within(kept)
         ends = np.cumsum(kept)
@@ -287,10 +287,10 @@ class MaskedConceptsView(PassageView):
         return self._contexts(numbers, kept, np.concatenate([before, np.full_like(before, -1)], axis=1))
 
     def _positions(self, counts: Indices) -> tuple[Indices, Indices]:
-        """Every question of some passages: the position int64 [Q], and what it reads [Q, 2 window], -1 where nothing.
+        """All predictions of some passages: the position int64 [Q], and what it reads [Q, 2 window], -1 for nothing.
 
-        The first `window` slots are the sentences before, the nearest last; the others those after, the nearest first.
-        A question that would read the same as another one, or nothing, is left out.
+        The first `window` slots hold the sentences before, the nearest last; the rest those after, the nearest first.
+        A prediction that would read nothing, or the same as another one, is left out.
         """
         ends = np.cumsum(counts)
         begin, stop = (np.repeat(edge, counts)[:, None] for edge in (ends - counts, ends))

@@ -1,4 +1,4 @@
-"""Next-sentence prediction: the sentences before, in three context modes, and the sentence after them.
+"""Next-sentence prediction: preceding sentences, in three context modes, and the sentence that follows them.
 
 A view is index arithmetic over the flat arrays of a corpus; it holds no text and copies no tokens until a batch is
 built.
@@ -21,7 +21,7 @@ from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import Settings
 
 UNTOLD = 0.125
-"""Share of the predictions in training made without knowing whose turn they are of."""
+"""Share of the training predictions that are made without knowing whose turn is predicted."""
 
 
 class Options(Frame):
@@ -37,11 +37,11 @@ class NextSentenceView(AsksNext):
     """Contexts and the sentences that follow them.
 
     Args:
-        split: where the tokens are.
-        window: sentences of context at most.
-        passage: sentences in a passage at most (`causal`, `concepts`).
-        horizons: sentences ahead that are predicted from each place.
-        speakers: say in the contexts who speaks (`concepts`), where the split knows it.
+        split: source of the tokens.
+        window: maximum number of context sentences.
+        passage: maximum number of sentences in a passage (`causal`, `concepts`).
+        horizons: number of following sentences predicted from each position.
+        speakers: include the speakers in the contexts (`concepts`), if the split has them.
         frame: see `View`.
     """
 
@@ -80,7 +80,7 @@ class NextSentenceView(AsksNext):
 
     @property
     def targets(self) -> int:
-        """Every sentence but a document's first, for each horizon that lies inside the document."""
+        """Every sentence except a document's first, once for each horizon that stays inside the document."""
         sentences = np.diff(self.starts)
         return sum(int(np.maximum(sentences - ahead, 0).sum()) for ahead in range(1, self.horizons + 1))
 
@@ -90,13 +90,13 @@ class NextSentenceView(AsksNext):
         return f"after:     {before}\nnext:      {true}\npredicted: {other}"
 
     def _batch(self, contexts: Contexts, following: Indices, epoch: int, read: Indices | None = None) -> Batch:
-        """Contexts with the sentences that they predict.
+        """Combine contexts with the sentences to predict.
 
         Args:
-            contexts: without whose turn it is.
+            contexts: with `asked` not yet set.
             following: int64 [Q], the sentence after each window.
-            epoch: of what is drawn.
-            read: int64 [S], the sentence that each segment of the contexts is, where it is one alone (None: it is not).
+            epoch: of the random draws.
+            read: int64 [S], the sentence of each context segment, if each segment is one sentence read alone (or None).
         """
         predicted = following
         if self.horizons > 1:
@@ -120,12 +120,12 @@ class NextSentenceView(AsksNext):
         )
 
     def _asked(self, predicted: Indices, epoch: int) -> Indices:
-        """Whose turn each prediction is of; 0 for a share, drawn anew in every epoch."""
+        """Speaker of each predicted turn; 0 for a share (`UNTOLD`) that is redrawn every epoch."""
         known = self.draw(predicted, epoch, 1)[:, 0] >= UNTOLD
         return np.where(known, self.split.speakers(predicted), 0)
 
     def _ahead(self, contexts: Contexts, following: Indices) -> tuple[Contexts, Indices]:
-        """Each window once for every horizon whose target lies in the same document."""
+        """Repeat each window for every horizon whose target lies in the same document."""
         ends = self.starts[np.searchsorted(self.starts, following, side="right")]
         counts = np.minimum(self.horizons, ends - following)
         window, horizons = np.repeat(np.arange(len(following)), counts), within(counts)
@@ -138,17 +138,17 @@ class NextSentenceView(AsksNext):
 
 
 def likely_speakers(speakers: Indices, counts: Indices) -> Indices:
-    """Whose turn it is after each run of turns, where nobody says so: of who spoke before the last speaker did.
+    """Guess whose turn follows each run of turns: that of the speaker before the last one.
 
     Args:
-        speakers: int64 [S], of the turns of all runs, end to end.
-        counts: int64 [n], turns of each run.
+        speakers: int64 [S], speaker of each turn of all runs, end to end.
+        counts: int64 [n], number of turns in each run.
 
     Returns:
-        int64 [n]; 0 where only one speaks.
+        int64 [n]; 0 for runs with only one speaker.
     """
     ends = np.cumsum(counts)
-    turned = np.flatnonzero(speakers[1:] != speakers[:-1])  # the last turn before somebody else speaks
+    turned = np.flatnonzero(speakers[1:] != speakers[:-1])  # the last turn before a change of speaker
     if not len(turned):
         return np.zeros(len(counts), dtype=np.int64)
     nearest = np.searchsorted(turned, ends - 1) - 1
@@ -158,7 +158,7 @@ def likely_speakers(speakers: Indices, counts: Indices) -> Indices:
 
 
 class WindowView(NextSentenceView):
-    """One example per pair: up to `window` sentences, bidirectional, and the sentence after them."""
+    """One example per pair: up to `window` sentences, read bidirectionally, and the sentence after them."""
 
     one_each = True
 
@@ -183,7 +183,7 @@ class WindowView(NextSentenceView):
         return sizes
 
     def questions(self, first: Indices, counts: Indices) -> Contexts:
-        """A context that is too long is cut on the left: the sentences nearest to the target always stay."""
+        """A context that is too long is cut on the left, which keeps the sentences nearest to the target."""
         stop = first + counts
         end = self.split.token_starts(stop)
         begin = np.maximum(self.split.token_starts(np.maximum(first, stop - self.window)), end - self.room)
@@ -195,7 +195,7 @@ class WindowView(NextSentenceView):
 
 
 class PassageView(NextSentenceView):
-    """One example per passage: neighbouring passages share one sentence, so every boundary is a target once."""
+    """One example per passage. Neighbouring passages share one sentence, so every boundary is a target exactly once."""
 
     def __init__(self, split: CorpusSplit, **options: Unpack[Options]) -> None:
         super().__init__(split, **options)
@@ -224,11 +224,11 @@ class PassageView(NextSentenceView):
         return self._batch(self._contexts(first, counts), read + 1, epoch, read if self.sentences_alone else None)
 
     def questions(self, first: Indices, counts: Indices) -> Contexts:
-        """The last boundary of each run. A run that is too long loses its oldest sentences."""
+        """Asked only at the last boundary of each run. A run that is too long loses its oldest sentences."""
         stop = first + counts
         first = np.maximum(first, stop - self.window)
         first, counts = self._fitting(first, stop - first)
-        last = np.flatnonzero(np.isin(first + counts, stop))  # of a run in several pieces, the last piece
+        last = np.flatnonzero(np.isin(first + counts, stop))  # the last piece of a run in several pieces
         contexts = self._contexts(first[last], counts[last])
         ends = np.cumsum(counts[last]) - 1
         contexts = replace(contexts, windows=contexts.windows[torch.from_numpy(ends)])
@@ -238,21 +238,21 @@ class PassageView(NextSentenceView):
 
     @abstractmethod
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
-        """One passage per run of sentences, asked after each of its sentences."""
+        """One passage per run of sentences, with a prediction after each sentence."""
 
     def _fitting(self, first: Indices, counts: Indices) -> tuple[Indices, Indices]:
-        """The runs, split where a run does not fit into one sequence."""
+        """The runs, with those that do not fit into one sequence split."""
         return first, counts
 
     def _windows(self, counts: Indices) -> Tensor:
-        """[Q, W]: after each segment of each passage, the last `window` segments of that passage."""
+        """[Q, W]: for each segment of a passage, the last `window` segments of that passage up to it."""
         base = np.repeat(np.cumsum(counts) - counts, counts)
         windows = np.arange(len(base))[:, None] + np.arange(1 - self.window, 1)[None, :]
         return torch.from_numpy(np.where(windows < base[:, None], -1, windows))
 
 
 class ConceptsView(PassageView):
-    """Each sentence of a passage encoded alone, once; the predictor reads their vectors."""
+    """Each sentence of a passage is encoded once, alone; the predictor reads the resulting vectors."""
 
     sentences_alone = True
     usual_predictor = "concept_transformer"
@@ -268,8 +268,8 @@ class ConceptsView(PassageView):
 class CausalView(PassageView):
     """One pass over a passage; tokens see their own and earlier sentences within the window.
 
-    Contexts have no closing special token: only the passage's last boundary would see it, and in training that is one
-    boundary in many, at inference every one.
+    Contexts have no closing special token: only a passage's last boundary would see it, which is one boundary in many
+    during training but every one at inference.
     """
 
     hides_later = True
@@ -277,7 +277,7 @@ class CausalView(PassageView):
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
         numbers = np.repeat(first, counts) + within(counts)
         lengths = np.minimum(self.split.lengths(numbers), self.room)
-        # Only a sentence longer than a whole sequence is cut, on the left; it then stands alone in its passage.
+        # Only a sentence longer than a whole sequence is cut, on the left; it is then alone in its passage.
         begins = self.split.token_starts(numbers + 1) - lengths
         owner = np.repeat(np.arange(len(counts)), counts)
         sums = np.bincount(owner, weights=lengths, minlength=len(counts)).astype(np.int64)
@@ -289,14 +289,14 @@ class CausalView(PassageView):
         return Contexts(sequences, segments, self._windows(counts), torch.from_numpy(counts))
 
     def _segments(self, lengths: Indices, counts: Indices) -> Tensor:
-        """int64 [T]: a token's sentence in the batch; the opening special tokens go with the passage's first one."""
+        """int64 [T]: each token's sentence in the batch; opening special tokens belong to the passage's first one."""
         lengths = lengths.copy()
         ends = np.cumsum(counts)
         np.add.at(lengths, ends - counts, len(self.prefix))
         return torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths))
 
     def _fitting(self, first: Indices, counts: Indices) -> tuple[Indices, Indices]:
-        """Filled from the end, so that a question keeps its newest sentences in its last piece."""
+        """Pieces are filled from the end, so the last piece of a question holds its newest sentences."""
         begins: list[int] = []
         sizes: list[int] = []
         for start, count in zip(first.tolist(), counts.tolist(), strict=True):

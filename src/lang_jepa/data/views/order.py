@@ -1,6 +1,6 @@
-"""The order of an epoch as arithmetic: a permutation of any size in no memory, pools, and cuts into batches.
+"""The order of an epoch, computed: a permutation of any size in constant memory, pools, and cuts into batches.
 
-Everything here is a pure function of (seed, epoch, position), so a position is two numbers and every rank agrees.
+Everything here is a pure function of (seed, epoch, position), so a position is two numbers and all ranks agree.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,8 +27,8 @@ def _mix(x: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
 def permuted(positions: Indices, count: int, seed: int, epoch: int) -> Indices:
     """Elements at the given positions of a pseudo-random permutation of range(count).
 
-    A Feistel network on the next even number of bits is a bijection; results beyond `count` are sent through it
-    again until they fall inside (cycle walking: under four rounds on average).
+    A Feistel network on the next even number of bits is a bijection; results beyond `count` are passed through it
+    again until they fall in range (cycle walking: under four rounds on average).
 
     Args:
         positions: int64 [n], each in range(count).
@@ -51,12 +51,12 @@ def permuted(positions: Indices, count: int, seed: int, epoch: int) -> Indices:
 
 
 def uniform(examples: Indices, count: int, seed: int, epoch: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) that are drawn for each example, [n, count]: a hash of (seed, epoch, example, position).
+    """Draw numbers in [0, 1) for each example, [n, count], by hashing (seed, epoch, example, position).
 
     Args:
-        examples: int64 [n], none negative.
-        count: numbers of each example.
-        seed: with `epoch`, chooses all of them.
+        examples: int64 [n], non-negative.
+        count: numbers per example.
+        seed: with `epoch`, determines all of them.
         epoch: see seed.
     """
     keys = np.random.SeedSequence([seed, epoch, 0xD1CE]).generate_state(2, np.uint64)
@@ -66,7 +66,7 @@ def uniform(examples: Indices, count: int, seed: int, epoch: int) -> NDArray[np.
 
 
 def by_length(lengths: Indices, budget: int, most: int | None = None) -> Iterator[Indices]:
-    """Rows in groups of similar length, each at most `budget` tokens (one row at least) and `most` rows."""
+    """Group rows by similar length, each group at most `budget` tokens (but at least one row) and `most` rows."""
     order = np.argsort(lengths, kind="stable")
     ends = np.cumsum(lengths[order])
     begin = 0
@@ -82,16 +82,16 @@ def by_length(lengths: Indices, budget: int, most: int | None = None) -> Iterato
 class Order:
     """How an epoch's examples become batches.
 
-    Without `batch_tokens` the order is that of the ranks' batches joined: `world` ranks with batch_size B go through
-    the same groups as one rank with world * B, each rank with its part of every group. With `batch_tokens` the pools
-    are the same, but where they are cut depends on `world`, because each rank's batch keeps to its tokens.
+    Without `batch_tokens`, the groups do not depend on how the ranks share them: `world` ranks with batch_size B go
+    through the same groups as one rank with world * B, each taking its part of every group. With `batch_tokens` the
+    pools are the same, but where they are cut depends on `world`, because the token limit applies to each rank's batch.
 
     Attributes:
         count: examples in an epoch.
         sizes: tokens of each of the given examples, int64 [n] to int64 [n].
-        world: ranks that share the batches; a group of `world` batches is one step of all ranks.
-        batch_size: examples in a batch of one rank (when batch_tokens is None).
-        batch_tokens: tokens in a batch of one rank at most, one example at least.
+        world: number of ranks that share the batches; a group of `world` batches is one step of all ranks.
+        batch_size: examples in one rank's batch (when batch_tokens is None).
+        batch_tokens: maximum number of tokens in one rank's batch, though at least one example.
         pool_batches: groups in a length-sorted pool.
         seed: of the whole run.
     """
@@ -106,7 +106,7 @@ class Order:
 
     @property
     def group_size(self) -> int:
-        """Examples in a step of all ranks at most (when batch_tokens is None)."""
+        """Maximum number of examples in a step of all ranks (when batch_tokens is None)."""
         return self.world * self.batch_size
 
     @property
@@ -115,15 +115,15 @@ class Order:
         return self.pool_batches * self.group_size
 
     def groups(self, epoch: int, start: int = 0) -> Iterator[tuple[int, list[Indices]]]:
-        """(number of the group in the epoch, its `world` batches of example indices), from group `start` on.
+        """Yield (group number in the epoch, its `world` batches of example indices), from group `start` on.
 
-        Neighbours in length form a group, so that ranks wait little for each other. A batch is empty only where a
+        Examples of similar length form a group, so ranks wait little for each other. A batch is empty only if its
         group has fewer examples than there are ranks.
         """
         number = 0
         for pool in range(self._pools):
             if self.batch_tokens is None and number + self._groups_in(pool) <= start:
-                number += self._groups_in(pool)  # its length follows from arithmetic: skip it unseen
+                number += self._groups_in(pool)  # the number of groups is known: skip the pool without building it
                 continue
             for group in self._pool(pool, epoch):
                 if number >= start:
@@ -145,7 +145,7 @@ class Order:
         return -(-size // self.group_size)
 
     def _pool(self, pool: int, epoch: int) -> list[list[Indices]]:
-        """The groups of one pool: sorted by size, cut, groups shuffled."""
+        """The groups of one pool: examples sorted by size and cut into groups, which are then shuffled."""
         first = pool * self.pool_size
         positions = np.arange(first, min(first + self.pool_size, self.count), dtype=np.int64)
         examples = permuted(positions, self.count, self.seed, epoch)
@@ -157,13 +157,13 @@ class Order:
         return [groups[i] for i in rng.permutation(len(groups))]
 
     def _by_count(self, examples: Indices) -> list[list[Indices]]:
-        """Groups as one rank would cut its batches, each shared out evenly among the ranks."""
+        """Groups cut as one rank would cut its batches, each divided evenly among the ranks."""
         groups = -(-len(examples) // self.group_size)
         cuts = [round(i * len(examples) / groups) for i in range(groups + 1)]
         return [np.array_split(examples[a:b], self.world) for a, b in pairwise(cuts)]
 
     def _by_tokens(self, examples: Indices, sizes: Indices) -> list[list[Indices]]:
-        """Full batches, their number raised to a multiple of `world` by halving the largest ones."""
+        """Full batches, with the largest ones halved until their number is a multiple of `world`."""
         assert self.batch_tokens is not None
         ends, cuts = np.cumsum(sizes), [0]
         while cuts[-1] < len(sizes):

@@ -1,6 +1,6 @@
 """Spans: a chunk of a document's token stream is cut in two, and the second part is predicted from the first.
 
-LeJEPA for text. Each part is a sequence of its own with its own special tokens, and sees itself only.
+LeJEPA for text. Each part is a separate sequence with its own special tokens and sees only itself.
 """
 
 from collections.abc import Iterator
@@ -22,18 +22,18 @@ _SHOWN = 160  # characters of a span in an example
 
 
 class SpansView(View):
-    """One example per chunk: the chunks of a document follow each other without gap, and none crosses its end.
+    """One example per chunk: the chunks of a document follow each other without gaps and never cross its end.
 
-    The last chunk of a document is shorter; a rest that is too short to be cut in two is left out.
+    The last chunk of a document is shorter; a remainder too short to be cut in two is left out.
 
     Args:
-        split: where the tokens are.
-        chunk: tokens of a chunk, special tokens left out.
-        shortest: tokens of either part at least.
+        split: source of the tokens.
+        chunk: tokens in a chunk, not counting special tokens.
+        shortest: minimum number of tokens in either part.
         frame: see `View`.
 
     Raises:
-        LangJepaError: the longer part, with its special tokens, can be longer than a sequence.
+        LangJepaError: the longer part, with its special tokens, could exceed a sequence.
     """
 
     has_other_names = True
@@ -80,7 +80,7 @@ class SpansView(View):
 
     @property
     def cut_sentences(self) -> int:
-        """None: chunks go on where sentences end."""
+        """0: chunks continue across sentence ends."""
         return 0
 
     def _bounds(self, examples: Indices) -> tuple[Indices, Indices, Indices]:
@@ -110,11 +110,11 @@ class SpansView(View):
         )
 
     def copied(self, batch: Batch) -> Batch:
-        """In the place of each target the first span."""
+        """The batch with each target replaced by the first span."""
         return replace(batch, targets=Targets.whole(batch.contexts.sequences))
 
     def distinct(self, numbers: Indices) -> Indices:
-        return np.asarray(numbers, dtype=np.int64)  # chunks are as good as never repeated
+        return np.asarray(numbers, dtype=np.int64)  # chunks are practically never repeated
 
     def illustrate(self, target: int, found: int) -> str:
         _, first, context, rest = self._cut(np.array([target, found]), 0)
@@ -130,8 +130,8 @@ class SameSentenceView(View):
     """One example per sentence.
 
     Args:
-        split: where the tokens are.
-        crop: share of a sentence's tokens that each side sees, a run at a random place of its own (None: all).
+        split: source of the tokens.
+        crop: share of a sentence's tokens that each side sees, as a run at its own random position (None: all).
         frame: see `View`.
     """
 
@@ -156,7 +156,7 @@ class SameSentenceView(View):
         lengths = np.minimum(self.split.lengths(examples), self.room)
         if self.crop is None:
             return lengths
-        # At least one token, where there is one.
+        # At least one token, unless the sentence has none.
         return np.minimum(lengths, np.maximum(1, np.rint(self.crop * lengths).astype(np.int64)))
 
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
@@ -173,7 +173,7 @@ class SameSentenceView(View):
         )
 
     def copied(self, batch: Batch) -> Batch:
-        """In the place of each target the context, another view of the same sentence."""
+        """The batch with each target replaced by its context, another view of the same sentence."""
         return replace(batch, targets=Targets.whole(batch.contexts.sequences))
 
     def illustrate(self, target: int, found: int) -> str:
