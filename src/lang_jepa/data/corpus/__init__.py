@@ -1,1 +1,1 @@
-"""From documents to a corpus on disk: split, tokenized, without repetitions, written in blocks."""
+"""From documents to a corpus on disk: split into sentences, tokenized, deduplicated, written in blocks."""

@@ -1,7 +1,7 @@
-"""From written shards to the folder of a corpus; and the formats of all steps.
+"""Assemble a corpus folder from written shards; also the format numbers of all steps.
 
-Each step has a FORMAT in its own file. A change of what it writes needs a new number (tests/seams/test_formats.py pins
-numbers to bytes); a docstring or a moved file changes nothing.
+Each step has a FORMAT in its own file. It needs a new number whenever its output changes (tests/seams/test_formats.py
+pins numbers to bytes); a docstring or a moved file changes nothing.
 """
 
 import os
@@ -29,10 +29,10 @@ class Assembled:
     """What the manifest needs to know about the written shards.
 
     Attributes:
-        shards: of each side the sizes of its shards.
-        statistics: as they stand in the manifest.
+        shards: the sizes of each side's shards.
+        statistics: as they appear in the manifest.
         rejected, duplicates: counts by reason and by kind.
-        sums: CRC-32 of each file of the shards.
+        sums: CRC-32 of each shard file.
     """
 
     shards: dict[str, list[dict[str, int]]]
@@ -43,9 +43,9 @@ class Assembled:
 
 
 def assemble(step: WriteShards, folder: Path) -> Assembled:
-    """Move the files of all shards, which are written, into `folder`, and add up what they hold.
+    """Move the files of all shards, which must be written, into `folder`, and sum up their contents.
 
-    Killed half-way it goes on where it was.
+    If interrupted, it continues where it stopped when called again.
     """
     make_folder(folder)
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -71,22 +71,22 @@ def assemble(step: WriteShards, folder: Path) -> Assembled:
 
 
 def sentence_formats() -> dict[str, int]:
-    """Of what decides the sentences of a source."""
+    """Format numbers of everything that determines the sentences of a source."""
     return {"documents": documents_base.FORMAT, "sentences": sentences.FORMAT}
 
 
 def corpus_formats() -> dict[str, int]:
-    """Of what decides the arrays of a prepared corpus."""
+    """Format numbers of everything that determines the arrays of a prepared corpus."""
     return {**document_formats(), "tokenizer": tokenizer.FORMAT, "blocks": blocks.FORMAT}
 
 
 def document_formats() -> dict[str, int]:
-    """Of what decides which documents there are, and their sentences."""
+    """Format numbers of everything that determines the documents and their sentences."""
     return {**sentence_formats(), "hashes": deduplicate.HASHES_FORMAT, "deduplicate": deduplicate.FORMAT}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two descriptions of what something was made from, in words."""
+    """Name the differences between two descriptions of what something was made from."""
     if "formats" not in before:
         return ["the version of this program: the old one kept no format numbers"]
     found = []

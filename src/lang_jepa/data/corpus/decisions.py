@@ -1,6 +1,6 @@
-"""What becomes of every document, decided in the order of the source and kept on disk.
+"""Decisions about all documents, made in the order of the source and kept on disk.
 
-By it the shards are written, each by itself and in any order (`shard_tasks`).
+With them the shards can be written independently and in any order (`shard_tasks`).
 """
 
 import json
@@ -27,17 +27,17 @@ _ABOUT = "about.json"
 
 @dataclass(frozen=True)
 class Decisions:
-    """What is written where.
+    """Which documents are written, and to which shards.
 
     Attributes:
         blocks: file names of the blocks (bytes, fixed width, [B]).
         starts: int64 [B + 1], number of the first document of each block, then D.
-        keep: bool [D], the documents that are no duplicates.
+        keep: bool [D], the documents that are not duplicates.
         shared: uint64, hashes of ids that more than one document has.
-        held: uint64 [V], rising, the different held-out sentences.
+        held: uint64 [V], ascending, hashes of the distinct held-out sentences.
         times: int64 [V], how often each of them occurs.
         long: bool [V], which of them count for near-duplicates.
-        shards: of each its side, its number there, its first document, and the one after its last.
+        shards: (side, number within the side, first document, document after the last) of each shard.
         rejected, duplicates: counts by reason and by kind.
     """
 
@@ -54,7 +54,7 @@ class Decisions:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Map what `decide` left."""
+        """Memory-map what `decide` wrote."""
         about = read_json(folder / _ABOUT, what="decisions about documents")
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
         shards = [(str(side), number, first, stop) for side, number, first, stop in about["shards"]]
@@ -67,7 +67,7 @@ _ARRAYS = ("blocks", "starts", "keep", "shared", "held", "times", "long")
 
 
 def decided(blocks: Sequence[Path], folder: Path, shard_tokens: int) -> bool:
-    """Whether the decisions about these blocks are in a folder."""
+    """Whether a folder holds the decisions about these blocks."""
     about = folder / _ABOUT
     return about.is_file() and read_json(about, what="decisions")["of"] == _identity(blocks, shard_tokens)
 
@@ -78,10 +78,10 @@ def _identity(blocks: Sequence[Path], shard_tokens: int) -> str:
 
 
 def decide(blocks: Sequence[Path], folder: Path, settings: DataSettings, *, shard_tokens: int) -> None:
-    """Judge duplicates, put every document on its side, plan the shards, and collect the held-out sentences.
+    """Judge duplicates, assign every document to its side, plan the shards, and collect the held-out sentences.
 
-    Only hashes and lengths are read, in the order of the source, so that it does not matter which process made which
-    block, or when. The folder appears when all is there.
+    Only hashes and lengths are read, in the order of the source, so it does not matter which process made which block,
+    or when. The folder appears once it is complete.
     """
     deciding = _Deciding(settings, shard_tokens)
     for path, (verdicts, arrays) in zip(
@@ -117,7 +117,7 @@ def decide(blocks: Sequence[Path], folder: Path, settings: DataSettings, *, shar
 
 
 class _Deciding:
-    """Gathers what is decided, block by block."""
+    """Collect the decisions block by block."""
 
     def __init__(self, settings: DataSettings, shard_tokens: int) -> None:
         self.settings = settings
@@ -128,7 +128,7 @@ class _Deciding:
         self._number = 0
 
     def add(self, path: Path, verdicts: Sequence[Verdict], arrays: dict[str, NDArray[Any]]) -> None:
-        """Add a block's documents, with their verdicts and the arrays that they were judged by."""
+        """Add a block's documents, with their verdicts and the arrays they were judged by."""
         with np.load(path, allow_pickle=False) as stored:
             self.rejected.update(read_about(stored)["rejected"])
             held, starts, documents = stored.get("held"), stored["sentences"], arrays["documents"]
@@ -138,7 +138,7 @@ class _Deciding:
         for side in SIDES:
             there = keep & block_side(arrays["text_hashes"], held, side, self.settings)
             self.plans[side].add(np.flatnonzero(there) + self._number, tokens[there])
-        sentences = np.repeat(there, np.diff(documents))  # of the last side, which is held out
+        sentences = np.repeat(there, np.diff(documents))  # of the last side, which is the held-out one
         self.held.append(arrays["sentence_hashes"][sentences])
         self.long.append(arrays["countable"][sentences])
         self.keeps.append(keep)
@@ -147,7 +147,7 @@ class _Deciding:
 
 @dataclass
 class _Plan:
-    """Where the shards of a side end: with the first document that brings one to so many tokens."""
+    """Where the shards of a side end: each with the document that brings it to `shard_tokens`."""
 
     shard_tokens: int
     shards: list[tuple[int, int]] = field(default_factory=list)
@@ -156,7 +156,7 @@ class _Plan:
     _stop: int = -1
 
     def add(self, numbers: Ints, tokens: Ints) -> None:
-        """Documents by their numbers, rising, and tokens of each."""
+        """Add documents, given their ascending numbers and the tokens of each."""
         while len(numbers):
             ends = self._held + np.cumsum(tokens)
             fit = int(np.searchsorted(ends, self.shard_tokens)) + 1
@@ -168,17 +168,17 @@ class _Plan:
             numbers, tokens = numbers[fit:], tokens[fit:]
 
     def finish(self) -> list[tuple[int, int]]:
-        """First document of each shard, and the one after its last."""
+        """(first document, document after the last) of each shard."""
         return self.shards + ([(self._first, self._stop)] if self._held else [])
 
 
 def block_side(hashes: Hashes, held: NDArray[np.bool_] | None, side: str, settings: DataSettings) -> NDArray[np.bool_]:
-    """Bool [D]: the documents of a side."""
+    """Bool [D]: which documents are on a side."""
     return on_side(hashes, side, settings.val_fraction) if held is None else held == (side == "validation")
 
 
 def shared_ids(blocks: Sequence[Path]) -> Hashes:
-    """Hashes of ids that more than one document has; 8 bytes are held for each document with an id of the file's."""
+    """Hashes of ids that more than one document has. Takes 8 bytes for each document whose id comes from its file."""
     found = [np.zeros(0, dtype=np.uint64)]
     for path in blocks:
         with np.load(path, allow_pickle=False) as stored:
@@ -193,14 +193,14 @@ def _id_hashes(ids: NDArray[np.bytes_]) -> Hashes:
 
 
 def names(ids: NDArray[np.bytes_], places: NDArray[np.bytes_] | None, shared: Hashes) -> NDArray[np.bytes_]:
-    """The ids of a block's documents, with the place behind those that others have too."""
+    """The ids of a block's documents, with the place appended to those that other documents share."""
     if places is None or not len(shared):
         return ids
     return np.where(np.isin(_id_hashes(ids), shared) & (places != b""), places, ids)
 
 
 def _write_duplicates(path: Path, blocks: Sequence[Path], deciding: _Deciding, shared: Hashes) -> None:
-    """One JSON line for each duplicate: its id, its kind, the original's id, the share found again."""
+    """Write one JSON line for each duplicate: its id, its kind, the original's id, and the share found again."""
     repeated = deciding.repeated
     wanted = {number for number, _ in repeated} | {verdict.original for _, verdict in repeated}
     found: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Which documents repeat earlier ones, in memory that does not grow with the corpus; and which of them are held out.
+"""Find duplicate documents in bounded memory, and assign documents to the held-out split.
 
 Both are decided by hashes of texts. BLAKE2b with 8 bytes is the same on every machine, unlike Python's own `hash`.
 Among ten million texts the chance that any two share a hash is about 3e-6.
@@ -21,21 +21,21 @@ from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
 
 HASHES_FORMAT = 1
-"""Of the hashes and of what they decide: raise it when a text gets another one, or falls on another side."""
+"""Format of the hashes and their effect: raise it when a text would get another hash or fall on another side."""
 
 COUNTABLE_CHARACTERS = 20
 """Shorter sentences ("Yes, sir.", "Figure 3.2") recur without being copies, so near-duplicates ignore them."""
 
 
 def hash_text(text: str) -> int:
-    """64-bit hash of a text without the whitespace at its ends."""
+    """64-bit hash of a text, ignoring whitespace at its ends."""
     return int.from_bytes(blake2b(text.strip().encode(), digest_size=8).digest(), "little")
 
 
 def hash_sentence(text: str) -> tuple[int, bool]:
-    """64-bit hash of a sentence, blind to case and to the kind and amount of whitespace; and whether it counts.
+    """64-bit hash of a sentence, ignoring case and the kind and amount of whitespace, and whether the sentence counts.
 
-    A sentence counts for near-duplicates when COUNTABLE_CHARACTERS of it are left after normalisation.
+    A sentence counts for near-duplicates if at least COUNTABLE_CHARACTERS are left after normalisation.
     """
     normal = " ".join(text.casefold().split())
     value = int.from_bytes(blake2b(normal.encode(), digest_size=8).digest(), "little")
@@ -43,9 +43,9 @@ def hash_sentence(text: str) -> tuple[int, bool]:
 
 
 def side(text_hash: int, val_fraction: float) -> Literal["train", "validation"]:
-    """Side of the split on which a document falls: the hash, read as a number in [0, 1), against the fraction.
+    """Side of the split for a document: its hash, read as a number in [0, 1), is compared with the fraction.
 
-    It depends on nothing else, so that the same text is on the same side in any order, on any rank, in any corpus.
+    Nothing else matters, so the same text is on the same side in any order, on any rank and in any corpus.
     """
     return "validation" if int(text_hash) < val_fraction * 2.0**64 else "train"
 
@@ -56,34 +56,34 @@ def on_side(text_hashes: Hashes, name: str, val_fraction: float) -> NDArray[np.b
 
 
 FORMAT = 2
-"""Of the verdicts: raise it when some document is judged otherwise."""
+"""Format of the verdicts: raise it when any document would be judged differently."""
 
 MIN_COUNTABLE = 3
-"""With fewer countable sentences documents are only compared as wholes: a share of one or two says nothing."""
+"""With fewer countable sentences a document is only compared as a whole: a share of one or two means nothing."""
 
 COMMON = 4
-"""A sentence of so many documents is boilerplate (a clause, a licence, a footer, a refrain)."""
+"""A sentence found in this many documents is boilerplate (a clause, a licence, a footer, a refrain)."""
 
 NEARLY_ALL = 0.8
-"""A document that shares so much with one other is its copy, boilerplate or not."""
+"""A document that shares this much with one other document is its copy, boilerplate or not."""
 
 MOST = 2**31
-"""Documents whose numbers fit the tables."""
+"""Maximum number of documents, so that their numbers fit the tables."""
 
 _CANDIDATES = 8
-"""Documents that one is compared with sentence by sentence: those that have most of its sentences."""
+"""How many documents one is compared with sentence by sentence: those that were first with most of its sentences."""
 
 Kind = Literal["kept", "exact duplicate", "near duplicate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a document.
+    """The decision about a document.
 
     Attributes:
-        kind: whether it is kept, or what it is a duplicate of its original in.
-        original: number of the document that it repeats (counted from 0 in the order of judging), -1 where it is kept.
-        share: of its sentences that were found again.
+        kind: kept, or which kind of duplicate it is.
+        original: number of the document that it repeats (counted from 0 in the order of judging), -1 if it is kept.
+        share: share of its sentences that were found again.
     """
 
     kind: Kind = "kept"
@@ -92,7 +92,7 @@ class Verdict:
 
 
 class _KeptLately:
-    """Sentences of the documents kept last, as many as fit."""
+    """Sentences of the most recently kept documents, as many as fit."""
 
     def __init__(self, entries: int) -> None:
         self._documents = OrderedDict[int, Hashes]()
@@ -105,7 +105,7 @@ class _KeptLately:
             self._free += _cost(self._documents.popitem(last=False)[1])
 
     def share(self, hashes: Hashes, number: int) -> float:
-        """Share of hashes (uint64 [N], N > 0) that a document has; 0 where it is forgotten."""
+        """Share of the hashes (uint64 [N], N > 0) that a document contains; 0 if the document has been forgotten."""
         return float(np.isin(hashes, self._documents.get(number, _NONE)).mean())
 
 
@@ -113,22 +113,22 @@ _NONE: Hashes = np.zeros(0, dtype=np.uint64)
 
 
 def _cost(hashes: Hashes) -> int:
-    """Table entries whose memory a document takes: its hashes, and about 200 bytes for what Python puts around them."""
+    """Memory of a document in table entries: its hashes, plus about 200 bytes of Python overhead."""
     return len(hashes) + 24
 
 
 class Deduplicator:
-    """Judges documents in order; what it keeps is what later ones are compared with.
+    """Judge documents in order, comparing each with the documents kept before it.
 
-    A sentence that COMMON or more documents have is common property (a clause, a licence, a footer, a refrain) and
-    speaks neither for nor against a copy, whether the documents that have it are kept or not: so a first pass counts
-    (`find_common`). Without this rule every document of a large corpus of simple sentences becomes a near-duplicate in
-    the end, and of many contracts with the same clauses one is left. A document that shares NEARLY_ALL of its sentences
-    with one other is a copy all the same: of many copies every sentence is common. The other is looked for among those
-    that were the first to bring most of them (_CANDIDATES at most), so that a copy of one that brought none stays.
+    A sentence found in COMMON or more documents, kept or not, is boilerplate (a clause, a licence, a footer, a refrain)
+    and no evidence of copying; a first pass therefore counts sentences (`find_common`). Without this rule, every
+    document of a large corpus of simple sentences would eventually become a near-duplicate, and of many contracts with
+    the same clauses only one would be left. A document that shares NEARLY_ALL of its sentences with one other is a copy
+    all the same, since among many copies every sentence is common. That other is searched for among those that were the
+    first to contain most of them (at most _CANDIDATES), so a copy of a document that was first with none is kept.
 
-    Most documents repeat so little that they are kept whatever becomes of those just before them: these are remembered
-    many at once, the others are judged one by one.
+    Most documents repeat so little that they are kept whatever happens to those just before them. They are added many
+    at once; the others are judged one by one.
     """
 
     def __init__(
@@ -139,12 +139,12 @@ class Deduplicator:
         *,
         entries: int = TABLE_ENTRIES,
     ) -> None:
-        """Choose what counts as a repetition.
+        """Choose what counts as a duplicate.
 
         Args:
-            mode: `none`, `exact` (same text, whitespace at the ends aside) or `near` (also a repeated share).
-            share: a document is a near-duplicate from this share of its countable, not common sentences on that
-                occurred in a document kept earlier.
+            mode: `none`, `exact` (same text, ignoring whitespace at the ends) or `near` (also a repeated share).
+            share: a document is a near-duplicate if at least this share of its countable sentences that are not common
+                occurred in documents kept earlier.
             common: sentences that do not count.
             entries: size of each hash table.
         """
@@ -154,7 +154,7 @@ class Deduplicator:
         self._common, self._kept = common or HashTable(SLOTS), _KeptLately(entries)
 
     def judge(self, documents: DocumentHashes) -> list[Verdict]:
-        """Verdicts on the documents that come next; remembers those that are kept."""
+        """Return verdicts on the next documents, and remember those that are kept."""
         verdicts = list[Verdict]()
         for batch in documents.batches():
             first, kept = 0, self._surely_kept(batch)
@@ -192,7 +192,7 @@ class Deduplicator:
         return KEPT
 
     def _surely_kept(self, documents: DocumentHashes) -> NDArray[np.bool_]:
-        """Bool [D]: those that are kept whichever of the documents before them in this batch are."""
+        """Bool [D]: the documents that are kept whichever documents before them in this batch are."""
         if self.mode == "none":
             return np.ones(len(documents), dtype=bool)
         new = documents.first_texts() & ~self._texts.contains(documents.texts)
@@ -206,7 +206,7 @@ class Deduplicator:
         return new & ~near & ~copies
 
     def _keep(self, documents: DocumentHashes) -> None:
-        """Remember documents that are kept, of different texts that are not remembered."""
+        """Remember kept documents, whose texts must be distinct and not yet remembered."""
         if self.mode != "none" and self._judged + len(documents) > MOST:
             raise LangJepaError(
                 f"duplicates are found among {MOST:,} documents at most: prepare several corpora, or set "
@@ -221,7 +221,7 @@ class Deduplicator:
         self._judged += len(documents)
 
     def _own(self, documents: DocumentHashes, number: int) -> None:
-        """Remember the sentences of documents that are kept, the first of which has this number."""
+        """Remember the sentences of kept documents, the first of which has this number."""
         groups = Groups(documents)
         new = ~self._owners.contains(groups.values)
         values, first = in_order(groups.values[new], groups.first[new], groups.first[new])
@@ -238,14 +238,14 @@ KEPT = Verdict()
 
 
 def _most_frequent(numbers: Ints) -> list[int]:
-    """The most frequent of some numbers, at most _CANDIDATES of them; of equally frequent ones the smallest first."""
+    """The most frequent of some numbers, at most _CANDIDATES; equally frequent ones in ascending order."""
     values, counts = np.unique(numbers, return_counts=True)
     found: list[int] = values[np.argsort(-counts, kind="stable")][:_CANDIDATES].tolist()
     return found
 
 
 def find_common(documents: Iterable[DocumentHashes], *, entries: int = TABLE_ENTRIES) -> HashTable:
-    """Sentences that COMMON or more documents have; a text that occurs again counts once."""
+    """Find sentences that occur in COMMON or more documents; a repeated text counts once."""
     counting = _Counting(entries)
     for some in documents:
         for batch in some.batches():
@@ -254,13 +254,13 @@ def find_common(documents: Iterable[DocumentHashes], *, entries: int = TABLE_ENT
 
 
 class _Counting:
-    """Counts the documents of each sentence."""
+    """Count the documents that contain each sentence."""
 
     def __init__(self, entries: int) -> None:
         self._texts, self._counts, self.common = (HashTable(entries) for _ in range(3))
 
     def add(self, documents: DocumentHashes) -> None:
-        """Count documents at once, unless a table would forget for one of them what another one asks for."""
+        """Count documents together, unless adding one would make a table forget what another one looks up."""
         if len(documents) == 1:
             self._add_one(documents)
         elif not self._add_at_once(documents):
@@ -282,7 +282,7 @@ class _Counting:
         often = np.flatnonzero(before + groups.sizes >= COMMON)
         asked = values[often]
         often = often[~self.common.contains(asked)]
-        # The document by which a sentence has become common.
+        # The document with which a sentence became common.
         which = groups.documents[groups.heads[often] + np.maximum(COMMON - 1 - before[often], 0)]
         counted, sizes = in_order(values[fresh], groups.first[fresh], groups.sizes[fresh])
         rooms = (
@@ -301,11 +301,11 @@ class _Counting:
 def judge_files(
     files: Sequence[Path], mode: Literal["none", "exact", "near"], share: float
 ) -> Iterator[tuple[list[Verdict], dict[str, NDArray[Any]]]]:
-    """Verdicts on the documents of each file, and the arrays that they were judged by.
+    """Yield, for each file, the verdicts on its documents and the arrays they were judged by.
 
     Args:
-        files: `.npz` in the order of the source, with the arrays of a `Block` that are named in JUDGED_BY. For `near`
-            all are read once before the first verdict.
+        files: `.npz` in the order of the source, with the arrays of a `Block` that are named in JUDGED_BY. In mode
+            `near` all of them are read once before the first verdict.
         mode, share: see `Deduplicator`.
     """
     every = (DocumentHashes.of(_read(path)) for path in files)

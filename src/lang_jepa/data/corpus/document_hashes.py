@@ -1,4 +1,4 @@
-"""What documents are judged by: hashes of their texts and of their sentences, of many documents at once."""
+"""Hashes of texts and sentences by which documents are judged, held for many documents at once."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from lang_jepa.data.corpus.hash_table import Hashes, no_zero
 from lang_jepa.data.text.tokenizer import Ints
 
 BATCH = 64
-"""Documents that are looked up at once: it decides about nothing but time."""
+"""Number of documents that are looked up at once; it affects only speed."""
 JUDGED_BY = ("text_hashes", "documents", "sentence_hashes", "countable")
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentHashes:
-    """What some documents are judged by.
+    """The hashes by which some documents are judged.
 
     Attributes:
-        texts: uint64 [D], `hash_text` of each.
+        texts: uint64 [D], `hash_text` of each document.
         starts: int64 [D + 1], first sentence of each document, then S.
-        sentences: uint64 [S], `hash_sentence` of those of their sentences that count.
+        sentences: uint64 [S], `hash_sentence` of their countable sentences.
     """
 
     texts: Hashes
@@ -31,7 +31,7 @@ class DocumentHashes:
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """From those arrays of a `Block` that JUDGED_BY names."""
+        """Build from the arrays of a `Block` that are named in JUDGED_BY."""
         texts, documents, sentences, countable = (arrays[name] for name in JUDGED_BY)
         before = np.concatenate([[0], np.cumsum(countable)])
         return cls(no_zero(texts), before[documents], no_zero(sentences[countable]))
@@ -45,7 +45,7 @@ class DocumentHashes:
         return type(self)(self.texts[first:stop], self.starts[first : stop + 1] - begin, self.sentences[begin:end])
 
     def only(self, these: NDArray[np.bool_]) -> Self:
-        """The documents that are marked (bool [D])."""
+        """The documents marked in `these` (bool [D])."""
         if these.all():
             return self
         lengths = np.diff(self.starts)
@@ -53,12 +53,12 @@ class DocumentHashes:
         return type(self)(self.texts[these], starts, self.sentences[np.repeat(these, lengths)])
 
     def batches(self) -> Iterator[Self]:
-        """Parts of BATCH documents."""
+        """Yield parts of BATCH documents."""
         for first in range(0, len(self), BATCH):
             yield self.part(first, min(first + BATCH, len(self)))
 
     def first_texts(self) -> NDArray[np.bool_]:
-        """Bool [D]: whether no earlier one of these documents has the same text."""
+        """Bool [D]: whether each document is the first of these with its text."""
         first = np.zeros(len(self), dtype=bool)
         first[np.unique(self.texts, return_index=True)[1]] = True
         return first
@@ -73,13 +73,13 @@ class DocumentHashes:
 
 
 class Groups:
-    """The different sentences of some documents, with the documents that have each, in order.
+    """The distinct sentences of some documents, each with the documents that contain it, in order.
 
     Attributes:
-        values: uint64 [V], rising.
-        heads, sizes: int64 [V], the first of each one's documents, and how many there are.
-        documents: int64 [P], grouped by sentence, each once.
-        repeated: bool [S], of each sentence of the documents, whether one of those before it has it.
+        values: uint64 [V], ascending.
+        heads, sizes: int64 [V], index of each sentence's first entry in `documents`, and how many it has there.
+        documents: int64 [P], grouped by sentence, each document once per sentence.
+        repeated: bool [S], whether each sentence also occurs in an earlier one of the documents.
     """
 
     def __init__(self, hashes: DocumentHashes) -> None:
@@ -98,6 +98,6 @@ class Groups:
 
 
 def in_order(values: Hashes, documents: Ints, numbers: Ints) -> tuple[Hashes, Ints]:
-    """Rising values and their numbers, in the order in which these documents one by one would add them."""
+    """Reorder ascending values and their numbers as if these documents had added them one by one."""
     order = np.argsort(documents.astype(np.uint16), kind="stable")
     return values[order], numbers[order]

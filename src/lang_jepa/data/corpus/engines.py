@@ -1,4 +1,4 @@
-"""datatrove's executors as a preparation uses them; imported where tasks are run, since datatrove is an extra."""
+"""datatrove's executors adapted to preparations. Imported only when tasks run, since datatrove is an optional extra."""
 
 import io
 import logging
@@ -16,16 +16,16 @@ from datatrove.utils.logging import logger
 from lang_jepa.data.corpus.workers import end_with_parent
 
 _OWN = ("time", "partition", "qos", "env_command", "venv_path", "mem_per_cpu_gb", "cpus_per_task", "max_array_size")
-"""Options of Slurm that datatrove has a name for; others go to sbatch as they are."""
+"""Slurm options that datatrove has its own argument for; all others are passed to sbatch unchanged."""
 RETRIES = 3
-"""Times that Ray runs a task again whose worker or node was lost."""
+"""How often Ray retries a task whose worker or node was lost."""
 
 
 class LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
-    """Processes of this machine. datatrove's own pool waits for ever for a task whose process was killed."""
+    """Run tasks in local processes. datatrove's own pool waits for ever for a task whose process was killed."""
 
     def run(self) -> None:
-        """Run the tasks that are not finished; the first error is raised when all have ended.
+        """Run the unfinished tasks; the first error is raised once all have ended.
 
         Raises:
             BrokenProcessPool: a process was killed.
@@ -37,19 +37,19 @@ class LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
             raise next((one for one in errors if not isinstance(one, BrokenProcessPool)), errors[0])
 
     def run_rank(self, rank: int) -> None:
-        """Run a task; its log lines go to its file and not to the terminal."""
+        """Run a task, with its log lines going to its log file instead of the terminal."""
         with redirect_stderr(io.StringIO()):
             self._run_for_rank(rank)
 
 
 class RayExecutor(LocalExecutor):
-    """Tasks of Ray, which runs those again whose worker or node was lost.
+    """Run tasks on Ray, which retries those whose worker or node was lost.
 
-    datatrove's own actors fork a pool each, which waits for ever for a process that was killed.
+    datatrove's own actors each fork a pool that waits for ever for a process that was killed.
     """
 
     def run(self) -> None:
-        """Run the tasks that are not finished; the first error is raised when all have ended."""
+        """Run the unfinished tasks; the first error is raised once all have ended."""
         import ray
 
         run = ray.remote(num_cpus=1, max_retries=RETRIES)(RayExecutor.run_rank)
@@ -68,12 +68,12 @@ class RayExecutor(LocalExecutor):
 
 
 def run_local(stage: dict[str, Any]) -> None:
-    """Run the tasks in processes of this machine."""
+    """Run the tasks in local processes."""
     LocalExecutor(**stage).run()
 
 
 def run_on_ray(stage: dict[str, Any]) -> None:
-    """Run the tasks on the cluster at RAY_ADDRESS, or on one that is started here and stopped again."""
+    """Run the tasks on the cluster at RAY_ADDRESS, or on a temporary one started on this machine."""
     import ray
 
     started = not ray.is_initialized()
@@ -88,7 +88,7 @@ def run_on_ray(stage: dict[str, Any]) -> None:
 
 
 def submit_to_slurm(stages: Sequence[dict[str, Any]], options: Mapping[str, Any]) -> None:
-    """Write a script for each stage and submit all; each waits for the one before it."""
+    """Write a script for each stage and submit them all; each waits for the one before it."""
     own: dict[str, Any] = {name: options[name] for name in _OWN if name in options}
     own["sbatch_args"] = {name: value for name, value in options.items() if name not in own}
     last = None
@@ -99,6 +99,6 @@ def submit_to_slurm(stages: Sequence[dict[str, Any]], options: Mapping[str, Any]
     last.run()
 
 
-logger.remove()  # of this process; tasks have files
+logger.remove()  # only in this process; tasks log to files
 
 RUN: dict[str, Callable[[dict[str, Any]], None]] = {"local": run_local, "ray": run_on_ray}

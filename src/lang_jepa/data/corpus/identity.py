@@ -1,4 +1,4 @@
-"""What a corpus is made of, of which its fingerprint is made, and the name of its folder."""
+"""The identity of a corpus: what its fingerprint is computed from, and the name of its folder."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.settings.data import DataSettings
 
 _LATER = ("units", "mask", "mask_patterns", "val_split")
-"""Settings that are part of a fingerprint where they are not the default, since corpora are older than they are."""
+"""Settings that enter a fingerprint only when they differ from the default, since older corpora lack them."""
 
 
 def parts_of_identity(settings: DataSettings, source: Source, tokenizer: TextTokenizer | None) -> dict[str, Any]:
-    """Everything that decides the arrays, as JSON."""
+    """Everything that determines the arrays of a corpus, as JSON."""
     names = ["limit", "min_length", "min_sentences", "max_sentence_chars", "splitter", "language", "deduplicate",
              "val_fraction"]  # fmt: skip
     if settings.deduplicate == "near":
@@ -38,20 +38,20 @@ def parts_of_identity(settings: DataSettings, source: Source, tokenizer: TextTok
 
 _READ_BY = ("text_column", "group_column", "speaker_column", "speakers", "records", "session", "join_rows", "include",
             "exclude")  # fmt: skip
-"""Settings of which the source's own fingerprint is made, besides the content of its files."""
+"""Settings that enter the source's own fingerprint, besides the contents of its files."""
 
 
 def read_by(settings: DataSettings) -> dict[str, Any]:
-    """The settings by which a source is read, as JSON: what the manifest has of them, so that a change has a name."""
+    """The settings by which a source is read, as JSON. The manifest stores them, so that a change can be named."""
     return settings.model_dump(mode="json", include={*_READ_BY})
 
 
 def stale_reason(manifest: Mapping[str, Any], settings: DataSettings, made_from: Mapping[str, Any]) -> str | None:
-    """Why the corpus of a manifest is not the one that these settings make: of an older content or program, or of other
-    settings by which the same source is read; None where it was never meant to be the same.
+    """Explain why the corpus of a manifest is not the one these settings make: the files or the program have changed,
+    or the same source is read with other settings. None if it was never meant to be the same corpus.
 
     Raises:
-        KeyError, TypeError: it is no manifest of a corpus.
+        KeyError, TypeError: it is not the manifest of a corpus.
     """
     before, source = manifest["made_from"], manifest["source"]
     same = all(before.get(name) == made_from[name] for name in ("settings", "tokenizer"))
@@ -65,6 +65,6 @@ def stale_reason(manifest: Mapping[str, Any], settings: DataSettings, made_from:
 
 
 def short_name(train_file: str) -> str:
-    """A folder name for a source: the file's stem, or the hub name with dashes."""
+    """A folder name for a source: the file name up to its first dot, or the hub name with dashes."""
     text = Path(train_file).name.split(".")[0] if Path(train_file).exists() else train_file
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:60] or "corpus"

@@ -1,6 +1,6 @@
-"""The shards of a corpus, each written by itself from blocks and decisions, in this process or by tasks of an engine.
+"""Write the shards of a corpus independently from blocks and decisions, in this process or in tasks of an engine.
 
-A shard appears as a folder under its name when all of it is there, and is not written again, whoever was killed.
+A shard's folder appears under its name only once it is complete, and a complete shard is never written again.
 """
 
 import os
@@ -22,14 +22,14 @@ from lang_jepa.settings.data import DataSettings
 
 
 class WriteShards:
-    """A step of datatrove's pipelines, and of one process: decisions become shards.
+    """The step that turns decisions into shards, in one process or in a datatrove pipeline.
 
     Args:
         settings: of the corpus.
         blocks: folder of the blocks.
-        folder: of the decisions, the shards, and the logs of the tasks.
+        folder: of the decisions, the shards, and the task logs.
         vocab_size: of the tokenizer.
-        shard_tokens: a shard ends with the first document that brings it to so many tokens.
+        shard_tokens: a shard ends with the document that brings it to this many tokens.
     """
 
     name, type, job = "shards", "lang-jepa", "shards"
@@ -44,7 +44,7 @@ class WriteShards:
         return self.folder / "decisions"
 
     def decide(self, blocks: Sequence[Path]) -> None:
-        """Decide what becomes of each document, unless that is done; shards by other decisions are removed."""
+        """Decide what to do with each document, unless already done; shards from other decisions are removed."""
         if not decided(blocks, self.decisions, self.shard_tokens):
             for old in (self.folder, self.folder.with_name("corpus")):
                 shutil.rmtree(old, ignore_errors=True)
@@ -53,20 +53,20 @@ class WriteShards:
 
     @property
     def logs(self) -> Path:
-        """Beginning of the name of the tasks' folder."""
+        """Prefix of the name of the log folder."""
         return self.folder.with_name("shard-tasks")
 
     def units(self) -> int:
-        """How many shards there are."""
+        """Number of shards."""
         return len(Decisions.open(self.decisions).shards)
 
     def unfinished(self) -> list[int]:
-        """Numbers of shards that are not done; the sides follow each other."""
+        """Numbers of the shards that are not done, counted through both sides."""
         shards = Decisions.open(self.decisions).shards
         return [number for number, (side, index, *_) in enumerate(shards) if not self.shard(side, index).exists()]
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Write the shards of one of `world_size` tasks that are not done yet; `data` is what datatrove hands on."""
+        """Write the unfinished shards of task `rank` of `world_size`; `data` is passed by datatrove and not used."""
         decisions = Decisions.open(self.decisions)
         for number in range(rank, len(decisions.shards), world_size):
             side, index, *_ = decisions.shards[number]
@@ -98,15 +98,15 @@ class WriteShards:
             write_json(temporary / "record.json", {"sizes": sizes, "sums": sums, "statistics": statistics.record()})
 
     def shard(self, side: str, index: int) -> Path:
-        """Folder of a shard."""
+        """The folder of a shard."""
         return self.folder / f"{side}-{index:05d}"
 
 
 class Decide:
-    """A step of datatrove's pipelines: the job under Slurm between blocks and shards.
+    """The datatrove step of the Slurm job between blocks and shards.
 
     Args:
-        blocks: gives the files of all blocks, when they are done.
+        blocks: returns the files of all blocks once they are done.
         step: writes the shards.
     """
 
@@ -116,5 +116,5 @@ class Decide:
         self.blocks, self.step = blocks, step
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Decide; arguments as datatrove gives them."""
+        """Decide; the arguments are those of a datatrove step."""
         self.step.decide(self.blocks())

@@ -1,6 +1,6 @@
-"""What people should know of a source and of its corpus: sizes, overlap, what was lost, an unexpected language.
+"""Statistics and warnings about a source and its corpus: sizes, overlap, losses, an unexpected language.
 
-All of it is gathered while the corpus is written, in memory that does not grow with it.
+All of it is gathered while the corpus is written, in memory that does not grow with the corpus.
 """
 
 import re
@@ -19,7 +19,7 @@ from lang_jepa.errors import counted
 from lang_jepa.settings.data import DataSettings
 
 LONGEST = 4096
-"""Sentences of more tokens share the histogram's last place; the maximum is kept exactly."""
+"""Sentences with more tokens share the histogram's last bin; the maximum is kept exactly."""
 
 PERCENTILES = (5, 25, 50, 75, 95, 99)
 
@@ -32,7 +32,7 @@ class SideStatistics:
         self.histogram: Ints = np.zeros(LONGEST + 1, dtype=np.int64)
 
     def add(self, block: Block) -> None:
-        """Count a block's documents, all of them."""
+        """Count all documents of a block."""
         lengths = np.diff(block.sentences)
         self.documents += len(block)
         self.sentences += len(lengths)
@@ -43,11 +43,11 @@ class SideStatistics:
         self.histogram += np.bincount(np.minimum(lengths, LONGEST), minlength=LONGEST + 1)
 
     def record(self) -> dict[str, Any]:
-        """What `add_record` takes, as JSON."""
+        """The counts as JSON, to be passed to `add_record`."""
         return {**vars(self), "histogram": self.histogram.tolist()}
 
     def add_record(self, record: Mapping[str, Any]) -> None:
-        """Count what was counted elsewhere."""
+        """Add the counts of another instance, from its `record`."""
         for name, value in record.items():
             if name == "longest":
                 self.longest = max(self.longest, value)
@@ -55,7 +55,7 @@ class SideStatistics:
                 setattr(self, name, getattr(self, name) + (np.array(value) if name == "histogram" else value))
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest. Characters and bytes are of the source texts; lengths are tokens of a sentence."""
+        """Return the manifest entry. Characters and bytes are of the source texts; lengths are tokens per sentence."""
         running = np.cumsum(self.histogram)
         ranks = [int(np.searchsorted(running, self.sentences * p / 100)) for p in PERCENTILES] if running[-1] else []
         return {
@@ -74,24 +74,24 @@ class SideStatistics:
 
 
 def mark(seen: NDArray[np.bool_], held: Hashes, hashes: Hashes) -> None:
-    """Mark in `seen` (bool [V]) which of the held-out sentences (uint64 [V], rising) are among others (uint64 [S])."""
+    """Mark in `seen` (bool [V]) which held-out sentences (uint64 [V], ascending) are in `hashes` (uint64 [S])."""
     if len(held):
         places = np.minimum(np.searchsorted(held, hashes), len(held) - 1)
         seen[places[held[places] == hashes]] = True
 
 
 def overlap(times: Ints, long: NDArray[np.bool_], seen: NDArray[np.bool_]) -> dict[str, float | None]:
-    """Shares of all held-out sentences and of the long ones that occur in training, up to case and whitespace.
+    """Shares of all and of the long held-out sentences that occur in training, ignoring case and whitespace.
 
-    Short sentences ("Why?") recur without being copies, long ones hardly ever: the second share tells contamination
-    from habit.
+    Short sentences ("Why?") often recur without being copies, long ones hardly ever, so the second share tells
+    contamination from coincidence.
 
     Args:
         times: int64 [V], how often each held-out sentence occurs.
         long, seen: bool [V], which of them are long, and which occur in training.
 
     Returns:
-        Both shares; None where there are no such sentences.
+        Both shares; None if there are no such sentences.
     """
     return {"all_sentences": _share(times[seen], times), "long_sentences": _share(times[seen & long], times[long])}
 
@@ -101,14 +101,14 @@ def _share(part: Ints, whole: Ints) -> float | None:
 
 
 NO_ROWS = (WITHOUT_TOKENS, UNKNOWN)
-"""Reasons that count sentences or words, not documents."""
+"""Reasons whose counts are of sentences or words, not documents."""
 _DUPLICATES = "data.deduplicate (`lang-jepa prepare --duplicates FILE` lists which document repeats which)"
 LOUD = 0.1
-"""Share of the documents or of the sentences above which a loss is a warning."""
+"""Share of the documents or sentences above which a loss becomes a warning."""
 
 
 def _one(kind: str) -> str:
-    """The singular of what was left out: "table" of "tables", "message without text" of "messages without text"."""
+    """The singular of what was left out: "tables" to "table", "messages without text" to "message without text"."""
     noun, without, what = kind.partition(" without ")
     return noun.removesuffix("s") + without + what
 
@@ -118,17 +118,17 @@ class Losses:
     """Counts of what was lost.
 
     Attributes:
-        rows: read from the source.
-        rejected: rows that became no document, by reason.
-        duplicates: documents dropped as repeated, by kind.
-        left_out: what stood in the files and not in the texts, by kind.
-        sentences: that are trained on.
+        rows: rows read from the source.
+        rejected: rows that did not become a document, by reason.
+        duplicates: documents dropped as duplicates, by kind.
+        left_out: parts of the files that are not in the texts, by kind.
+        sentences: sentences used in training.
         cut: those of them of which only the beginning is read.
-        max_length: tokens that are read.
-        limit: the setting that says how many.
-        tokens: of all documents that were taken.
+        max_length: number of tokens that are read.
+        limit: the setting that determines `max_length`.
+        tokens: tokens of all documents that were kept.
         sample: the counts are of the first rows of a stream.
-        unit: what one of the sentences is called.
+        unit: what a sentence is called.
     """
 
     rows: int
@@ -153,7 +153,7 @@ class Losses:
         max_length: int = 0,
         unit: str = "sentence",
     ) -> "Losses":
-        """Those that the manifest of a corpus or of token shards counts, and sentences that are cut in training."""
+        """Losses recorded in the manifest of a corpus or of token shards, plus sentences that are cut in training."""
         return cls(
             int(statistics.get("documents_read", 0)),
             statistics.get("rejected", {}),
@@ -168,11 +168,11 @@ class Losses:
 
     @property
     def loud(self) -> bool:
-        """Whether more was lost than should pass unread."""
+        """Whether enough was lost to deserve a warning."""
         return bool(self._cures())
 
     def line(self) -> str | None:
-        """One sentence for people; None where nothing was lost."""
+        """One sentence for people, or None if nothing was lost."""
         rejected = self._rows()
         parts = []
         if rejected.total():
@@ -198,7 +198,7 @@ class Losses:
         return f"of {which}{counted(self.rows, 'document')}: {'; '.join(parts)}{cures}"
 
     def _cures(self) -> list[str]:
-        """Settings that decide over what was lost too often."""
+        """Settings that control whatever was lost too often."""
         losses = (
             (self._rows().total(), self.rows, ["data.text_column", "data.min_length", "data.min_sentences"]),
             (sum(self.duplicates.values()), self.rows, [_DUPLICATES]),
@@ -219,14 +219,14 @@ class Losses:
 def why_nothing_held_out(
     fraction: float, documents: int, description: str, *, read: int = 1, tail: int | None = None
 ) -> str:
-    """Why a source has no held-out split, and what to do.
+    """Explain why a source has no held-out split, and what to do about it.
 
     Args:
         fraction: `data.val_fraction`.
-        documents: that could have been held out.
+        documents: number that could have been held out.
         description: of the source.
-        read: documents that it gave, before some were rejected or dropped.
-        tail: lines that are held out where `data.val_split=tail` decides (None: a hash decides).
+        read: documents read from the source, before some were rejected or dropped.
+        tail: lines held out with `data.val_split=tail` (None: a hash decides).
     """
     if not fraction:
         return "data.val_fraction is 0. Set data.val_fraction (0.02, say)."
@@ -273,21 +273,21 @@ _FREQUENT = {
     "sk": "je že na som ako jeho sú podľa ktoré tiež pri aj",
     "uk": "і в не на що він як його але це був та",
 }
-"""Frequent words, about as many for each language."""
+"""Frequent words, roughly the same number for each language."""
 _WORD = re.compile(r"[^\W\d_]+")
 
 CHARACTERS = 200_000
-"""Characters of the first texts that are read."""
+"""How many characters of the first texts are read."""
 LEAST_SHARE = 0.08
-"""Share of a language's frequent words among all words from which on a text may be in it."""
+"""Minimum share of a language's frequent words among all words for a text to count as being in that language."""
 LEAST_WORDS = 5
-"""Fewer frequent words say nothing."""
+"""Minimum number of frequent words; fewer are not conclusive."""
 TIMES = 3
-"""So many times the share of the language that is set."""
+"""Factor by which the share must exceed that of the configured language."""
 
 
 def language_hint(settings: DataSettings, texts: Iterable[str]) -> str | None:
-    """A warning where the first of the texts are plainly in another language than `data.language`; else None."""
+    """A warning if the first of the texts are clearly in a language other than `data.language`, else None."""
     if settings.units != "sentences" or settings.splitter != "rules" or settings.language not in _FREQUENT:
         return None
     words: Counter[str] = Counter()

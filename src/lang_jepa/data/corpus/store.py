@@ -1,7 +1,7 @@
-"""Corpora in an object store (`data.corpus_dir=s3://bucket/corpora`), each with a copy on this machine that is read.
+"""Corpora in an object store (`data.corpus_dir=s3://bucket/corpora`), each read from a local copy.
 
-A corpus is uploaded file by file and its manifest last, so that a manifest in the store proves that all of it is there.
-It is downloaded once, into a folder that its name is given to when every checksum has been found right.
+A corpus is uploaded file by file with its manifest last, so a manifest in the store proves that the corpus is complete.
+It is downloaded once, into a folder that gets its final name only after every checksum has been verified.
 """
 
 import json
@@ -20,7 +20,7 @@ from lang_jepa.files.atomic import LARGEST_JSON, atomic_folder, locked
 from lang_jepa.settings.addresses import ADDRESS
 
 CACHE = "LANG_JEPA_CACHE"
-"""Environment variable: the folder of the copies (default: ~/.cache/lang-jepa)."""
+"""Environment variable: the folder of the local copies (default: ~/.cache/lang-jepa)."""
 _WRITABLE = ("s3", "gs", "memory")
 _SETTING = "data.corpus_dir"
 _MARK, _MARK_TEXT = ".lang-jepa", b"Corpora of lang-jepa lie here.\n"
@@ -28,11 +28,11 @@ _MARK, _MARK_TEXT = ".lang-jepa", b"Corpora of lang-jepa lie here.\n"
 
 @dataclass(frozen=True, slots=True)
 class CorpusStore:
-    """Where corpora are kept in a store.
+    """A location of corpora in a store.
 
     Attributes:
         scheme, rest: of the address.
-        folder: of their copies on this machine.
+        folder: of their local copies.
     """
 
     scheme: str
@@ -41,10 +41,10 @@ class CorpusStore:
 
     @classmethod
     def of(cls, corpus_dir: str) -> Self | None:
-        """The store that the setting names; None where it is a folder.
+        """The store that the setting names, or None if it is a folder.
 
         Raises:
-            LangJepaError: an address that cannot be written to, or its library is not installed.
+            LangJepaError: the address cannot be written to, or its library is not installed.
         """
         if ADDRESS.fullmatch(corpus_dir) is None:
             return None
@@ -56,17 +56,17 @@ class CorpusStore:
         return cls(scheme, rest, kept / name)
 
     def address(self, name: str) -> str:
-        """Of a corpus, for people."""
+        """The address of a corpus, for messages."""
         return f"{self.scheme}://{self.rest}/{name}"
 
     def has(self, name: str) -> bool:
-        """Whether a whole corpus of that name is there."""
+        """Whether the store has a complete corpus of that name."""
         return self._find(name, MANIFEST) is not None
 
     def fetch(self, name: str, *, again: bool = False) -> bool:
-        """Copy a corpus to this machine, unless it is here (and not wanted `again`); whether there is one.
+        """Copy a corpus to this machine unless it is already here (or always, with `again`); returns whether it exists.
 
-        One process of a machine copies, the others wait for it.
+        One process per machine copies; the others wait for it.
 
         Raises:
             LangJepaError: the corpus there is damaged, or the disk is full.
@@ -79,7 +79,7 @@ class CorpusStore:
             return (not again and (target / MANIFEST).is_file()) or self._copy(name, target)
 
     def check_writable(self) -> None:
-        """Write the mark that corpora lie here, so that what does not work is known before one is prepared.
+        """Write a marker file, so that problems with the store show up before a corpus is prepared.
 
         Raises:
             Unreachable: the store cannot be written to.
@@ -88,7 +88,7 @@ class CorpusStore:
         stores.put(self.scheme, _MARK_TEXT, f"{self.rest}/{_MARK}", address)
 
     def publish(self, name: str) -> None:
-        """Upload the copy on this machine, its manifest last.
+        """Upload the local copy, its manifest last.
 
         Raises:
             Unreachable: the store cannot be written to.
@@ -114,7 +114,7 @@ class CorpusStore:
         return True
 
     def _checksums(self, manifest: RemoteFile) -> dict[str, str]:
-        """CRC-32 of each file of a corpus, and the manifest itself."""
+        """CRC-32 of each file of a corpus; the manifest is included, with an empty checksum."""
         try:
             with manifest.open("rb") as stream:
                 content: Any = json.loads(stream.read(LARGEST_JSON))
@@ -138,13 +138,13 @@ class CorpusStore:
 
 
 def local_folder(corpus_dir: str) -> Path:
-    """The folder on this machine that corpora are read from: the setting itself, or that of the copies."""
+    """The local folder that corpora are read from: the setting itself, or the folder of the copies."""
     store = CorpusStore.of(corpus_dir)
     return store.folder if store is not None else Path(corpus_dir).expanduser()
 
 
 def _copied(there: RemoteFile, here: Path) -> str:
-    """CRC-32 of a file that was copied, as `files.atomic.crc32` writes it."""
+    """Copy a file and return its CRC-32, formatted as by `files.atomic.crc32`."""
     here.parent.mkdir(parents=True, exist_ok=True)
     total = 0
     with there.open("rb") as source, here.open("wb") as copy:

@@ -1,4 +1,4 @@
-"""The block stage of a preparation: documents in blocks, every core busy, every finished block a file."""
+"""The block stage of a preparation: process documents in blocks on all cores, and write each block to a file."""
 
 import multiprocessing
 import os
@@ -24,14 +24,14 @@ from lang_jepa.settings.data import DataSettings
 
 @dataclass(frozen=True, slots=True)
 class BlockSize:
-    """A block of work ends with the document that brings it to either size."""
+    """Limits of a block of work, which ends with the document that reaches either of them."""
 
     documents: int = 2000
     characters: int = 4_000_000
 
 
 class Step:
-    """The step function with its settings, as one process holds it."""
+    """The step function with its settings, as held by one process."""
 
     def __init__(self, settings: DataSettings, tokenizer: TextTokenizer) -> None:
         self.settings, self.tokenizer = settings, tokenizer
@@ -52,8 +52,8 @@ def _start_worker(settings: DataSettings, tokenizer: TextTokenizer) -> None:
 
 
 def end_with_parent() -> None:
-    """Make a worker process end when its parent does, leave Ctrl-C to that one, and start no threads of tokenizers:
-    cores are shared out by processes.
+    """Make a worker process end when its parent does, leave Ctrl-C to the parent, and start no tokenizer threads,
+    since the processes already share the cores.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -61,7 +61,7 @@ def end_with_parent() -> None:
 
 
 def _wait_for_parent() -> None:
-    """End this process when its parent is gone, even killed; otherwise it would wait for work for ever."""
+    """End this process when its parent has ended or was killed; otherwise it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -79,9 +79,9 @@ class Tally:
 
     Attributes:
         documents, characters, bytes: read so far (bytes: of the texts in UTF-8).
-        rejected: reasons of the source.
-        left_out: what the files hold beside the texts, by kind.
-        done, reused: blocks finished so far, and those of them that were found finished.
+        rejected: counts by the source's reason.
+        left_out: contents of the files that are not in the texts, by kind.
+        done, reused: blocks finished so far, and how many of them were found finished.
     """
 
     documents: int = 0
@@ -104,21 +104,21 @@ class Tally:
 
 
 class Processing(Tally):
-    """Runs the block stage in processes of this machine.
+    """Run the block stage in processes on this machine.
 
     Attributes:
         workers: processes used.
     """
 
     def __init__(self, settings: DataSettings, tokenizer: TextTokenizer, folder: Path, block_size: BlockSize) -> None:
-        """`folder` receives the finished blocks, and may hold some already."""
+        """`folder` receives the finished blocks and may already contain some."""
         super().__init__()
         self.settings, self.tokenizer, self.folder, self.block_size = settings, tokenizer, folder, block_size
         self.workers = settings.prepare_workers or os.cpu_count() or 1
         self._on_event: Callable[[Processing], None] = lambda processing: None
 
     def run(self, source: Source, on_event: Callable[["Processing"], None]) -> list[Path]:
-        """Process all documents of the source; returns the files of the blocks, in order.
+        """Process all documents of the source and return the block files in order.
 
         Raises:
             LangJepaError: a worker process died.
@@ -137,7 +137,7 @@ class Processing(Tally):
         return [block_file(self.folder, number) for number in range(self.done)]
 
     def _unfinished(self, source: Source) -> Iterator[tuple[Path, list[Document]]]:
-        """Blocks that still need work; finished ones are counted and passed over."""
+        """Yield the blocks that still need work; finished ones are counted and skipped."""
         read, size = source.documents(self.rejected), self.block_size
         blocks = cut_in_blocks(read, characters=size.characters, most=size.documents)
         for number, documents in enumerate(blocks):
@@ -158,7 +158,7 @@ class Processing(Tally):
             self._on_event(self)
 
     def _run_pool(self, todo: Iterator[tuple[Path, list[Document]]]) -> None:
-        """Work in processes; at most two blocks per process are in memory."""
+        """Work in processes, with at most two blocks per process in memory."""
         running: deque[Future[None]] = deque()
         with ProcessPoolExecutor(
             self.workers, multiprocessing.get_context("spawn"), _start_worker, (self.settings, self.tokenizer)
