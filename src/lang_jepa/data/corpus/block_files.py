@@ -1,4 +1,4 @@
-"""Processed blocks as files, one each."""
+"""Store each processed block as one file."""
 
 import json
 import zipfile
@@ -20,12 +20,12 @@ _ARRAYS = [item.name for item in fields(Block) if item.name not in ("rejected", 
 
 
 def block_file(folder: Path, number: int, part: int | None = None) -> Path:
-    """Path of a processed block: of the whole source, or of a part of it."""
+    """Path of a processed block, of the whole source or of one part of it."""
     return Path(folder) / (f"block-{number:06d}.npz" if part is None else f"block-{part:06d}-{number:06d}.npz")
 
 
 def write_block(path: Path, block: Block) -> None:
-    """Write a block as one file, atomically: it is there whole or not at all."""
+    """Write a block to one file, atomically: the file is complete or does not exist."""
     about = json.dumps({"rejected": block.rejected, "seen": block.seen}).encode()
     every = {name: getattr(block, name) for name in _ARRAYS}
     arrays: dict[str, NDArray[Any]] = {name: array for name, array in every.items() if array is not None}
@@ -42,13 +42,13 @@ def read_block(path: Path) -> Block:
 
 
 def read_about(stored: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Of the arrays of a block's file: `rejected` and `seen`."""
+    """Read `rejected` and `seen` from the arrays of a block's file."""
     about: dict[str, Any] = json.loads(stored["about"].tobytes())
     return about
 
 
 def block_seen(path: Path) -> tuple[int, int] | None:
-    """Documents and characters that went into a stored block; None where there is none that is whole."""
+    """Documents and characters that went into a stored block, or None if it is missing or incomplete."""
     try:
         return read_block(path).seen
     except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):

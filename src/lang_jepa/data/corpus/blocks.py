@@ -1,4 +1,4 @@
-"""The step function: documents in, arrays out. Preparing a corpus and reading a stream both call it."""
+"""The step function: documents in, arrays out. Corpus preparation and streaming both use it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,17 +19,17 @@ from lang_jepa.settings.data import DataSettings
 
 WITHOUT_TOKENS = "sentences without tokens"
 UNKNOWN = "words unknown to the tokenizer"
-"""Of each only "unknown" is left (WordPiece: of a word of more than 100 characters, of letters of other scripts)."""
+"""Each is reduced to "unknown" (WordPiece: words of more than 100 characters, letters of other scripts)."""
 FORMAT = 1
-"""Of a block: raise it when the same documents give other arrays."""
+"""Format of a block: raise it when the same documents would give different arrays."""
 
 MAX_ID_BYTES = 256
-"""Longer document ids are cut and given a hash: ids are stored in fixed width, so one long id costs all of them."""
+"""Longer document ids are cut and get a hash appended: ids have a fixed width, so one long id would widen them all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some documents as arrays, in the layout of a shard, and what the split and the duplicate search need.
+    """Some documents as arrays, in the layout of a shard, with what the split and the duplicate search need.
 
     Attributes:
         tokens: uint16 or uint32 [T], all sentences end to end, without special tokens.
@@ -40,12 +40,12 @@ class Block:
         sentence_hashes: uint64 [S].
         countable: bool [S], sentences long enough to count for near-duplicates.
         characters, bytes: int64 [D], size of each source text in characters and in UTF-8 bytes.
-        rejected: reasons and counts: of documents that were dropped, and of sentences without tokens.
+        rejected: counts by reason, of dropped documents, sentences without tokens and words unknown to the tokenizer.
         seen: number of documents and of characters that went in, rejected ones included.
-        speakers: uint8 [S], `speaker_number` of who says each turn (None: a corpus without them).
-        held: bool [D], the documents that are held out (None: a hash decides it).
-        places: bytes (fixed width) [D], other names for ids that more than one document has, empty where there can be
-            no other (None: nowhere).
+        speakers: uint8 [S], `speaker_number` of each turn (None: a corpus without speakers).
+        held: bool [D], the documents that are held out (None: a hash decides).
+        places: bytes (fixed width) [D], names to use instead of ids that more than one document has, empty if an id
+            cannot recur (None: all are empty).
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -67,7 +67,7 @@ class Block:
         return len(self.ids)
 
     def select(self, keep: NDArray[np.bool_]) -> Self:
-        """The block with only the documents where `keep` (bool [D]) is true."""
+        """The block reduced to the documents for which `keep` (bool [D]) is true."""
         if keep.all():
             return self
         per_document, per_sentence = np.diff(self.documents), np.diff(self.sentences)
@@ -91,14 +91,14 @@ class Block:
 
 
 def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
-    """uint16 while every id fits, else uint32."""
+    """uint16 if every id fits, else uint32."""
     return np.uint16 if vocab_size <= 65_536 else np.uint32
 
 
 def cut_in_blocks(
     documents: Iterable[Document], *, characters: int, most: int | None = None
 ) -> Iterator[list[Document]]:
-    """Documents in blocks; one ends with the document that brings it to so many characters or documents (`most`)."""
+    """Group documents in blocks; each ends with the document that brings it to `characters` or to `most` documents."""
     block: list[Document] = []
     size = 0
     for document in documents:
@@ -119,8 +119,8 @@ def process_documents(
 ) -> Block:
     """Split, tokenize and hash documents.
 
-    A document is dropped, and counted under its reason, when it has fewer than `settings.min_sentences` sentences
-    with tokens. Sentences of which the tokenizer keeps nothing are dropped and counted.
+    A document with fewer than `settings.min_sentences` sentences that have tokens is dropped and counted under that
+    reason. Sentences for which the tokenizer returns no tokens are dropped and counted.
     """
     building = _Building(settings)
     for document in documents:
@@ -130,7 +130,7 @@ def process_documents(
 
 
 def training_texts(documents: Iterable[Document], settings: DataSettings) -> Iterator[str]:
-    """What a tokenizer may learn from: what is not held out, masked as it will be read."""
+    """Yield the texts to train a tokenizer on: those not held out, masked as they will be read."""
     tail = settings.val_split == "tail"
     splitter = LineSplitter()
     for document in documents:
@@ -144,13 +144,13 @@ def training_texts(documents: Iterable[Document], settings: DataSettings) -> Ite
 
 
 def _learnt(document: Document, lines: int, settings: DataSettings) -> int:
-    """How many of a document's lines `data.val_split=tail` does not hold out."""
+    """How many of a document's lines are not held out under `data.val_split=tail`."""
     return first_held_out(lines, settings.val_fraction) if document.learnt is None else document.learnt
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A document, or a part of one, on its way into a block; as of `Block`, of one document."""
+    """A document, or part of one, on its way into a block; fields as in `Block`, for one document."""
 
     id: str
     text: str
@@ -161,7 +161,7 @@ class _Piece:
     place: str = ""
 
     def part(self, first: int, stop: int) -> "_Piece":
-        """Sentences first .. stop - 1, as a document of their own."""
+        """Sentences first .. stop - 1 as a separate document."""
         starts, sentences = _starts(self.lengths), self.sentences[first:stop]
         tokens = self.tokens[starts[first] : starts[stop]]
         name, place = (f"{one}~{first}" if first and one else one for one in (self.id, self.place))
@@ -170,7 +170,7 @@ class _Piece:
 
 
 class _Building:
-    """A block that grows by one document at a time; who says each turn is kept apart from the texts."""
+    """A block that grows by one document at a time; the speaker of each turn is stored apart from its text."""
 
     def __init__(self, settings: DataSettings) -> None:
         self.settings = settings
@@ -188,7 +188,7 @@ class _Building:
         self.rejected: Counter[str] = Counter()
 
     def add(self, document: Document, splitter: SentenceSplitter, tokenizer: TextTokenizer) -> None:
-        """Process one document and append it, or count why not."""
+        """Process one document and append it, or count the reason for dropping it."""
         sentences = split_text(document.text, splitter)
         speakers = np.zeros(len(sentences), dtype=np.uint8)
         if self.speakers is not None:
@@ -214,7 +214,7 @@ class _Building:
         if self.held is None:
             self._append(whole)
             return
-        # A file's first lines are learnt from, however few it has; where the cut is the file's, it is kept to.
+        # Training gets a file's first lines, however few it has; a cut that the document brings along is respected.
         cut = learnt if document.learnt is not None else min(max(learnt, least), len(sentences))
         for piece, held in ((whole.part(0, cut), False), (whole.part(cut, len(sentences)), True)):
             if 0 < len(piece.sentences) < least and not held:
@@ -260,14 +260,14 @@ class _Building:
 
 
 def _starts(lengths: Ints) -> Ints:
-    """int64 [N + 1]: 0, then running sums."""
+    """int64 [N + 1]: 0, then the running sums."""
     result = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=result[1:])
     return result
 
 
 def _short_id(name: str) -> bytes:
-    """A document id as UTF-8 of at most MAX_ID_BYTES, without trailing NULs, which fixed width cannot keep."""
+    """A document id as at most MAX_ID_BYTES of UTF-8, without trailing NULs, which a fixed width cannot preserve."""
     encoded = name.encode("utf-8", errors="replace").rstrip(b"\0")
     if len(encoded) <= MAX_ID_BYTES:
         return encoded

@@ -1,7 +1,7 @@
-"""A prepared corpus: sides made of shards that look like one, with lookups that work on many sentences at once.
+"""A prepared corpus: sides whose shards read as one array, with lookups for many sentences at once.
 
-Legend: D documents, S sentences, T tokens of one side. Sentence and document indices and token offsets are global,
-they run through all shards of a side.
+Shape letters: D documents, S sentences, T tokens of one side. Sentence and document indices and token offsets are
+global: they run through all shards of a side.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import changed_file, crc32, fingerprint, read_json, write_text
 
 FORMAT = 3
-"""Version of the layout on disk; another version is prepared anew."""
+"""Version of the layout on disk; corpora with another version are prepared anew."""
 
 MANIFEST = "manifest.json"
 DUPLICATES = "duplicates.jsonl"
@@ -46,8 +46,8 @@ class CorpusSplit:
         """Put shards end to end.
 
         Args:
-            shards: at most one of them when there is no `origin`.
-            tokenizer: called when text is wanted.
+            shards: at most one if there is no `origin`.
+            tokenizer: called when text is needed.
             origin: folder and side on disk; a loader process that receives this object opens the files again
                 instead of receiving their contents.
         """
@@ -74,19 +74,19 @@ class CorpusSplit:
         tokenizer: TextTokenizer,
         speakers: NDArray[np.uint8] | None = None,
     ) -> Self:
-        """A side in memory; shapes and dtypes as in `Block`."""
+        """Build a side in memory; shapes and dtypes as in `Block`."""
         return cls([Shard(tokens, sentences, documents, ids, speakers)], lambda: tokenizer)
 
     @classmethod
     def from_block(cls, block: Block, tokenizer: TextTokenizer) -> Self:
-        """A processed block as a side of its own."""
+        """Build a side from a processed block."""
         return cls.from_arrays(
             block.tokens, block.sentences, block.documents, block.ids, tokenizer, speakers=block.speakers
         )
 
     @property
     def origin(self) -> tuple[Path, str] | None:
-        """The corpus' folder and the side's name, where it is on disk."""
+        """The folder of the corpus and the name of the side, if it is on disk."""
         return self._origin
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -97,7 +97,7 @@ class CorpusSplit:
         return CorpusSplit.from_arrays, (*arrays, self._tokenizer(), shard.speakers)
 
     def token_starts(self, sentences: NDArray[np.integer]) -> Ints:
-        """int64 [N]: global token offset of each sentence; for S it is T."""
+        """int64 [N]: global token offset of each sentence; index S gives T."""
         return self._by_shard(sentences, lambda shard, local: shard.sentences[local], self._token_base)
 
     def lengths(self, sentences: NDArray[np.integer]) -> Ints:
@@ -110,11 +110,11 @@ class CorpusSplit:
 
     @property
     def has_speakers(self) -> bool:
-        """Whether it is known who says each sentence."""
+        """Whether the speaker of each sentence is known."""
         return bool(self._shards) and all(shard.speakers is not None for shard in self._shards)
 
     def speakers(self, sentences: NDArray[np.integer]) -> Ints:
-        """int64 [N]: `speaker_number` of who says each sentence; only where it `has_speakers`."""
+        """int64 [N]: `speaker_number` of each sentence; only if `has_speakers`."""
 
         def of_one(shard: Shard, local: Ints) -> NDArray[Any]:
             assert shard.speakers is not None
@@ -123,7 +123,7 @@ class CorpusSplit:
         return self._by_shard(sentences, of_one, None)
 
     def tokens(self, start: int, stop: int) -> NDArray[np.unsignedinteger]:
-        """Tokens of sentences start .. stop - 1, all of one document: a view into the file, nothing is copied."""
+        """Tokens of sentences start .. stop - 1, all of one document, as a view into the file without copying."""
         number = int(np.searchsorted(self._sentence_base, start, side="right")) - 1
         if start < 0 or stop <= start or stop > self.num_sentences or stop > self._sentence_base[number + 1]:
             raise IndexError(f"sentences {start}..{stop} of {self.num_sentences} do not lie in one document")
@@ -135,7 +135,7 @@ class CorpusSplit:
 
         Args:
             starts: [N] global token offsets.
-            lengths: [N] tokens of each range; a range lies inside one document.
+            lengths: [N] number of tokens in each range; a range lies inside one document.
 
         Returns:
             int64 [sum of lengths].
@@ -155,7 +155,7 @@ class CorpusSplit:
         return found
 
     def document_id(self, document: int) -> str:
-        """The id that the source gave to a document (long ones are shortened)."""
+        """The id given to a document by its source (long ids are shortened)."""
         if not 0 <= document < self.num_documents:
             raise IndexError(f"there is no document {document} among {self.num_documents}")
         number = int(np.searchsorted(self._document_base, document, side="right")) - 1
@@ -163,11 +163,11 @@ class CorpusSplit:
         return bytes(name).decode("utf-8", "replace")
 
     def texts(self, sentences: Sequence[int] | NDArray[np.integer]) -> list[str]:
-        """Sentences as text, decoded from their tokens (lower case, if the tokenizer made them so)."""
+        """Sentences as text, decoded from their tokens (lower case if the tokenizer lower-cases)."""
         return [self.decode(self.tokens(int(index), int(index) + 1)) for index in sentences]
 
     def units(self, sentences: Sequence[int] | NDArray[np.integer]) -> list[str]:
-        """As `texts`; turns whose speakers are known as "user: Good morning" (of a name of its own, "#17: ...")."""
+        """As `texts`, with known speakers: "user: Good morning" (a speaker with a name of their own: "#17: ...")."""
         texts = self.texts(sentences)
         if not self.has_speakers:
             return texts
@@ -179,7 +179,7 @@ class CorpusSplit:
         return self._tokenizer().decode(tokens.tolist())
 
     def _check_ids(self, tokens: Ints, folder: Path) -> None:
-        """Raise LangJepaError if an id lies outside the vocabulary, which the files' sizes do not show."""
+        """Raise LangJepaError if an id is outside the vocabulary, which the file sizes do not reveal."""
         if self._vocab_size is None:
             self._vocab_size = self._tokenizer().vocab_size
         if len(tokens) and int(tokens.max()) >= self._vocab_size:
@@ -195,14 +195,14 @@ class CorpusSplit:
         add: Ints | None,
         base: Ints | None = None,
     ) -> Ints:
-        """Look every global index in `wanted` up in its shard; `add` is the number added to a shard's values."""
+        """Look up every global index of `wanted` in its shard; `add` is added to the values, one number per shard."""
         index: Ints = np.asarray(wanted).astype(np.int64, copy=False)
         base = self._sentence_base if base is None else base
         if len(self._shards) == 1:
             return look_up(self._shards[0], index).astype(np.int64, copy=False)
         if not self._shards:
             return _nothing_but_ends(index)
-        # The end of the last shard belongs to it: `token_starts` may ask for one past the last sentence.
+        # The last shard includes its end: `token_starts` may ask for one past the last sentence.
         number = np.minimum(np.searchsorted(base, index, side="right") - 1, len(self._shards) - 1)
         result = np.empty(len(index), dtype=np.int64)
         for one in np.unique(number):
@@ -217,13 +217,13 @@ class Corpus:
 
     Attributes:
         path: its folder.
-        manifest: what it was made of and its statistics; see docs/corpus.md.
+        manifest: what it was made from and its statistics; see docs/corpus.md.
         train, validation: the two sides; `validation` may be empty.
-        reused: whether `prepare` found it ready made.
+        reused: whether `prepare` found it already prepared.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
-        """Map the files in; use `Corpus.open`."""
+        """Memory-map the files; use `Corpus.open` instead."""
         self.path, self.manifest, self.reused = path, manifest, True
         dtype = token_dtype(int(manifest["tokenizer"]["vocab_size"]))
         sides = [
@@ -237,13 +237,13 @@ class Corpus:
         """Open a corpus and check its files against the manifest.
 
         Args:
-            path: of the folder.
-            verify: read all files and compare their checksums, not only sizes, types and starts. A corpus that was
-                made before there were checksums has none to compare.
+            path: the folder of the corpus.
+            verify: read all files and compare their checksums, not only sizes, types and starts. A corpus made before
+                checksums were introduced has none to compare.
 
         Raises:
-            LangJepaError: there is no manifest (not a corpus, or its preparation did not end), another format, or a
-                file is missing or damaged; the message names the file.
+            LangJepaError: there is no manifest (it is not a corpus, or its preparation did not finish), the format is
+                another one, or a file is missing or damaged; the message names the file.
         """
         path = Path(path)
         manifest = read_json(path / MANIFEST, what="manifest of the corpus")
@@ -260,7 +260,7 @@ class Corpus:
             raise LangJepaError(f"manifest of the corpus is damaged ({path / MANIFEST}): {error!r}") from error
 
     def why_nothing_held_out(self) -> str:
-        """Why there are no held-out documents, and what to do."""
+        """Explain why there are no held-out documents, and what to do about it."""
         documents = self.train.num_documents + self.validation.num_documents
         settings = self.manifest["made_from"]["settings"]
         return why_nothing_held_out(
@@ -272,7 +272,7 @@ class Corpus:
         )
 
     def write_duplicates(self, path: Path | str) -> None:
-        """Copy the list of what was left out: JSON lines with `document`, `kind`, `original` and `share`.
+        """Copy the list of dropped duplicates: JSON lines with `document`, `kind`, `original` and `share`.
 
         Raises:
             LangJepaError: the corpus has no such list, or the file cannot be written.
@@ -287,7 +287,7 @@ class Corpus:
         write_text(Path(path).expanduser(), lines)
 
     def info(self) -> list[tuple[str, str]]:
-        """(name, value) rows of a table about it, for people."""
+        """(name, value) rows of a human-readable table about the corpus."""
         manifest = self.manifest
         statistics, timing, tokenizer = manifest["statistics"], manifest["timing"], manifest["tokenizer"]
         rows = [
@@ -309,10 +309,10 @@ class Corpus:
 
     @cached_property
     def tokenizer(self) -> TextTokenizer:
-        """The tokenizer the corpus was made with, from the corpus' own folder.
+        """The tokenizer the corpus was made with, loaded from the corpus folder.
 
         Raises:
-            LangJepaError: it is missing, or is not the one the manifest names.
+            LangJepaError: it is missing, or is not the one named in the manifest.
         """
         about = self.manifest["tokenizer"]
         tokenizer = TextTokenizer.from_files(self.path / "tokenizer", about["specials"])
@@ -325,9 +325,9 @@ class Corpus:
 
 
 def checksums(folder: Path, manifest: Mapping[str, Any], known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """CRC-32 of every file below a folder by its name, and a fingerprint of the manifest that will lie there.
+    """CRC-32 of every file below a folder, by name, and a fingerprint of the manifest to be written there.
 
-    Files whose checksum is known, by their names, are not read.
+    Files whose checksum is in `known`, by name, are not read.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     sums = {(name := file.relative_to(folder).as_posix()): (known or {}).get(name) or crc32(file) for file in files}
@@ -335,13 +335,13 @@ def checksums(folder: Path, manifest: Mapping[str, Any], known: Mapping[str, str
 
 
 def _of_itself(manifest: Mapping[str, Any]) -> str:
-    """Fingerprint of what a manifest says, apart from how long it took and from this."""
+    """Fingerprint of a manifest, without its timing and without this fingerprint itself."""
     sums = {name: total for name, total in manifest["checksums"].items() if name != MANIFEST}
     return fingerprint({**manifest, "timing": None, "checksums": sums})
 
 
 def _verify(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Raise LangJepaError, with the name of the file, unless all are what they were when the corpus was made."""
+    """Raise LangJepaError, naming the file, unless all files are as they were when the corpus was made."""
     if "checksums" not in manifest:
         return
     wanted, why = manifest["checksums"], "its checksum is not what it was when it was written"
@@ -356,18 +356,18 @@ def _verify(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _open_side(path: Path, side: str) -> CorpusSplit:
-    """One side of the corpus at `path`, in another process than the one that verified it."""
+    """Open one side of the corpus at `path`, in a process other than the one that verified it."""
     corpus = Corpus.open(path, verify=False)
     return corpus.train if side == "train" else corpus.validation
 
 
 def _bases(sizes: list[int]) -> Ints:
-    """int64 [shards + 1]: where each shard begins, then the total."""
+    """int64 [shards + 1]: offset of each shard, then the total."""
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 def _nothing_but_ends(index: Ints) -> Ints:
-    """What a side without shards looks up: only index 0, the end, may be asked for, and it is 0."""
+    """Look-up in a side without shards: only index 0, the end, is allowed, and its value is 0."""
     if index.any():
         raise IndexError("this side of the corpus is empty")
     return np.zeros(len(index), dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Preparing a corpus: documents are read once, processed by all cores, and become flat arrays on disk.
+"""Prepare a corpus: documents are read once, processed on all cores, and stored as flat arrays on disk.
 
-The work folder is named by the fingerprint and holds one finished file per block, so a killed preparation is gone on
-with, never mixed with another, and never taken for a finished one: a corpus appears under its name by one rename.
+The work folder is named after the fingerprint and holds one finished file per block, so a killed preparation can be
+resumed and is never mixed with another or taken for a finished one: a corpus appears under its name by one rename.
 """
 
 import shutil
@@ -51,19 +51,19 @@ from lang_jepa.settings.data import DataSettings
 __all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "report_losses"]
 
 _OURS = (MANIFEST, DUPLICATES, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
-"""What a corpus' folder holds."""
+"""What the folder of a corpus contains."""
 OVERLAP_WARNING = 0.05
-"""Share of held-out sentences seen in training above which a warning is given."""
+"""Share of held-out sentences seen in training above which a warning is issued."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrepareEvent:
-    """Something to know while a corpus is prepared.
+    """Something worth reporting while a corpus is prepared.
 
     Attributes:
-        stage: what is going on; `warning` and `stale` want to be read.
+        stage: what is happening; `warning` and `stale` deserve attention.
         message: one sentence for people.
-        documents, characters: read so far, in all.
+        documents, characters: read so far, in total.
     """
 
     stage: Literal["reused", "stale", "resumed", "tokenizer", "block", "assemble", "warning", "done", "lost"]
@@ -76,7 +76,7 @@ Progress = Callable[[PrepareEvent], None]
 
 
 def report_losses(losses: Losses, on_event: Progress) -> None:
-    """Report what was lost, if anything was; as a warning, if it was much."""
+    """Report losses if there are any, as a warning if they are large."""
     if line := losses.line():
         on_event(PrepareEvent("warning" if losses.loud else "lost", line))
 
@@ -89,24 +89,24 @@ def prepare(
     shard_tokens: int = SHARD_TOKENS,
     executor: Executor | None = None,
 ) -> Corpus:
-    """The corpus that the settings describe: reused if it is there and whole, else prepared.
+    """Return the corpus that the settings describe, reused if it exists and is intact, otherwise prepared.
 
-    Several processes may call this at once; one prepares, the others wait and reuse. A corpus that is there is only
-    read, so it may lie in a folder that cannot be written to.
+    Several processes may call this at once: one prepares, the others wait and reuse. An existing corpus is only read,
+    so it may be in a read-only folder.
 
     Args:
-        settings: where documents come from and what becomes of them.
-        progress: called with what happens; nothing is ever reused or rebuilt without an event.
-        block_size: unit of work; it changes nothing in the result.
+        settings: where documents come from and how they are processed.
+        progress: called with events; nothing is ever reused or rebuilt without one.
+        block_size: unit of work; it does not affect the result.
         shard_tokens: size of a shard.
-        executor: runs the block stage as tasks, each of which reads its own share of the source, and then the writing
-            of shards; the corpus is the same byte for byte (None: this process reads, decides and writes, and
-            processes of this machine do the rest).
+        executor: runs the block stage as tasks that each read their own share of the source, and then the tasks that
+            write shards; the corpus is the same byte for byte (None: this process reads, decides and writes, and
+            local worker processes do the rest).
 
     Raises:
-        LangJepaError: an unusable source or tokenizer, no documents left, a worker process that died, tasks that
-            failed, or a store that cannot be read or written.
-        Submitted: jobs of Slurm have been submitted, and the last of them will finish the corpus.
+        LangJepaError: the source or the tokenizer is unusable, no documents are left, a worker process died, tasks
+            failed, or a store cannot be read or written.
+        Submitted: Slurm jobs have been submitted, and the last of them will finish the corpus.
     """
     if executor is not None:
         executor.check()
@@ -125,7 +125,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Job:
-    """One preparation: what it is made of and where it goes."""
+    """One preparation: its inputs and its target."""
 
     settings: DataSettings
     source: Source
@@ -163,11 +163,11 @@ class _Job:
 
     @property
     def lock(self) -> Path:
-        """What the process that prepares holds."""
+        """The lock held by the process that prepares."""
         return self.target.with_name(f".{self.target.name}.lock")
 
     def find_ready(self, *, again: bool = False) -> Corpus | None:
-        """The finished corpus, if it is there and whole; says so, or (unless `again`) why there is none."""
+        """The finished corpus if it exists and is intact. Reports that, or (unless `again`) why there is none."""
         if self.target.exists():
             try:
                 corpus = Corpus.open(self.target)
@@ -185,7 +185,7 @@ class _Job:
         return None
 
     def fetch(self) -> Corpus | None:
-        """The corpus that somebody put into the store, copied to this machine; None where there is none."""
+        """The corpus copied from the store to this machine, or None if the store does not have it."""
         if self.store is None or not self.store.fetch(self.target.name, again=True):
             return None
         message = f"the corpus at {self.store.address(self.target.name)} was copied to {self.target}"
@@ -193,7 +193,7 @@ class _Job:
         return Corpus.open(self.target, verify=False)
 
     def publish(self) -> None:
-        """Upload the corpus, where it goes into a store and is not there."""
+        """Upload the corpus if it belongs in a store and is not there yet."""
         if self.store is None or self.store.has(self.target.name):
             return
         with locked(self.lock):
@@ -202,15 +202,15 @@ class _Job:
                 self.on_event(PrepareEvent("done", f"uploaded to {self.store.address(self.target.name)}"))
 
     def remove_rest(self) -> None:
-        """Remove the work folder of a process that was killed after its corpus was finished, where that may be done."""
+        """Try to remove the work folder left by a process that was killed after it had finished the corpus."""
         if self.partial.exists():
             with suppress(OSError, LangJepaError), locked(self.lock):
                 shutil.rmtree(self.partial, ignore_errors=True)
 
     def _report_if_stale(self, file: Path) -> None:
-        """Say so if `file` is the manifest of the corpus that the same settings made from older content or code."""
+        """Report if `file` is the manifest of a corpus of this source that is out of date or has other settings."""
         reason: str | None = None
-        with suppress(LangJepaError, KeyError, TypeError):  # not ours to mend: whoever wants that corpus hears it then
+        with suppress(LangJepaError, KeyError, TypeError):  # not ours to fix: whoever uses that corpus gets the error
             manifest = read_json(file, what="manifest of another corpus")
             reason = stale_reason(manifest, self.settings, self.made_from)
         if reason is not None:
@@ -261,10 +261,10 @@ class _Job:
         return corpus
 
     def _blocks(self, tokenizer: TextTokenizer, shards: WriteShards) -> tuple[Tally, list[Path], int]:
-        """What went into the blocks, their files in order, and how many processes or tasks there were.
+        """Make the blocks; returns what went into them, their files in order, and the number of processes or tasks.
 
         Raises:
-            Submitted: jobs of Slurm make them.
+            Submitted: Slurm jobs will make them.
         """
         folder = self.partial / "blocks"
         if self.executor is None:
@@ -292,7 +292,7 @@ class _Job:
         return tally, blocks, self.executor.tasks
 
     def _trained_tokenizer(self) -> TextTokenizer:
-        """The tokenizer learnt on the training documents, kept in the work folder so that a resumed run finds it."""
+        """The tokenizer trained on the training documents, kept in the work folder for a resumed run."""
         folder = self.partial / "tokenizer"
         if not folder.is_dir():
             self.on_event(PrepareEvent("tokenizer", f"learning a tokenizer of {self.settings.vocab_size} ids"))
@@ -311,14 +311,14 @@ class _Job:
             self.on_event(PrepareEvent("block", f"{work.done} blocks done", work.documents, work.characters))
 
     def _warned(self, *texts: str | None) -> list[str]:
-        """The texts that there are, after each was reported as a warning."""
+        """Report the texts that are not empty as warnings, and return them."""
         found = [text for text in texts if text]
         for text in found:
             self.on_event(PrepareEvent("warning", text))
         return found
 
     def _check(self, result: Assembled, work: Tally) -> None:
-        """Stop when training has no documents."""
+        """Raise if there are no documents to train on."""
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if not train:
             reasons = work.rejected + result.rejected + result.duplicates
@@ -334,7 +334,7 @@ class _Job:
             )
 
     def _held_out(self, result: Assembled, work: Tally) -> Iterator[str]:
-        """Why held-out data says little, where it does."""
+        """Yield reasons why the held-out data says little, if there are any."""
         train, validation = (result.statistics[side]["documents"] for side in SIDES)
         if self.settings.val_fraction and not validation:
             description = self.source.description
@@ -347,7 +347,7 @@ class _Job:
             yield f"{shared} occur in training: held-out scores will look too good"
 
     def _manifest(self, tokenizer: TextTokenizer, result: Assembled, work: Tally) -> dict[str, Any]:
-        """All of the manifest that does not depend on the machine's speed."""
+        """The part of the manifest that does not depend on the machine's speed."""
         return {
             "format": FORMAT,
             "fingerprint": fingerprint(self.made_from),
@@ -371,9 +371,9 @@ class _Job:
         }
 
     def _publish(self, final: Path) -> None:
-        """Give the finished folder its name; a damaged one under that name is moved out of the way first.
+        """Give the finished folder its name, after moving a damaged folder of that name out of the way.
 
-        The records of shards go before: without the files, which are in the finished folder, they would pass for work.
+        The shard records are moved first: without their files, already moved, they would pass for finished work.
         """
         old, records = self.partial / "replaced", self.partial / "published"
         shutil.rmtree(records, ignore_errors=True)
@@ -385,7 +385,7 @@ class _Job:
 
 
 class Finish:
-    """A step of datatrove's pipelines: the last job under Slurm, when all shards are done."""
+    """The datatrove step of the last Slurm job, after all shards are done."""
 
     name, type, job = "manifest", "lang-jepa", "finish"
 
@@ -394,5 +394,5 @@ class Finish:
         self.shard_tokens = shard_tokens
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Finish the corpus; arguments as datatrove gives them."""
+        """Finish the corpus; the arguments are those of a datatrove step."""
         prepare(self.settings, executor=self.executor, shard_tokens=self.shard_tokens)

@@ -1,4 +1,4 @@
-"""The files of one side of a corpus: flat .npy arrays, written piece by piece and read through memory maps.
+"""The files of one side of a corpus: flat .npy arrays, written incrementally and read through memory maps.
 
 See docs/corpus.md for the layout.
 """
@@ -19,10 +19,10 @@ from lang_jepa.files.arrays import BadArray, check_rising, npy_head, open_array
 from lang_jepa.files.atomic import writing
 
 SHARD_TOKENS = 2**28
-"""Tokens after which a new shard begins: half a gigabyte of uint16, a few open files for a web-scale corpus."""
+"""Tokens after which a new shard begins: half a gigabyte of uint16, so a web-scale corpus needs few open files."""
 
 KINDS = ("tokens", "sentences", "documents", "ids")
-"""Arrays of every shard; those of turns whose speakers are known have `speakers` too."""
+"""Arrays of every shard; shards of turns with known speakers also have `speakers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def shard_file(folder: Path, side: str, number: int, kind: str) -> Path:
 
 
 class _ArrayFile:
-    """A one-dimensional .npy file that grows: the header, whose size is the same for any length, is written last."""
+    """A growing one-dimensional .npy file. Its header, which has the same size for any length, is written last."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self.path, self.dtype, self.length = path, dtype, 0
@@ -61,7 +61,7 @@ class _ArrayFile:
     def close(self) -> None:
         with writing(self.path):
             self._file.seek(0)
-            # NumPy pads headers for arrays that grow; were that to end, the header would run over the first values.
+            # NumPy pads headers for growing arrays; without that, the header would overwrite the first values.
             if self._file.write(self._header()) != self._header_size:
                 raise RuntimeError(f"the .npy header of {self.path} changed its size")
             self._file.flush()
@@ -70,7 +70,7 @@ class _ArrayFile:
 
 
 class ShardWriter:
-    """Writes the shards of one side, block by block; memory holds one block and the document ids of one shard."""
+    """Write the shards of one side block by block, with one block and the document ids of one shard in memory."""
 
     def __init__(
         self, folder: Path, side: str, dtype: type[Any], *, shard_tokens: int = SHARD_TOKENS, first: int = 0
@@ -78,10 +78,10 @@ class ShardWriter:
         """Start writing.
 
         Args:
-            folder: where; it exists.
-            side: `train` or `validation`, the beginning of the file names.
+            folder: an existing folder.
+            side: `train` or `validation`, the prefix of the file names.
             dtype: of the tokens.
-            shard_tokens: a shard ends with the first document that brings it to so many tokens, wherever blocks end.
+            shard_tokens: a shard ends with the document that brings it to this many tokens, wherever blocks end.
             first: number of the first shard.
         """
         self.first = first
@@ -91,7 +91,7 @@ class ShardWriter:
         self._ids: list[NDArray[np.bytes_]] = []
 
     def append(self, block: Block) -> None:
-        """Add a block's documents; an empty block changes nothing."""
+        """Add a block's documents; an empty block has no effect."""
         while len(block):
             held = self._files["tokens"].length if self._files else 0
             ends = held + block.sentences[block.documents[1:]]  # tokens of the shard after each document
@@ -106,7 +106,7 @@ class ShardWriter:
         if block.speakers is not None:
             self._files["speakers"].append(block.speakers)
         tokens, sentences, documents = (self._files[kind] for kind in KINDS[:3])
-        # Every start but the last: the last is the next block's first, and is written when the shard ends.
+        # All starts but the last, which is the next block's first and is written when the shard ends.
         sentences.append(block.sentences[:-1] + tokens.length)
         documents.append(block.documents[:-1] + sentences.length - (len(block.sentences) - 1))
         tokens.append(block.tokens)
@@ -115,7 +115,7 @@ class ShardWriter:
             self._close()
 
     def finish(self) -> list[dict[str, int]]:
-        """End the last shard and return the sizes of all: documents, sentences, tokens."""
+        """Finish the last shard and return the sizes of all shards: documents, sentences, tokens."""
         if self._files:
             self._close()
         return self.shards
@@ -145,11 +145,11 @@ class ShardWriter:
 
 
 def open_shards(folder: Path, side: str, sizes: list[dict[str, int]], dtype: type[Any]) -> Iterator[Shard]:
-    """Map the shards of one side into memory and check them against the sizes in the manifest.
+    """Memory-map the shards of one side and check them against the sizes in the manifest.
 
     Raises:
-        LangJepaError: a file is missing, is damaged, has another length or dtype than the manifest says, or begins
-            sentences or documents where there are none.
+        LangJepaError: a file is missing or damaged, its length or dtype is not that of the manifest, or its starts of
+            sentences or documents are invalid.
     """
     for number, size in enumerate(sizes):
         wanted: dict[str, tuple[Any, int]] = {
@@ -186,10 +186,10 @@ def _open_array(path: Path, dtype: np.dtype[Any] | None, length: int) -> NDArray
     if not right_type or array.shape != (length,):
         expected = f"{dtype or 'bytes'} [{length}]"
         raise damaged(path, f"found {array.dtype} {list(array.shape)}, the manifest says {expected}")
-    # A plain view: indexing a np.memmap builds a Python object with attributes at every slice.
+    # A plain view, because every slice of a np.memmap builds a Python object with attributes.
     return np.asarray(array)
 
 
 def damaged(path: Path, why: str) -> LangJepaError:
-    """What to raise for a file of a corpus that is not what it should be."""
+    """The error to raise for a damaged corpus file."""
     return LangJepaError(f"a file of the corpus is damaged: {path} ({why}). Delete the folder and prepare again.")

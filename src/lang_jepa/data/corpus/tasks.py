@@ -1,8 +1,8 @@
 """Preparation as tasks of an engine: datatrove runs them on this machine, on a Ray cluster or under Slurm.
 
-The parts of the source (`sources.parts`) are dealt out to the tasks. Each task reads its own parts once and leaves a
-file for each block, and one for each part when its blocks are all there; so only what is unfinished is done again,
-whoever was killed. Then one process decides (`decisions`), and tasks write the shards (`shard_tasks`).
+The parts of the source (`sources.parts`) are dealt out to the tasks. Each task reads its own parts once and writes a
+file for each block, and one for each part once all its blocks are written, so after a crash only unfinished work is
+repeated. Then one process decides (`decisions`), and tasks write the shards (`shard_tasks`).
 """
 
 import os
@@ -26,21 +26,21 @@ from lang_jepa.files.atomic import make_folder, read_json, write_json
 from lang_jepa.settings.data import DataSettings
 
 NUMBERS = ("mem_per_cpu_gb", "cpus_per_task", "max_array_size")
-"""Options of Slurm that are whole numbers to datatrove."""
+"""Slurm options that datatrove takes as integers."""
 Kind = Literal["local", "ray", "slurm"]
 KINDS: tuple[Kind, ...] = ("local", "ray", "slurm")
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """What runs the tasks of a preparation.
+    """How to run the tasks of a preparation.
 
     Attributes:
-        kind: processes of this machine; a Ray cluster (RAY_ADDRESS, or one on this machine for the time being); or
-            Slurm, where a script for an array of jobs is written and submitted.
-        tasks: shares of the source.
-        workers: tasks that run at a time (None: all).
-        slurm: options of Slurm; `time` and `partition` are needed.
+        kind: processes on this machine; a Ray cluster (RAY_ADDRESS, or a temporary one on this machine); or Slurm, for
+            which a job array script is written and submitted.
+        tasks: number of shares of the source.
+        workers: number of tasks that run at a time (None: all).
+        slurm: options of Slurm; `time` and `partition` are required.
     """
 
     kind: Kind = "local"
@@ -49,14 +49,14 @@ class Executor:
     slurm: Mapping[str, str] = field(default_factory=dict)
 
     def options(self) -> dict[str, Any]:
-        """Of Slurm, numbers as such."""
+        """The Slurm options, with numbers as integers."""
         return {name: int(value) if name in NUMBERS else value for name, value in self.slurm.items()}
 
     def check(self) -> None:
-        """Refuse what cannot run, before anything is read.
+        """Reject an executor that cannot run, before anything is read.
 
         Raises:
-            LangJepaError: datatrove or Ray is not installed, or options of Slurm are missing or of no use.
+            LangJepaError: datatrove, Ray or sbatch is not installed, or Slurm options are missing, invalid or useless.
         """
         for name in ("datatrove", *(["ray"] if self.kind == "ray" else [])):
             if find_spec(name) is None:
@@ -76,10 +76,10 @@ class Executor:
             raise LangJepaError(f"--slurm has no effect with --executor {self.kind}: leave it out")
 
     def check_work_folder(self, corpus_dir: str) -> None:
-        """Refuse a work folder that the machines of a cluster do not share, as far as settings can tell.
+        """Reject a work folder that the machines of a cluster do not share, as far as the settings tell.
 
         Raises:
-            LangJepaError: the corpus goes to an object store, and nothing says where all machines work.
+            LangJepaError: the corpus goes to an object store, and no shared work folder is set.
         """
         if self.kind != "local" and CorpusStore.of(corpus_dir) is not None and not os.environ.get(CACHE):
             raise LangJepaError(
@@ -90,11 +90,11 @@ class Executor:
 
 
 class Submitted(Exception):
-    """Jobs have been submitted that will make a corpus.
+    """Raised when jobs that will make a corpus have been submitted.
 
     Attributes:
-        target: where it will be.
-        folder: where they leave their work.
+        target: where the corpus will be.
+        folder: the work folder of the jobs.
     """
 
     def __init__(self, target: Path, folder: Path) -> None:
@@ -103,14 +103,14 @@ class Submitted(Exception):
 
 
 class ReadParts:
-    """A step of datatrove's pipelines: a task's parts become blocks. It is sent to the workers whole.
+    """The datatrove step that turns a task's parts into blocks. The whole object is sent to the workers.
 
     Args:
         settings, tokenizer: of the corpus.
-        source: as it was opened when the tasks were planned.
+        source: as opened when the tasks were planned.
         parts: of the source, in order.
         folder: receives the blocks.
-        block_size: of them.
+        block_size: of the blocks.
     """
 
     name, type, job = "blocks of documents", "lang-jepa", "blocks"
@@ -129,23 +129,23 @@ class ReadParts:
 
     @property
     def logs(self) -> Path:
-        """Beginning of the name of the tasks' folder."""
+        """Prefix of the name of the log folder."""
         return self.folder.parent / "tasks"
 
     def units(self) -> int:
-        """How many parts there are."""
+        """Number of parts."""
         return len(self.parts)
 
     def unfinished(self) -> list[int]:
-        """Numbers of parts that are not done."""
+        """Numbers of the parts that are not done."""
         return [number for number in range(len(self.parts)) if not part_file(self.folder, number).exists()]
 
     def blocks(self) -> list[Path]:
-        """Files of the blocks, which are all done, in the order of the source."""
+        """Files of the blocks in the order of the source; all must be done."""
         return gathered(self.folder, len(self.parts))[1]
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Do the parts of one of `world_size` tasks that are not done yet; `data` is what datatrove hands on."""
+        """Do the unfinished parts of task `rank` of `world_size`; `data` is passed by datatrove and not used."""
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         step = None
         for number in range(rank, len(self.parts), world_size):
@@ -168,12 +168,12 @@ class ReadParts:
 
 
 def part_file(folder: Path, number: int) -> Path:
-    """What says that the blocks of a part are all there, and what went into them."""
+    """The file that marks the blocks of a part as complete and records what went into them."""
     return folder / f"part-{number:06d}.json"
 
 
 def check_parts(source: Source, settings: DataSettings) -> None:
-    """Refuse a source that tasks cannot share out.
+    """Reject a source that cannot be divided among tasks.
 
     Raises:
         LangJepaError: it can only be read from its beginning, by one process.
@@ -192,7 +192,7 @@ def check_parts(source: Source, settings: DataSettings) -> None:
 
 
 def planned_parts(source: Source, folder: Path) -> Sequence[Part]:
-    """The parts of a source, of the size that `folder` remembers, if tasks have begun there."""
+    """The parts of a source, with the size recorded in `folder` if tasks have begun there."""
     plan = folder / "plan.json"
     size = read_json(plan, what="plan of tasks")["size"] if plan.exists() else SIZE
     parts = source.parts(size)
@@ -202,27 +202,27 @@ def planned_parts(source: Source, folder: Path) -> Sequence[Part]:
 
 
 class Tasks(Protocol):
-    """Work that tasks share, of which finished units are not done again."""
+    """Work divided among tasks, in units that are not repeated once finished."""
 
     @property
     def logs(self) -> Path:
-        """Beginning of the name of the tasks' folder."""
+        """Prefix of the name of the log folder."""
 
     def units(self) -> int:
-        """How many units there are."""
+        """Number of units."""
 
     def unfinished(self) -> list[int]:
-        """Those that are not done; unit n is task n modulo their number."""
+        """Numbers of the units that are not done; unit n belongs to task n modulo the number of tasks."""
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Do what is left of a task."""
+        """Do the unfinished units of a task."""
 
 
 def run_tasks(step: Tasks, executor: Executor) -> None:
-    """Run all tasks that are not finished, on this machine or on Ray.
+    """Run all unfinished tasks on this machine or on Ray.
 
     Raises:
-        LangJepaError: tasks failed; says which, and where their logs are.
+        LangJepaError: tasks failed; the message says which, and where their logs are.
     """
     stage = _stage(step, executor, step.units())
     try:
@@ -236,10 +236,10 @@ def run_tasks(step: Tasks, executor: Executor) -> None:
 
 
 def submit(read: ReadParts, decide: Any, write: Tasks, finish: Any, executor: Executor) -> None:
-    """Submit jobs of Slurm that wait for each other: the tasks of both stages, and what one process does after each.
+    """Submit Slurm jobs that wait for each other: the tasks of both stages, and a single-process job after each.
 
     Raises:
-        LangJepaError: they could not be submitted.
+        LangJepaError: the jobs could not be submitted.
     """
     reading = _stage(read, executor, read.units())
     stages = [reading, _single(decide, reading), _stage(write, executor, executor.tasks), _single(finish, reading)]
@@ -252,7 +252,7 @@ def submit(read: ReadParts, decide: Any, write: Tasks, finish: Any, executor: Ex
 
 
 def _stage(step: Tasks, executor: Executor, units: int) -> dict[str, Any]:
-    """Arguments of datatrove's executors. What it takes for completed is not asked: the units say that."""
+    """Arguments of datatrove's executors. The units determine what is complete, not datatrove's records."""
     tasks = max(1, min(executor.tasks, units))
     workers = min(executor.workers or tasks, tasks)
     logs = f"{step.logs}-{tasks}"
@@ -260,7 +260,7 @@ def _stage(step: Tasks, executor: Executor, units: int) -> dict[str, Any]:
 
 
 def _single(step: Any, beside: dict[str, Any]) -> dict[str, Any]:
-    """The same of what one process does."""
+    """Arguments for a stage of a single task."""
     return {
         **beside,
         "pipeline": [step],
@@ -271,7 +271,7 @@ def _single(step: Any, beside: dict[str, Any]) -> dict[str, Any]:
 
 
 def gathered(folder: Path, parts: int) -> tuple[Tally, list[Path]]:
-    """What went into all parts, and the files of their blocks in the order of the source."""
+    """The summed tallies of all parts, and their block files in the order of the source."""
     total, blocks = Tally(), list[Path]()
     for number in range(parts):
         about = read_json(part_file(folder, number), what="record of a part")
