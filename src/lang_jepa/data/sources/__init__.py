@@ -1,1 +1,1 @@
-"""From `data.train_file` to documents: files, folders, hub data sets, the built-in stories."""
+"""From `data.train_file` to documents: files, folders, hub datasets and the built-in stories."""

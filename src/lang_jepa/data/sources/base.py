@@ -1,4 +1,4 @@
-"""What a document and a source are, which rows are rejected and why, and the limit on accepted documents."""
+"""Documents and sources, the rules by which rows are rejected, and the limit on accepted documents."""
 
 import math
 import re
@@ -17,11 +17,11 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
 FORMAT = 1
-"""Number of the rules by which rows are accepted; it enters the fingerprint of every source."""
+"""Version of the rules for accepting rows; it enters the fingerprint of every source."""
 
 
 def option(name: str) -> str:
-    """A setting of the columns, with the option that the verbs have for it, for messages."""
+    """A column setting with its command-line option, for messages."""
     return f"data.{name} (--{name.replace('_', '-')})"
 
 
@@ -29,7 +29,7 @@ EXAMPLES_KEPT = 3
 """Places remembered for each reason of rejection."""
 
 NUL_SHARE = 0.001
-"""Text with a larger share of NUL characters is taken for binary data; with fewer it is kept as it is."""
+"""Text with a larger share of NUL characters is treated as binary data; with fewer it is kept unchanged."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CJK = (
@@ -40,8 +40,8 @@ _WEIGHTS = (
     (re.compile(f"[{_CJK}]"), 3),  # Han, kana, bopomofo, Yi and Hangul
     (re.compile(r"[\u0e00-\u109f\u1780-\u17ff\u19e0-\u19ff]"), 2),  # Thai, Lao, Tibetan, Burmese, Khmer
 )
-"""Scripts of which a character says as much as several Latin ones, or that write no spaces."""
-# White space, control and format characters: text of nothing else shows nothing.
+"""Scripts in which a character conveys as much as several Latin ones, or that use no spaces."""
+# White space, control and format characters: a text of nothing else has no visible characters.
 VISIBLE = re.compile(
     r"[^\s\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff]"
 )
@@ -52,10 +52,10 @@ class Document:
     """One accepted text with an identity that is unique in its source.
 
     Attributes:
-        left_out: what the file holds and the text does not (code blocks, tables), with its count.
-        learnt: lines of it that are not held out under `data.val_split=tail` (None: `data.val_fraction` of its own
-            lines is).
-        place: file and row, where `id` is the file's own, which others may have too (empty: `id` is unique).
+        left_out: kinds of content in the file that are not in the text (code blocks, tables), with counts.
+        learnt: number of its lines that are not held out under `data.val_split=tail` (None: `data.val_fraction` of its
+            own lines is held out).
+        place: file and row, if `id` comes from the file and may not be unique (empty: `id` is unique).
     """
 
     id: str
@@ -67,7 +67,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One row that is no document: a reason (few different ones, they are counted) and where it stands."""
+    """One row that is not a document: a reason (one of few, so they can be counted) and the place of the row."""
 
     reason: str
     where: str
@@ -75,15 +75,15 @@ class Rejection:
 
 @dataclass
 class Source(ABC):
-    """Where documents come from, the same rows in the same order every time it is read; a subclass says what it reads.
+    """A source of documents, with the same rows in the same order every time it is read; subclasses do the reading.
 
     `settings.limit` counts accepted documents from the first row on, so reading from row k yields exactly
-    what reading from the start yields after its first k rows. Under a limit the skipped rows therefore
-    have to be read as well; without one they are passed over as cheaply as the format allows.
+    what reading from the start yields after its first k rows. With a limit, skipped rows therefore have to
+    be read as well; without one they are skipped as cheaply as the format allows.
 
     Attributes:
         description: one line for people: what is read, and from where.
-        examples: for each reason of rejection met so far, the first few places.
+        examples: the first few places for each rejection reason met so far.
     """
 
     settings: DataSettings
@@ -92,41 +92,41 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self, *, quick: bool = False) -> str:
-        """Identity of the content, the same for the same rows.
+        """Identity of the content; equal for equal rows.
 
         Args:
-            quick: look at the beginning of each file alone, for what is too large to be read for it.
+            quick: read only the beginning of each file, for content too large to be read for this purpose.
         """
 
     def complaint(self, most: int | None = None) -> str | None:
-        """Why its rows cannot be as the settings have it; None where they can, or that is not known.
+        """Explain why the rows do not fit the settings; None if they do, or if that is not known.
 
         Args:
-            most: rows that are read for it (None: as many as it takes).
+            most: maximum number of rows read for this (None: as many as it takes).
         """
         return None
 
     @abstractmethod
     def read(self, skip: int) -> Iterator[Document | Rejection]:
-        """All raw rows from row `skip` on, without regard to the limit."""
+        """All raw rows from row `skip` on, ignoring the limit."""
 
     def size(self) -> int:
-        """Bytes of the files, about; 0 where that is not known."""
+        """Approximate size of the files in bytes; 0 if unknown."""
         return 0
 
     def parts(self, size: int) -> Sequence[Part]:
-        """What can be read by itself, each about `size` bytes; together, and in this order, they are the rows.
+        """Parts of about `size` bytes that can be read independently; together, in this order, they yield all rows.
 
-        `WHOLE` where rows can only be read from the beginning.
+        `WHOLE` if rows can only be read from the beginning.
         """
         return WHOLE
 
     def read_part(self, part: Part) -> Iterator[Document | Rejection]:
-        """The rows of a part, with ids as the files give them: each document has its position to identify it."""
+        """The rows of a part, with ids as given in the files; `Document.place` identifies those that are not unique."""
         return self.read(0)
 
     def first_rows(self) -> Iterator[Document | Rejection]:
-        """The rows from the beginning, of which only the parts that are reached are read."""
+        """The rows from the beginning, reading part by part as far as needed."""
         return chain.from_iterable(self.read_part(part) for part in self.parts(SIZE))
 
     def rows(self, skip: int = 0) -> Iterator[Document | Rejection]:
@@ -146,11 +146,11 @@ class Source(ABC):
     def documents(
         self, rejected: Counter[str], rows: Iterable[Document | Rejection] | None = None
     ) -> Iterator[Document]:
-        """The accepted documents of some rows, or of the source as it is read part by part (`read_part`) where there is
-        no limit; the others are counted in `rejected` by reason.
+        """The accepted documents of some rows, or of the whole source, which is read part by part (`read_part`) unless
+        there is a limit; rejected rows are counted in `rejected` by reason.
 
         Raises:
-            LangJepaError: the source has a damaged row group (none of `rows` is refused).
+            LangJepaError: the source has a damaged row group (given `rows` are not checked for this).
         """
         if rows is None:
             rows = self.rows() if self.settings.limit is not None else whole_rows(self.first_rows())
@@ -165,10 +165,10 @@ class Source(ABC):
 
 
 def whole_rows(rows: Iterable[Document | Rejection]) -> Iterator[Document | Rejection]:
-    """Rows of which none stands for a damaged row group.
+    """Pass rows through, raising at a damaged row group.
 
     Raises:
-        LangJepaError: one does.
+        LangJepaError: a row stands for a damaged row group.
     """
     for row in rows:
         if isinstance(row, Rejection) and row.reason == DAMAGED:
@@ -185,11 +185,11 @@ def judge(
     *,
     learnt: int | None = None,
 ) -> Document | Rejection:
-    """A row's document, or why it is none.
+    """Return a row's document, or the reason why it is not one.
 
-    A text is never changed; with `data.units=turns` a conversation becomes a line a turn, with `data.records` a record
-    of a log one line. `data.min_length` counts by `length_of`. NUL characters are left in the text where they are rare
-    (at most NUL_SHARE of it).
+    Texts are never changed, except that with `data.units=turns` a conversation becomes one line per turn, and with
+    `data.records` a log one line per record. `data.min_length` is measured by `length_of`. Rare NUL characters (at most
+    NUL_SHARE of the text) are left in.
     """
     text = value
     if settings.units == "turns" and value is not None:
@@ -207,33 +207,33 @@ def judge(
 
 
 def units_of(settings: DataSettings) -> list[object]:
-    """What a source's fingerprint holds of the units: nothing where documents are plain texts."""
+    """The part of a source's fingerprint that depends on the units; empty if documents are plain texts."""
     if settings.units != "turns":
         return ["records", RECORDS_FORMAT] if settings.records else []
     return [settings.units, "prefix" if settings.speakers == "prefix" else "apart", CONVERSATIONS_FORMAT]
 
 
 def first_held_out(count: int, val_fraction: float) -> int:
-    """Number of the first of `count` lines that `data.val_split=tail` holds out; `count` where it holds none out."""
+    """Index of the first of `count` lines that `data.val_split=tail` holds out; `count` if it holds none out."""
     return count - math.ceil(count * val_fraction)
 
 
 def length_of(text: str) -> int:
-    """Characters without outer white space, as `data.min_length` counts them.
+    """Number of characters without outer white space, as counted by `data.min_length`.
 
-    A Chinese, Japanese or Korean character counts as three (translations of one text are about a third as long in
-    Chinese as in English), one of Thai, Lao, Khmer, Burmese or Tibetan as two, every other as one.
+    A Chinese, Japanese or Korean character counts as three (a Chinese translation is about a third as long as its
+    English text), one of Thai, Lao, Khmer, Burmese or Tibetan as two, and any other as one.
     """
     length = len(text.strip())
     return length if text.isascii() else length + sum((n - 1) * len(p.findall(text)) for p, n in _WEIGHTS)
 
 
 BLANK = ("empty text", "null text", "no visible characters")
-"""Faults of rows that hold nothing."""
+"""Faults of rows without content."""
 
 
 def fault(text: object, min_length: int) -> str | None:
-    """Why a value cannot be a document's text, or None when it can."""
+    """The reason why a value cannot be a document's text, or None if it can."""
     if text is None:
         return "null text"
     if not isinstance(text, str):
@@ -259,10 +259,10 @@ _CURES = "Check data.train_file and data.text_column (--text-column), lower data
 
 
 def some_documents(source: Source) -> Iterator[Document]:
-    """The documents of a source, of which there has to be one.
+    """Yield the documents of a source, which must have at least one.
 
     Raises:
-        LangJepaError: at the end, as `require_documents` says.
+        LangJepaError: after the last row, as described in `require_documents`.
     """
     rejected: Counter[str] = Counter()
     accepted = 0
@@ -273,11 +273,11 @@ def some_documents(source: Source) -> Iterator[Document]:
 
 
 def require_documents(accepted: int, rejected: Counter[str], source: Source) -> None:
-    """Do nothing when documents were accepted; otherwise say what became of the rows.
+    """Raise unless documents were accepted.
 
     Raises:
-        LangJepaError: the source has no rows, or all of them were rejected; with the counts by reason, the
-            first places of each, and what to change.
+        LangJepaError: the source has no rows, or all of them were rejected; the message has the counts by
+            reason, the first places of each, and what to change.
     """
     if accepted > 0:
         return
@@ -297,7 +297,7 @@ def require_documents(accepted: int, rejected: Counter[str], source: Source) -> 
 
 
 SHOWN_KEYS = 8
-"""Keys or columns that a message names."""
+"""Maximum number of keys or columns listed in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,13 +305,13 @@ class Row:
     """One raw row.
 
     Attributes:
-        number: in its file, from 0.
-        place: of it, for people.
-        id: what the file itself calls it.
-        text: of the document, or whatever stands in its place.
+        number: index in its file, from 0.
+        place: its location, for messages.
+        id: its id in the file.
+        text: of the document, or whatever the file has in its place.
         fault: why there is no text.
-        left_out: what is in the file and not in the text (code blocks, tables), with its count.
-        beside: values of other columns that were asked for, those that there are.
+        left_out: kinds of content in the file that are not in the text (code blocks, tables), with counts.
+        beside: values of the other requested columns, as far as they exist.
     """
 
     number: int
@@ -324,7 +324,7 @@ class Row:
 
 
 class Unreadable(ValueError):
-    """A file of which the text cannot be had; the reason is one of few, so that they can be counted."""
+    """A file whose text cannot be read; the reason is one of few, so they can be counted."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -332,7 +332,7 @@ class Unreadable(ValueError):
 
 
 def identity_of(value: object) -> str | None:
-    """The id column's value as an identity, or None when it is no use as one."""
+    """The value of the id column as an identity, or None if it cannot serve as one."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         return None
     return str(value).encode("utf-8", "backslashreplace").decode()

@@ -1,23 +1,23 @@
-"""Parts of a source: what one reader reads without the rest, so that many readers read it once between them."""
+"""Parts of a source, each of which can be read independently, so that several readers together read it once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SIZE = 1 << 26
-"""Bytes of a part, about, where a source is large enough."""
+"""Approximate bytes of a part, if the source is large enough."""
 DAMAGED = "damaged row group"
-"""Why rows of a parquet file are left out where it is read in parts."""
+"""The reason given when rows of a parquet file that is read in parts are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows of one file that follow each other.
+    """Consecutive rows of one file.
 
     Attributes:
         file: number of the file in its source.
-        first, stop: where they are, as the kind of file counts: row groups of a parquet file, bytes of JSON lines, rows
-            of the stories, shards of a data set on the hub; 0 and 0 of a file that is read whole.
-        size: bytes that are read for them.
+        first, stop: range in the units of the kind of file: row groups of a parquet file, bytes of JSON lines, rows of
+            the stories; 0 and 0 for a file that is read whole. For a dataset on the hub, `file` is the shard.
+        size: number of bytes to read.
     """
 
     file: int
@@ -27,13 +27,13 @@ class Piece:
 
 
 Part = tuple[Piece, ...]
-"""Pieces that are read one after the other."""
+"""Pieces to be read one after the other."""
 WHOLE: tuple[Part, ...] = ((),)
-"""The parts of a source that can only be read from its beginning."""
+"""The single part of a source that can only be read from its beginning."""
 
 
 def parts_of(pieces: Iterator[Piece], size: int) -> list[Part]:
-    """Pieces in their order, as many in a part as it takes to reach `size` bytes."""
+    """Group consecutive pieces into parts of at least `size` bytes (the last may be smaller), merging adjacent ones."""
     parts, part, held = list[Part](), list[Piece](), 0
     for piece in pieces:
         last = part[-1] if part else None
@@ -49,11 +49,11 @@ def parts_of(pieces: Iterator[Piece], size: int) -> list[Part]:
 
 
 class EqualParts(Sequence[Part]):
-    """Parts of equal length of something that is counted, made as they are asked for.
+    """Parts with equal numbers of rows, created on access.
 
     Args:
-        total: rows in all.
-        rows: of a part; the last one may have fewer.
+        total: total number of rows.
+        rows: rows of a part; the last one may have fewer.
     """
 
     def __init__(self, total: int, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""Regular expressions that a user gives: each text has a bounded time, since some never end on some texts."""
+"""User-supplied regular expressions, with a time limit per text, since some never finish on some texts."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,19 +7,19 @@ from typing import Any
 from lang_jepa.errors import LangJepaError, one_line
 
 SECONDS = 1.0
-"""For one expression on one text."""
+"""Time limit of one expression on one text."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnPattern:
-    """A compiled expression, with the setting that it is of."""
+    """A compiled expression and the setting it comes from."""
 
     expression: str
     setting: str
     compiled: Any
 
     def sub(self, replacement: str, text: str) -> str:
-        """The text with the replacement for each match.
+        """Replace each match in the text.
 
         Raises:
             LangJepaError: it took longer than `SECONDS`.
@@ -31,7 +31,7 @@ class OwnPattern:
         return found
 
     def group(self, text: str) -> str | None:
-        """What the first group of the first match holds; None where nothing matches.
+        """The first group of the first match, or None if nothing matches.
 
         Raises:
             LangJepaError: it took longer than `SECONDS`.
@@ -52,7 +52,7 @@ class OwnPattern:
 
 @cache
 def own_pattern(expression: str, setting: str) -> OwnPattern:
-    """Compile an expression that the settings have checked; made once."""
-    import regex  # its matching can be bounded in time, that of `re` cannot
+    """Compile an expression already checked by the settings; the result is cached."""
+    import regex  # unlike `re`, it supports a time limit
 
     return OwnPattern(expression, setting, regex.compile(expression))

@@ -1,7 +1,7 @@
-"""Rows of JSON files: one value a line, one array, or values over several lines; told apart by their beginning.
+"""Read rows of JSON files: one value per line, one array, or multi-line values, recognised by the file's beginning.
 
-Lines are independent: a damaged one is a rejected row. Elsewhere values are decoded one after the other from a buffer,
-so memory follows the longest value and not the file, and damage is an error, because nothing after it can be trusted.
+Lines are independent, so a damaged line is a rejected row. In the other forms values are decoded one by one from a
+buffer: memory grows with the longest value, not the file; damage is an error, since nothing after it can be trusted.
 """
 
 import json
@@ -20,11 +20,11 @@ from lang_jepa.errors import LangJepaError
 
 FORMAT = 1
 MAX_INT_DIGITS = 4000
-"""Longer integers are read as floats: Python refuses to convert them."""
+"""Longer integers are read as floats, because Python refuses to convert them."""
 PROBED = 64
-"""Values by which the keys of a file are known."""
+"""Number of values from which the keys of a file are collected."""
 MAX_VALUE = 1 << 28
-"""Characters of one value of an array at most."""
+"""Maximum number of characters in one value of an array."""
 
 Shape = Literal["lines", "array", "values"]
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -32,14 +32,14 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 class SeveralLists(LangJepaError):
-    """A file with several lists one after the other, of which each may be one conversation, or all one list."""
+    """A file with several consecutive lists, each of which may be one conversation, or all parts of one list."""
 
 
 def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
-    """Rows from `skip` on, with the values of the keys `beside`; lines are passed over without being parsed.
+    """Rows from `skip` on, with the values of the keys `beside`; skipped lines are not parsed.
 
     Raises:
-        LangJepaError: damage in an array, or in values over several lines.
+        LangJepaError: an array or a multi-line value is damaged.
     """
     shape = shape_of(path)
     if shape == "lines":
@@ -54,7 +54,7 @@ def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> I
 
 
 def pieces(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
-    """Equal ranges of at least `size` bytes, of lines that are not compressed; the whole file of others."""
+    """Equal ranges of at least `size` bytes for uncompressed JSON lines; otherwise the whole file."""
     length = size_of(path)
     if path.suffix.lower() in PACKED or shape_of(path) != "lines":
         return [(0, 0, length)]
@@ -64,7 +64,7 @@ def pieces(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
 
 
 def rows_between(path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str] = ()) -> Iterator[Row]:
-    """Rows of the lines that begin at bytes `first` to `stop` - 1, counted from 0; of a whole file all rows."""
+    """Rows of the lines that begin at bytes `first` to `stop` - 1, counted from 0; all rows if `stop` is 0."""
     if not stop:
         yield from rows(path, column, 0, beside)
         return
@@ -82,13 +82,13 @@ def count(path: AnyPath) -> int:
 
 
 def names(path: AnyPath) -> list[str]:
-    """Keys of the first values that are objects, each once."""
+    """Distinct keys of the objects among the first values."""
     values = islice(_some_values(path), PROBED)
     return list(dict.fromkeys(key for value in values if isinstance(value, dict) for key in value))
 
 
 def one_value(path: AnyPath) -> Any:
-    """The value of a file that holds one object or one array; of anything else, and of a damaged one, None.
+    """The value of a file that holds one object or one array; None for anything else and for damaged files.
 
     Raises:
         SeveralLists: it holds several arrays.
@@ -106,7 +106,7 @@ def one_value(path: AnyPath) -> Any:
 
 
 def first_values(path: AnyPath) -> tuple[Shape, list[Any]]:
-    """How values stand in a file, and the first two (fewer where there are not, or where they are damaged)."""
+    """The shape of a file, and its first two values (fewer if there are fewer or they are damaged)."""
     shape = shape_of(path)
     try:
         return shape, list(islice(_some_values(path), 2))
@@ -125,7 +125,7 @@ def _some_values(path: AnyPath) -> Iterator[Any]:
 
 
 def no_documents(path: AnyPath, column: str) -> str | None:
-    """Why a JSON file is no list of documents but something else, such as a configuration; None if it may be one."""
+    """Why a JSON file is not a list of documents but, for example, a configuration; None if it may be a list."""
     head, whole = _head(path)
     shape = _shape(head, whole)
     filled = [line for line in head.split(b"\n") if line.strip()]
@@ -137,7 +137,7 @@ def no_documents(path: AnyPath, column: str) -> str | None:
     except Unreachable:
         raise
     except (LangJepaError, ValueError, RecursionError):
-        # A configuration may have comments, which JSON has not; a list of documents is refused when it is read.
+        # A configuration may have comments, which are not JSON; a damaged list of documents is reported when read.
         return "damaged JSON" if shape == "values" else None
     if shape == "array":
         fits = value is None or isinstance(value, dict | str) or _is_conversation(value)
@@ -148,7 +148,7 @@ def no_documents(path: AnyPath, column: str) -> str | None:
 
 
 def looks_like_lines(path: AnyPath) -> bool:
-    """Whether a file of another name begins with a line that is a JSON object."""
+    """Whether a file, whatever its name, begins with a line that is a JSON object."""
     head, whole = _head(path)
     filled = [line for line in head.split(b"\n") if line.strip()]
     if not filled or not filled[0].lstrip().startswith(b"{"):
@@ -159,12 +159,12 @@ def looks_like_lines(path: AnyPath) -> bool:
 
 
 def shape_of(path: AnyPath) -> Shape:
-    """How values stand in a file."""
+    """How the values of a file are laid out."""
     return _shape(*_head(path))
 
 
 def _head(path: AnyPath) -> tuple[bytes, bool]:
-    """The first bytes of a file, and whether they are all."""
+    """The first bytes of a file, and whether they are the whole file."""
     head = b""
     for chunk in chunks(path):
         head += chunk
@@ -182,7 +182,7 @@ def _shape(head: bytes, whole: bool) -> Shape:
         return "lines" if ended and goes_on and _parsed(first) is not None else "array"
     if not first.startswith(b"{") or len(filled) < 2 or _parsed(first) is not None:
         return "lines"
-    # Over several lines, or the first of many lines is damaged: then others are whole objects.
+    # Either a multi-line value, or JSON lines whose first line is damaged: then other lines are whole objects.
     if first != b"{" and any(line.startswith(b"{") and _parsed(line) is not None for line in filled[1:]):
         return "lines"
     return "values" if first == b"{" or filled[1][:1] in b' \t"}' else "lines"
@@ -196,7 +196,7 @@ def _parsed(line: bytes) -> Any:
 
 
 def _filled_lines(path: AnyPath) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, each with its number from 1."""
+    """Non-blank lines, each with its number from 1."""
     for number, line in enumerate(lines(chunks(path)), start=1):
         if line and not line.isspace():
             yield number, line
@@ -213,7 +213,7 @@ def _line_row(number: int, place: str, line: bytes, column: str, beside: Sequenc
 
 
 def _row(number: int, place: str, value: Any, column: str, beside: Sequence[str]) -> Row:
-    """A value as a row: an object with the column; a string, which is a text by itself; or a list of messages."""
+    """Convert a value to a row: an object with the column, a string (a text by itself), or a list of messages."""
     if isinstance(value, str) or _is_conversation(value):
         return Row(number, place, text=value)
     if not isinstance(value, dict):
@@ -238,7 +238,7 @@ def _integer(digits: str) -> int | float:
 
 
 def _values(path: AnyPath, shape: Shape) -> Iterator[tuple[Any, bool]]:
-    """The values of an array, or of a file of values, each with whether its bytes are no UTF-8."""
+    """Yield the values of an array or of a file of values, each with whether its bytes are invalid UTF-8."""
     decoder = json.JSONDecoder(parse_int=_integer)
     text = _Buffer(path)
     if shape == "array":
@@ -264,7 +264,7 @@ def _values(path: AnyPath, shape: Shape) -> Iterator[tuple[Any, bool]]:
 
 
 class _Buffer:
-    """Decoded text of a file, of which only what is not consumed yet is held."""
+    """Decoded text of a file, of which only the unconsumed part is held."""
 
     def __init__(self, path: AnyPath) -> None:
         self.path, self.text, self.at, self.ended, self.values = path, "", 0, False, 0
@@ -272,7 +272,7 @@ class _Buffer:
         self._decoder = getincrementaldecoder("utf-8-sig")("surrogateescape")
 
     def peek(self) -> str:
-        """The next character that is no white space; empty at the end."""
+        """The next character that is not white space; empty at the end."""
         while True:
             match = _SPACE.match(self.text, self.at)
             self.at = match.end() if match else self.at
@@ -281,13 +281,13 @@ class _Buffer:
             self._more(1)
 
     def take(self, sign: str) -> None:
-        """Pass over one character, which has to be this one."""
+        """Consume one character, which must be `sign`."""
         if self.peek() != sign:
             raise self.damaged(f"'{sign}' is missing")
         self.at += 1
 
     def value(self, decoder: json.JSONDecoder) -> tuple[Any, str]:
-        """The next value and its text. A value that does not fit is tried again with twice as much text."""
+        """The next value and its text. If a value does not fit, decoding is retried with twice as much text."""
         while True:
             try:
                 value, end = decoder.raw_decode(self.text, self.at)
@@ -297,7 +297,7 @@ class _Buffer:
             except RecursionError as error:
                 raise self.damaged("it is nested too deeply") from error
             else:
-                if end < len(self.text) or self.ended:  # a number might go on
+                if end < len(self.text) or self.ended:  # otherwise a number might continue
                     source, self.at = self.text[self.at : end], end
                     self.values += 1
                     return value, source
@@ -306,14 +306,14 @@ class _Buffer:
             self._more(len(self.text) - self.at)
 
     def damaged(self, reason: str) -> LangJepaError:
-        """What to raise where the text is no JSON."""
+        """The error to raise for text that is not valid JSON."""
         return LangJepaError(
             f"{self.path}: damaged JSON after value {self.values}: {reason}. Mend it, or write one object a line, for "
             "example with `jq -c '.[]' in.json > out.jsonl`."
         )
 
     def _more(self, least: int) -> None:
-        """Read at least so many characters more, unless the file ends."""
+        """Read at least `least` more characters, unless the file ends."""
         parts, size = [self.text[self.at :]], 0
         while size < max(least, 1) and not self.ended:
             piece = next(self._pieces, None)

@@ -1,4 +1,4 @@
-"""Rows of parquet files, a few at a time."""
+"""Read rows of parquet files, a few at a time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,16 +16,16 @@ from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
 BATCH_ROWS = 64
-"""Rows of a file held at a time."""
+"""Number of rows held in memory at a time."""
 REQUEST = 1 << 22
-"""Bytes of a column that are asked from a store at a time."""
+"""Bytes of a column requested from a store at a time."""
 
 
 @contextmanager
 def _parquet(path: AnyPath) -> Iterator[pq.ParquetFile]:
-    """An open parquet file; whatever is wrong with it becomes one clear error."""
+    """Open a parquet file, turning whatever is wrong with it into one clear error."""
     try:
-        # Without these two a whole column of a row group is read at once, which may be gigabytes.
+        # Without these two options a whole column of a row group, perhaps gigabytes, is read at once.
         source, size = (Ranges(path), REQUEST) if isinstance(path, RemoteFile) else (path, CHUNK)
         flat = {"buffer_size": size, "pre_buffer": False}
         with pq.ParquetFile(source, page_checksum_verification=True, **flat) as file:
@@ -41,7 +41,7 @@ def _parquet(path: AnyPath) -> Iterator[pq.ParquetFile]:
 
 
 def check(path: AnyPath, column: str, setting: str = option("text_column")) -> None:
-    """Raise unless a parquet file has the column that the setting names, once."""
+    """Raise unless a parquet file has exactly one column of the name given in the setting."""
     with _parquet(path) as file:
         schema = file.schema_arrow
         if column not in schema.names:
@@ -54,7 +54,7 @@ def check(path: AnyPath, column: str, setting: str = option("text_column")) -> N
 
 
 def check_text(path: AnyPath, column: str) -> None:
-    """Raise unless the column of a parquet file holds text."""
+    """Raise unless a column of a parquet file holds text."""
     with _parquet(path) as file:
         schema = file.schema_arrow
         kind = schema.field(column).type
@@ -89,7 +89,7 @@ def count(path: AnyPath) -> int:
 
 
 def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
-    """Rows from `skip` on, with the values of the columns `beside`; whole row groups are passed over unread."""
+    """Rows from `skip` on, with the values of the columns `beside`; skipped row groups are not read."""
     with _parquet(path) as file:
         number, groups = 0, list(range(file.num_row_groups))
         while groups and number + file.metadata.row_group(groups[0]).num_rows <= skip:
@@ -98,7 +98,7 @@ def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> I
 
 
 def pieces(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
-    """The row groups: number, number + 1, bytes."""
+    """The row groups as (number, number + 1, bytes)."""
     with _parquet(path) as file:
         every = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
         columns = [[group.column(number) for number in range(group.num_columns)] for group in every]
@@ -106,7 +106,7 @@ def pieces(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
 
 
 def rows_between(path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str] = ()) -> Iterator[Row]:
-    """Rows of row groups `first` to `stop` - 1; a damaged one is a row with a fault."""
+    """Rows of row groups `first` to `stop` - 1; a damaged row group yields a row with a fault."""
     with _parquet(path) as file:
         sizes = [file.metadata.row_group(number).num_rows for number in range(stop)]
         for number in range(first, stop):
@@ -121,7 +121,7 @@ def rows_between(path: AnyPath, column: str, first: int, stop: int, beside: Sequ
 def _rows(
     file: pq.ParquetFile, groups: list[int], number: int, column: str, skip: int, beside: Sequence[str]
 ) -> Iterator[Row]:
-    """Rows of some row groups, of which the first one begins with row `number`, from row `skip` on."""
+    """Rows from row `skip` on of some row groups, the first of which begins with row `number`."""
     known = file.schema_arrow.names
     with_ids = "id" in known and column != "id"
     others = [name for name in beside if name in known]
@@ -143,7 +143,7 @@ def _rows(
 
 
 def ids(path: AnyPath, column: str) -> Iterator[str]:
-    """The ids that a file gives its rows; only their column is read."""
+    """The ids of the rows of a file; only the id column is read."""
     with _parquet(path) as file:
         if "id" not in file.schema_arrow.names or column == "id":
             return
@@ -152,7 +152,7 @@ def ids(path: AnyPath, column: str) -> Iterator[str]:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """A column as Python values; bytes become text where they are UTF-8 and stay bytes where they are not."""
+    """A column as Python values; bytes become text if they are valid UTF-8 and stay bytes otherwise."""
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:

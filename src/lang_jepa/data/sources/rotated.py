@@ -1,4 +1,4 @@
-"""Logs and rotated logs by their names: which files are one log, and how much of each is learnt from under a tail."""
+"""Recognise rotated logs by name: which files form one log, and how much of each is not in the held-out tail."""
 
 import re
 from collections import defaultdict
@@ -11,22 +11,22 @@ from lang_jepa.data.sources.remote import AnyPath
 from lang_jepa.data.sources.text_files import chunks, lines
 
 FORMAT = 2
-"""Number of the rules by which files are one log; it enters the fingerprint of a source."""
+"""Version of the rules for grouping files into a log; it enters the fingerprint of a source."""
 _LOG = re.compile(r"(.*\.log)(?:[.-](\d[\d-]*))?(?:\.gz|\.zst)?", re.IGNORECASE)
 _DATE_DIGITS = 6
-"""A suffix of so many digits or more is a date, one of fewer a count of rotations."""
+"""A suffix of at least this many digits is a date; a shorter one is a rotation count."""
 
 
 def is_log(name: str) -> bool:
-    """Whether a file is named like a log or a rotated one: `app.log`, `app.log.1`, `app.log-20260101.gz`."""
+    """Whether a file is named like a log or a rotated log: `app.log`, `app.log.1`, `app.log-20260101.gz`."""
     return _LOG.fullmatch(name) is not None
 
 
 def logs_of(names: Iterable[str]) -> list[list[str]]:
-    """The names that are one log, of several files, oldest first: dates upwards, counts downwards, then the log itself.
+    """Group the names of logs with several files, oldest first: ascending dates, descending counts, the log itself.
 
     Args:
-        names: of files, relative to their folder.
+        names: file names relative to their folder.
     """
     found = defaultdict[str, list[tuple[tuple[int, int, str], str]]](list)
     for name in names:
@@ -38,10 +38,10 @@ def logs_of(names: Iterable[str]) -> list[list[str]]:
 
 
 def shares_learnt(files: Mapping[str, AnyPath], val_fraction: float, *, in_records: bool) -> dict[str, float]:
-    """Of each file of a log of several files, the share of its lines, from the first on, that the tail leaves.
+    """For each file of a log with several files, the share of its lines, from the first on, that is not held out.
 
-    The tail is that of the whole log: of older files nothing is held out, of the newest ones perhaps all. Each file is
-    read once, to count its lines.
+    The tail is that of the whole log: nothing of the older files is held out, and perhaps all of the newest ones. Each
+    file is read once to count its lines.
 
     Args:
         files: paths by name.

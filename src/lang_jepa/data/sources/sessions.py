@@ -1,4 +1,4 @@
-"""Lines of several processes in one file, told apart by `data.session`: those of each are a document of their own."""
+"""Separate the interleaved lines of several processes in one file by `data.session`, into one document each."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
 FORMAT = 1
-"""Number of the rules by which lines are told apart; it enters the fingerprint."""
+"""Version of the rules for separating sessions; it enters the fingerprint."""
 
 
 def session_names(lines: Iterable[str], settings: DataSettings) -> list[str | None]:
-    """The session of each line; None of those without a match, and of all where `data.session` is not set.
+    """The session of each line; None for lines without a match, and for all if `data.session` is not set.
 
     Raises:
         LangJepaError: the expression takes too long on a line.
@@ -29,36 +29,36 @@ def session_names(lines: Iterable[str], settings: DataSettings) -> list[str | No
 
 @dataclass
 class Sessions(Source):
-    """Another source's documents, of which the lines of each session become one, in the order of their first lines.
+    """Another source's documents, with the lines of each session as one document, in the order of their first lines.
 
-    A session's id is that of its file with `#` and what the group holds; lines without a match stay together under the
-    file's own. With `data.val_split=tail` a session is cut where the file is, so that no line that is learnt from
-    stands after a held-out one. `settings.limit` and `settings.min_length` are those of the sessions. Memory holds one
-    file, as without sessions.
+    A session's id is the file's id with `#` and the value of the group; lines without a match form a document under the
+    file's own id. With `data.val_split=tail` a session is cut where the file is, so no training line comes after a
+    held-out one. `settings.limit` and `settings.min_length` apply to the sessions. One file is held in memory, as
+    without sessions.
 
     Raises:
-        LangJepaError: while it is read, where the expression takes too long on a line.
+        LangJepaError: while reading, if the expression takes too long on a line.
     """
 
     documents_of: Source = field(kw_only=True)
 
     @classmethod
     def of(cls, settings: DataSettings, documents: Source) -> Self:
-        """Tell the sessions of a source apart, which must give all of its documents, however short."""
+        """Separate the sessions of a source, which must yield all of its documents, however short."""
         return cls(settings, f"{documents.description}, by session", documents_of=documents)
 
     def fingerprint(self, *, quick: bool = False) -> str:
         return fingerprint([self.documents_of.fingerprint(quick=quick), self.settings.session, FORMAT])
 
     def complaint(self, most: int | None = None) -> str | None:
-        """That the expression matches no line at all; reads as far as the first that it matches."""
+        """Complain if the expression matches no line at all; reads up to the first match."""
         first = ""
         for row in islice(self.documents_of.read(0), most):
             for line in _lines(row) if isinstance(row, Document) else ():
                 if session_names([line], self.settings)[0] is not None:
                     return None
                 first = first or line
-        if not first:  # no line at all, which is said elsewhere
+        if not first:  # no lines at all, which is reported elsewhere
             return None
         where = self.documents_of.description if most is None else f"the first rows of {self.documents_of.description}"
         return (
@@ -77,7 +77,7 @@ class Sessions(Source):
                 yield row
 
     def _sessions(self, whole: Document) -> Iterator[Document | Rejection]:
-        settings = self.settings.model_copy(update={"records": False})  # they are lines already
+        settings = self.settings.model_copy(update={"records": False})  # the records are lines already
         lines = _lines(whole)
         tail = settings.val_split == "tail"
         cut = first_held_out(len(lines), settings.val_fraction) if whole.learnt is None else whole.learnt
