@@ -1,4 +1,4 @@
-"""What files hold beside their texts: a label for each turn, and questions with the units that answer them."""
+"""Columns that files have besides their texts: labels of turns, and questions with the units that answer them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,16 +17,16 @@ QUERIES = "queries"
 
 
 def turn_labels(settings: DataSettings, column: str) -> dict[str, list[str]]:
-    """A label for each turn with text, by the document's id; empty where a turn has none.
+    """A label for each turn with text, by document id; an empty string for turns without a label.
 
     Args:
         settings: `train_file` names local files of conversations, in `text_column`.
-        column: a key of the messages; else a column with a list that has a label for each message; of a table with a
-            message a row (`data.group_column`) the column of the message's label. A label is a string, or a list of
-            strings, of which the order does not matter.
+        column: a key of the messages, or else a column that lists one label per message; for a table with one message
+            per row (`data.group_column`), the column of the message's label. A label is a string, or a list of strings
+            whose order does not matter.
 
     Raises:
-        LangJepaError: no such key or column, or a list of another length than the conversation; names the document.
+        LangJepaError: there is no such key or column, or a list is not as long as its conversation; names the document.
     """
     source, what = _local(settings, f"labels ({column})"), f"labels: {column}"
     if settings.group_column is not None:
@@ -50,12 +50,12 @@ def turn_labels(settings: DataSettings, column: str) -> dict[str, list[str]]:
 
 
 def _labels_of_rows(source: LocalSource, column: str, what: str) -> dict[str, list[str]]:
-    """The labels of a table with a message a row."""
+    """The labels of a table with one message per row."""
     found = dict[str, list[str]]()
     for identity, text, label in _read(source.messages(column, "--labels"), what):
         try:
             said = turns([{"content": text}])
-        except NoConversation:  # no text, so that there is no turn
+        except NoConversation:  # no text, hence no turn
             continue
         found.setdefault(identity, []).extend(_label(label) for _ in said)
     return found
@@ -80,7 +80,7 @@ class Asked:
     spans: tuple[tuple[int, int], ...]
 
     def units(self, numbers: Sequence[int]) -> list[int]:
-        """The positions in `numbers` of those that lie in a span."""
+        """Positions in `numbers` of the units that lie in a span."""
         return [row for row, number in enumerate(numbers) if any(first <= number <= last for first, last in self.spans)]
 
 
@@ -90,8 +90,7 @@ class Questioned:
 
     Attributes:
         questions: in the order of the file.
-        numbers: of a conversation, for each turn with text the number of its message (None: units are counted as they
-            are split).
+        numbers: message number of each turn with text of a conversation (None: units are numbered as they are split).
     """
 
     questions: tuple[Asked, ...]
@@ -99,13 +98,13 @@ class Questioned:
 
 
 def questions(settings: DataSettings) -> dict[str, Questioned]:
-    """The column `queries` of local files by the document's id: a list of {query, spans}, or the JSON of one.
+    """The column `queries` of local files, by document id: a list of {query, spans}, or the JSON of such a list.
 
-    A span is [first, last], both included: of conversations numbers of messages from 0, else of units as they are
-    split.
+    A span is [first, last], both included: message numbers from 0 for conversations, otherwise numbers of units as
+    they are split.
 
     Raises:
-        LangJepaError: no such column, or something else in it; names the document.
+        LangJepaError: there is no such column, or it holds something else; names the document.
     """
     what = f"the column '{QUERIES}'"
     if settings.group_column is not None:
@@ -154,7 +153,7 @@ def _read(rows: _Values, what: str) -> _Values:
 
 
 def _list(value: object) -> list[Any]:
-    """A list, or one that is written as JSON; nothing where it is something else."""
+    """The value as a list, also if written as JSON; an empty list for anything else."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)

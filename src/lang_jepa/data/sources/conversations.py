@@ -1,4 +1,4 @@
-"""Conversations in the forms that files have, as texts of one turn a line: everything after this knows lines alone."""
+"""Convert conversations from the forms used in files to texts with one turn per line, which is all later steps see."""
 
 import json
 import re
@@ -13,22 +13,22 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
 FORMAT = 5
-"""Goes up whenever a conversation is read differently than before."""
+"""Raise it whenever a conversation would be read differently."""
 
 NO_SPEAKER = "a text that does not begin with a speaker and a colon"
-"""Why a plain text is no conversation."""
+"""Why a plain text is not a conversation."""
 _NOBODY = "-"
-"""Stands for the name of a speaker whom a file does not name, where every turn has a prefix."""
+"""Placeholder name of an unnamed speaker where every turn has a prefix."""
 _BREAKS = re.compile(r"[\r\n]+")
 _NUMBERED = re.compile(r"#(\d{1,3})")
 _PREFIX = re.compile(r"([^:\n]{1,40}): (?=\S)")
 CONVERSATIONS = ("messages", "conversations")
-"""Keys of the list of messages in an object."""
+"""Keys under which an object holds its list of messages."""
 _KEYS = (("role", "content"), ("from", "value"), ("speaker", "text"), ("author", "text"), ("sender", "text"))
-"""Names of speaker and text in the messages of OpenAI's, of ShareGPT's and of other files."""
+"""Names of speaker and text in the messages of OpenAI, ShareGPT and other files."""
 _SPEAKERS, _CONTENTS = (frozenset(keys) for keys in zip(*_KEYS, strict=True))
 _CALLS = frozenset(("tool_calls", "function_call"))
-"""What OpenAI's messages may have in the place of a text."""
+"""Keys that OpenAI messages may have instead of a text."""
 _NO_MESSAGE = "a message without role and content, from and value, or speaker and text"
 
 ROLES = {
@@ -37,42 +37,41 @@ ROLES = {
     "system": 3,
     **dict.fromkeys(("tool", "function", "observation"), 4),
 }
-"""Numbers of the roles that files name, in any case; 0 is nobody's, other speakers have one from `FIRST_NAME` on."""
+"""Numbers of the roles used in files, ignoring case; 0 is an unnamed speaker, other names start at `FIRST_NAME`."""
 FIRST_NAME = 5
-"""Numbers from here to 255 are of other names, by a hash: two of a conversation share one with a chance of .4 %."""
+"""Numbers from here to 255 belong to other names, by a hash: two speakers share one with a probability of 0.4 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one speaker says at a time; the speaker is empty where a file names none."""
+    """One turn of a conversation; the speaker is empty if the file does not name one."""
 
     speaker: str
     text: str
 
 
 class NoConversation(ValueError):
-    """A value that holds no turns; the reason is one of few, so that they can be counted."""
+    """A value without turns; the reason is one of few, so they can be counted."""
 
 
 class NoText(NoConversation):
-    """Turns that are there, and have no text: calls of tools, pictures."""
+    """Turns that exist but have no text: tool calls, images."""
 
 
 def turns(value: object) -> list[Turn]:
-    """The turns of a conversation in one of the forms that files have.
+    """Return the turns of a conversation given in one of the forms used in files.
 
     Args:
         value: a list of strings; a list of messages, which are `{role, content}` (the content a string, or a list of
             parts with a `text`), `{from, value}` or `{speaker, text}`; the JSON of such a list, or of an object with
             `messages`; or a text whose turns begin with a name and a colon (`Anna: ...`, see `Speakers`), where a line
-            that begins with none belongs to the turn before.
+            without a name belongs to the preceding turn.
 
     Returns:
-        Turns in order; messages without text (calls of tools, with `content: null` or without the key) have an empty
-        one.
+        Turns in order; messages without text (tool calls, with `content: null` or without the key) have an empty text.
 
     Raises:
-        NoConversation: none of these, no message that has a content, or no turn with text.
+        NoConversation: the value has none of these forms, no message has a content, or no turn has text.
     """
     found = list(_read(value))
     if not any(turn.text for turn in found):
@@ -95,7 +94,7 @@ def _read(value: object) -> Iterator[Turn]:
 
 
 def _parsed(text: str) -> object:
-    """A list that is written as JSON, alone or as `CONVERSATIONS` of an object; or the text itself."""
+    """The list that a text holds as JSON, alone or under `CONVERSATIONS` of an object; otherwise the text itself."""
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:
@@ -118,17 +117,17 @@ def _message(message: object) -> Turn:
 
 
 def is_message(value: object) -> bool:
-    """Whether a value is one message, with who says it."""
+    """Whether a value is one message with a speaker."""
     return isinstance(value, dict) and bool(value.keys() & _SPEAKERS) and bool(value.keys() & (_CONTENTS | _CALLS))
 
 
 def _is_bare(message: object) -> bool:
-    """Whether a message has neither a content nor a call in its place; where all are so, it has another name."""
+    """Whether a message has neither content nor a call; if that is so for all messages, the key has another name."""
     return isinstance(message, dict) and not message.keys() & (_CONTENTS | _CALLS)
 
 
 def _content(content: object) -> str:
-    """The text of a message; parts that are no text (pictures, calls) are left out."""
+    """The text of a message; parts that are not text (images, calls) are left out."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -140,7 +139,7 @@ def _content(content: object) -> str:
 
 
 def _spoken(text: str) -> Iterator[Turn]:
-    """Turns of a text that names its speakers."""
+    """Yield the turns of a text that names its speakers."""
     filled = list(filter(None, map(str.strip, text.split("\n"))))
     speakers = Speakers(filled)
     speaker, lines = "", list[str]()
@@ -159,7 +158,7 @@ def _spoken(text: str) -> Iterator[Turn]:
 
 
 def joined_lines(text: str) -> str:
-    """A text in one line: line ends, with the white space around them, become a space. Linear in its length."""
+    """A text as one line: line ends and the white space around them become a space. Takes linear time."""
     first, *rest = _BREAKS.split(text)
     if not rest:
         return text
@@ -172,7 +171,7 @@ def _one_line(text: str) -> str:
 
 
 def speaker_number(name: str) -> int:
-    """The number of a speaker, by the name alone: 1 to 4 are roles (`ROLES`), 0 is of no name."""
+    """The number of a speaker, determined by the name alone: 1 to 4 are roles (`ROLES`), 0 is unnamed."""
     plain = _plain(name)
     if not plain or plain == _NOBODY:
         return 0
@@ -186,31 +185,31 @@ def _plain(name: str) -> str:
 
 
 def speaker_name(number: int) -> str:
-    """A name that has the number: of a role its first one, else "#17"."""
+    """A name with the given number: the first name of a role, otherwise "#17" and the like."""
     return next((name for name, role in ROLES.items() if role == number), f"#{number}" if number else _NOBODY)
 
 
 def speaker_of(unit: str) -> tuple[int, str]:
-    """The number of the speaker of a turn like "Anna: Good morning", and what is said; 0 where none is named."""
+    """The speaker number of a turn like "Anna: Good morning" (0 if none is named), and what is said."""
     prefix = _PREFIX.match(unit)
     return (speaker_number(prefix[1]), unit[prefix.end() :]) if prefix else (0, unit)
 
 
 def without_speaker(texts: Iterable[str], names: Collection[str] = ()) -> list[str]:
-    """What is said in texts that are given alone, outside of a conversation, where "Note: bring it" has no speaker.
+    """What is said in texts given outside a conversation, where "Note: bring it" has no speaker.
 
     Args:
-        texts: as they are; only a role (`ROLES`), "-" or "#17" in front of one is its speaker.
-        names: other speakers that are known here, as of `names_in`.
+        texts: of which only a role (`ROLES`), "-" or "#17" in front is a speaker.
+        names: other known speakers, as returned by `names_in`.
     """
     return [text[prefix.end() :] if (prefix := _prefix(text, names)) else text for text in texts]
 
 
 def as_turns(context: Sequence[str]) -> list[str]:
-    """The turns of a conversation with a speaker in front of each.
+    """The turns of a conversation, each with a speaker in front.
 
-    A name in front of every turn is its speaker. Where some have none, only roles, "-" and "#17" are speakers, and the
-    other turns are nobody's: "-: Note: bring it".
+    If every turn begins with a name, these are the speakers. Otherwise only roles, "-" and "#17" count as speakers, and
+    the other turns are unnamed: "-: Note: bring it".
     """
     if all(map(_PREFIX.match, context)):
         return list(context)
@@ -218,27 +217,27 @@ def as_turns(context: Sequence[str]) -> list[str]:
 
 
 def names_in(context: Sequence[str]) -> set[str]:
-    """The names of the speakers of a conversation, by the rule of `as_turns`."""
+    """The speaker names of a conversation, by the rule of `as_turns`."""
     return {_plain(turn.partition(": ")[0]) for turn in as_turns(context)}
 
 
 def _prefix(text: str, names: Collection[str] = ()) -> re.Match[str] | None:
-    """The speaker in front of a text, if it is known to be one."""
+    """The prefix of a text, if it is a known speaker."""
     prefix = _PREFIX.match(text)
     name = _plain(prefix[1]) if prefix else ""
     return prefix if name in ROLES or name == _NOBODY or name in names or _NUMBERED.fullmatch(name) else None
 
 
 def speakers_of(units: Iterable[str]) -> tuple[list[int], list[str]]:
-    """`speaker_of` of several: numbers, and what is said."""
+    """`speaker_of` for several units: the numbers, and what is said."""
     pairs = [speaker_of(unit) for unit in units]
     return [number for number, _ in pairs], [text for _, text in pairs]
 
 
 def conversation_text(value: object) -> tuple[str, int]:
-    """A conversation as a text of one turn a line, "Anna: Good morning", and how many messages had no text.
+    """A conversation as a text with one turn per line, "Anna: Good morning", and the number of messages without text.
 
-    Those are left out. `speaker_of` takes the names off again; a speaker without one is called "-".
+    The latter are left out. `speaker_of` removes the names again; an unnamed speaker is called "-".
 
     Args:
         value: as for `turns`.
@@ -252,7 +251,7 @@ def conversation_text(value: object) -> tuple[str, int]:
 
 
 def without_text(value: object) -> int:
-    """How many messages of a conversation have no text; 0 of what is no conversation."""
+    """The number of messages of a conversation without text; 0 if the value is not a conversation."""
     try:
         return sum(not turn.text for turn in _read(value))
     except NoConversation:
@@ -265,14 +264,14 @@ def _line(turn: Turn) -> str:
 
 
 def spoken_line(turn: str) -> str:
-    """A turn that is known to begin with a speaker, in the form of `conversation_text`."""
+    """A turn known to begin with a speaker, in the form of `conversation_text`."""
     name, end = spoken(turn)
     return _line(Turn(name, _one_line(turn[end:])))
 
 
 def said_in(units: Sequence[str], speakers: Literal["none", "prefix", "embedding"]) -> list[str]:
-    """Turns as the tokenizer reads them, from lines like "Anna: Good morning": with the name only where that is in the
-    text (`prefix`).
+    """Turns as the tokenizer reads them, from lines like "Anna: Good morning"; names are kept only with `prefix`, where
+    they are part of the text.
     """
     if speakers == "prefix":
         return [unit.removeprefix(f"{_NOBODY}: ") for unit in units]
@@ -280,23 +279,23 @@ def said_in(units: Sequence[str], speakers: Literal["none", "prefix", "embedding
 
 
 def as_read(units: Sequence[str], settings: DataSettings) -> list[str]:
-    """Units of a text as a model of these settings is given them: turns with the name where it knows speakers."""
+    """Units as given to a model with these settings: turns keep their names if the model knows speakers."""
     if settings.units != "turns" or settings.speakers == "embedding":
         return list(units)
     return said_in(units, settings.speakers)
 
 
 def context_of(given: object, settings: DataSettings, source: str = "the context") -> list[str]:
-    """The turns (or lines, sentences) of a conversation so far, as a model of these settings is given them.
+    """The turns (or lines, sentences) of a conversation so far, as given to a model with these settings.
 
     Args:
-        given: a text with "Anna: ..." or one turn a line; messages, as `turns` takes them; or strings, of which each is
-            a turn whatever it begins with, see `as_turns`.
+        given: a text with "Anna: ..." or one turn per line; messages, as accepted by `turns`; or strings, each of which
+            is a turn whatever it begins with, see `as_turns`.
         settings: of the model's data.
         source: names the context in errors.
 
     Raises:
-        LangJepaError: no conversation; or a text without speakers for a model that was trained on them.
+        LangJepaError: it is not a conversation, or a text without speakers for a model that was trained with them.
     """
     strings = list(map(str, given)) if isinstance(given, list) and all(isinstance(one, str) for one in given) else []
     if settings.units != "turns" and (strings or isinstance(given, str)):
@@ -315,16 +314,16 @@ def context_of(given: object, settings: DataSettings, source: str = "the context
 
 
 def given_turns(strings: Iterable[str], settings: DataSettings) -> list[str]:
-    """Turns that a user hands over one by one, as a model of turns is given them; empty ones are left out. Names stand
-    in front by the rule of `as_turns`.
+    """Turns that a user passes one by one, as given to a model of turns; empty ones are left out. Which names count as
+    speakers is decided as in `as_turns`.
     """
     return as_read(as_turns(list(filter(None, map(_one_line, strings)))), settings)
 
 
 def given_candidates(texts: Sequence[str], settings: DataSettings) -> list[str]:
-    """What may be said next, as a model is given it: without a role in front where it was trained on none.
+    """Candidates for what is said next, as given to a model: without a role in front if it was trained without them.
 
-    Where it knows speakers, ranking takes them off, which also knows the names in the context.
+    If the model knows speakers, ranking removes them, since it also knows the names in the context.
     """
     return without_speaker(texts) if settings.units == "turns" and settings.speakers == "none" else list(texts)
 
@@ -334,12 +333,13 @@ def _filled_lines(text: str) -> list[str]:
 
 
 def text_in_units(text: str, settings: DataSettings) -> str:
-    """A text that a user hands over, in the form of the documents that a model was trained on.
+    """A text passed by a user, in the form of the documents that a model was trained on.
 
-    One that names no speakers is taken as lines, each a turn, where the model was not trained on names.
+    If the model was not trained with names, a text without speakers is read as lines, each of which is a turn.
 
     Raises:
-        LangJepaError: it was, and the text has none; or it is the JSON of messages without text.
+        LangJepaError: the model was trained with names and the text has none, or it is the JSON of messages without
+            text.
     """
     if settings.units != "turns":
         return records_text(text) if settings.records else text
@@ -355,7 +355,7 @@ def text_in_units(text: str, settings: DataSettings) -> str:
 
 
 def names_of_turns(text: str, settings: DataSettings) -> list[str]:
-    """Who says each unit of `text_in_units`; empty where the text names nobody, or has no turns."""
+    """The speaker of each unit of `text_in_units`; empty if the text names nobody or has no turns."""
     if settings.units != "turns":
         return []
     try:
@@ -366,5 +366,5 @@ def names_of_turns(text: str, settings: DataSettings) -> list[str]:
 
 
 def names_before(turns: Iterable[str]) -> list[str]:
-    """Who says each turn in the form of `conversation_text`; nothing for nobody."""
+    """The speaker of each turn in the form of `conversation_text`; an empty string if unnamed."""
     return [name if name != _NOBODY else "" for name in (turn.partition(": ")[0] for turn in turns)]

@@ -1,4 +1,4 @@
-"""Rows of a table that belong together, a message or a line each, as rows of one document (`data.group_column`)."""
+"""Combine rows of a table that belong together, each a message or a line, into one document (`data.group_column`)."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -10,28 +10,28 @@ from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.settings.data import DataSettings
 
 FORMAT = 3
-"""Number of the rules by which rows are grouped; it enters the fingerprint of a source."""
+"""Version of the grouping rules; it enters the fingerprint of a source."""
 
 
 def spelled(*names: str) -> tuple[str, ...]:
-    """Names of columns as files write them, in the order of preference: `role`, `Role`, `ROLE`, `from`, ..."""
+    """Column names in their usual spellings, in order of preference: `role`, `Role`, `ROLE`, `from`, ..."""
     return tuple(form for name in names for form in (name, name.capitalize(), name.upper()))
 
 
 SPEAKERS = spelled("role", "from", "speaker", "author", "sender")
-"""Columns that say who speaks, where `data.speaker_column` names none: the first that a row has."""
+"""Columns that name the speaker if `data.speaker_column` is not set; the first that has a name in a row is used."""
 MOST = 1 << 28
-"""Characters of groups that wait for further rows, at most."""
+"""Maximum total number of characters in groups that wait for further rows."""
 _NO_TEXT = "rows without text"
 
 
 def rules(settings: DataSettings) -> list[object]:
-    """What a source's fingerprint holds of the groups: nothing where there are none."""
+    """The part of a source's fingerprint that depends on grouping; empty without groups."""
     return [] if settings.group_column is None else [settings.group_column, settings.speaker_column, FORMAT]
 
 
 def beside(settings: DataSettings) -> list[str]:
-    """The columns that have to be read beside that of the text."""
+    """The columns to read in addition to the text column."""
     if settings.group_column is None:
         return []
     speakers = SPEAKERS if settings.speaker_column is None else (settings.speaker_column,)
@@ -39,10 +39,10 @@ def beside(settings: DataSettings) -> list[str]:
 
 
 def group_of(value: object) -> str | None:
-    """The name of a group (or of a speaker), or None where the value is none: nothing, white space, the float NaN of a
-    missing value, a list, bytes.
+    """The name of a group (or of a speaker), or None if the value is not a name: null, white space, the float NaN of a
+    missing value, a list, an object, or bytes.
     """
-    if isinstance(value, float) and value.is_integer():  # whole numbers beside nulls are read as floats
+    if isinstance(value, float) and value.is_integer():  # in a column with nulls, integers are read as floats
         value = int(value)
     if value is None or isinstance(value, list | dict | bytes) or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -58,7 +58,7 @@ class _Group:
     damage: tuple[str, str] | None = None
 
     def rows(self, name: str, settings: DataSettings) -> Iterator[Row]:
-        """All of it as one row, with a fault where a message is damaged; none where its rows were all rejected."""
+        """The group as one row, with a fault if a message is damaged; no row if all of its rows were rejected."""
         if self.damage is not None:
             reason, place = self.damage
             yield Row(self.first.number, place, name, fault=f"{reason}: its group is left out whole")
@@ -74,16 +74,16 @@ class _Group:
 
 
 def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterator[Row]:
-    """A row for each group, where its last row stands; its id is the group's value.
+    """Yield one row per group, at the position of the group's last row; its id is the group's value.
 
-    The text is that of the rows in their order: a list of messages for turns, a line each for lines, a paragraph each
-    for sentences. A row without text is counted; one without a group, or a damaged one, is a row of its own with its
-    fault. A message of turns whose text is damaged takes its whole group with it, which is then one row with a fault
-    that says so. Memory holds the groups that have begun and not ended.
+    The text combines the rows in their order: a list of messages for turns, one line each for lines, one paragraph each
+    for sentences. Rows without text are counted; a row without a group, or a damaged one, becomes a separate row with
+    its fault. For turns, a message with damaged text invalidates its whole group, which becomes one row with a fault
+    saying so. Groups that have begun and not ended are held in memory.
 
     Args:
-        rows: each with whether it is the last one of its group; without such a row a group ends with the file.
-        settings: of the data; `group_column` is set.
+        rows: each with whether it is the last of its group; a group without a last row ends with the file.
+        settings: of the data, with `group_column` set.
 
     Raises:
         LangJepaError: the groups that wait for their last row have more than `MOST` characters.
@@ -112,17 +112,17 @@ def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterato
                 f"data.group_column={column}: more than {MOST:,} characters, of {counted(len(waiting), 'group')}, wait "
                 f"for rows that stand further on. Sort the rows by '{column}', or cut the file."
             )
-    for name, group in waiting.items():  # whose last row was not known
+    for name, group in waiting.items():  # groups whose last row was not known
         yield from group.rows(name, settings)
 
 
 def _fault(text: object, settings: DataSettings) -> str | None:
-    """Why a row adds nothing to its group; of turns the reader of conversations judges."""
+    """Why a row adds nothing to its group; turns are judged by the conversation reader instead."""
     return None if settings.units == "turns" else fault(text, 0)
 
 
 def _damage(message: object, row: Row, settings: DataSettings) -> tuple[str, str] | None:
-    """What makes a message none, of which the others then are no conversation either, and its place."""
+    """The reason why a message is invalid, which also invalidates its conversation, and its place."""
     if settings.units != "turns" or isinstance(row.text, str | None):
         return None
     try:
@@ -135,7 +135,7 @@ def _damage(message: object, row: Row, settings: DataSettings) -> tuple[str, str
 
 
 def message_in(row: Row, settings: DataSettings) -> object:
-    """What a row adds to its group: of turns a message, else a text."""
+    """What a row adds to its group: a message for turns, otherwise a text."""
     if settings.units == "turns":
         names = map(group_of, (row.beside.get(column) for column in beside(settings)[1:]))
         return {"role": next(filter(None, names), ""), "content": row.text}
@@ -143,10 +143,10 @@ def message_in(row: Row, settings: DataSettings) -> object:
 
 
 def adjacent(rows: Iterable[Row], column: str) -> Iterator[tuple[Row, bool]]:
-    """Rows with whether they are the last of their group, where those of a group have to follow each other.
+    """Yield rows with whether they are the last of their group; the rows of a group must be adjacent.
 
     Raises:
-        LangJepaError: a group goes on after another one began.
+        LangJepaError: a group continues after another one began.
     """
     closed = set[int]()
     before, ours = None, None

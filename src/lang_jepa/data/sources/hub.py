@@ -1,4 +1,4 @@
-"""Whether the hub can be reached at all, asked once, so that nobody waits through a library's retries."""
+"""Hub datasets as a source, and a single check that the hub is reachable, which spares the library's long retries."""
 
 import os
 import re
@@ -19,16 +19,16 @@ from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
 _PATIENCE = 3.0
-"""Seconds to wait for a name server's answer."""
+"""Seconds to wait for the name server's answer."""
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
 def go_offline_if_unreachable() -> bool:
-    """Switch the hub library to offline mode where the hub's name cannot be resolved; whether it is offline now.
+    """Switch the hub library to offline mode if the hub's name cannot be resolved; returns whether it is offline.
 
-    Must be called before `huggingface_hub` is imported. What is cached still loads; what is not fails at once
-    instead of after half a minute. Behind a proxy, which resolves names itself, nothing is asked or changed.
+    Must be called before `huggingface_hub` is imported. Cached files still load; anything else fails at once
+    instead of after half a minute. Behind a proxy, which resolves names itself, nothing is checked or changed.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return True
@@ -42,7 +42,7 @@ def go_offline_if_unreachable() -> bool:
 
 
 def _resolves(host: str) -> bool:
-    """Whether a host's address is found within `_PATIENCE`."""
+    """Whether a host name resolves within `_PATIENCE`."""
     found = threading.Event()
 
     def resolve() -> None:
@@ -59,14 +59,14 @@ def _resolves(host: str) -> bool:
 
 
 def transport_errors() -> tuple[type[Any], ...]:
-    """Base class of the HTTP client's errors. The hub library has changed its client, so it is not named here."""
+    """Base classes of the HTTP client's errors, found by name, since the hub library has switched clients before."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return tuple(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ in {"HTTPError", "RequestException"})
 
 
 FINEWEB_CONFIGS = ("sample-10BT", "sample-100BT", "sample-350BT", "default")
-"""Slices of HuggingFaceFW/fineweb-edu that `data.train_file` may name alone."""
+"""Configs of HuggingFaceFW/fineweb-edu that `data.train_file` may give by their name alone."""
 
 TIMEOUT = 15.0
 """Seconds to wait for the hub's first answer."""
@@ -80,7 +80,7 @@ _OFFLINE_CURE = (
 
 
 def parse_hub_name(name: str) -> tuple[str, str | None, str] | None:
-    """Repository, config (None: the default one) and split of `owner/name[:config][@split]`; None if it is none."""
+    """Repository, config (None: the default) and split of `owner/name[:config][@split]`; None for any other form."""
     match = _NAME.fullmatch(name)
     if match is None or name.startswith("."):
         return None
@@ -89,7 +89,7 @@ def parse_hub_name(name: str) -> tuple[str, str | None, str] | None:
 
 @dataclass
 class HubSource(Source):
-    """One split of one config of a hub data set, at one revision."""
+    """One split of one config of a hub dataset, at one revision."""
 
     name: str = ""
     config: str | None = None
@@ -98,10 +98,10 @@ class HubSource(Source):
 
     @classmethod
     def open(cls, settings: DataSettings, name: str, config: str | None, split: str) -> Self:
-        """Ask the hub for the data set's revision; no rows are read.
+        """Ask the hub for the dataset's revision; no rows are read.
 
         Raises:
-            LangJepaError: offline mode, no network, no such data set, or no access to it.
+            LangJepaError: offline mode, no network, no such dataset, or no access to it.
         """
         from huggingface_hub import HfApi
 
@@ -111,18 +111,18 @@ class HubSource(Source):
         return cls(settings, f"hub data set {where}", {}, name, config, split, revision or "")
 
     def fingerprint(self, *, quick: bool = False) -> str:
-        """Name, config, split, revision, and the column of the text."""
+        """Fingerprint of the name, config, split, revision, text column, and the rules for units and groups."""
         read = [self.settings.text_column, *units_of(self.settings), *groups.rules(self.settings)]
         return fingerprint(["hub", 2, FORMAT, self.name, self.config, self.split, self.revision, *read])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
-        """Rows from `skip` on. Identities are the data set's `id` column, taken to be unique, or `<name>:<row>`.
+        """Rows from `skip` on. Identities come from the dataset's `id` column, assumed unique, or are `<name>:<row>`.
 
-        The rows of a group have to follow each other, since a stream is read only once.
+        The rows of a group must be adjacent, since a stream is read only once.
 
         Raises:
-            LangJepaError: no such config, split or column, rows of a group that stand apart, or the network failed on
-                the way.
+            LangJepaError: there is no such config, split or column, rows of a group are not adjacent, or the network
+                failed while reading.
         """
         column = self.settings.group_column
         if column is None:
@@ -132,7 +132,7 @@ class HubSource(Source):
         return map(self._judged, rows)
 
     def parts(self, size: int) -> Sequence[Part]:
-        """The shards of the data set, whatever their size; of groups, which may go on in the next one, the whole."""
+        """The shards of the dataset, whatever their size; with groups, which may span shards, the whole dataset."""
         if self.settings.group_column is not None:
             return WHOLE
         with _explained(self.name, self.settings):
@@ -154,7 +154,7 @@ class HubSource(Source):
         return load_dataset(self.name, self.config, split=self.split, revision=self.revision or None, streaming=True)
 
     def _rows(self, skip: int, shard: int | None = None) -> Iterator[Row]:
-        """Rows from `skip` on, of one shard or of all."""
+        """Rows from `skip` on, of one shard or of all shards."""
         settings = self.settings
         wanted = [settings.text_column, *groups.beside(settings)[:1]]
         wanted += [settings.speaker_column] if settings.speaker_column is not None else []
@@ -177,7 +177,7 @@ class HubSource(Source):
 
 @contextmanager
 def _explained(name: str, settings: DataSettings) -> Iterator[None]:
-    """Turn the hub's many exceptions into one sentence each: offline, unknown, not allowed, no network."""
+    """Turn the hub's exceptions into one sentence each: offline, unknown, no access, no network."""
     from datasets.exceptions import DatasetsError
     from huggingface_hub import errors
 

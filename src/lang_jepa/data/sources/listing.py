@@ -1,4 +1,4 @@
-"""Which files a source has, and of which kind each is: a file that is named, those of a folder, or of a pattern."""
+"""List the files of a source (a named file, a folder, or a pattern) and determine the kind of each."""
 
 import os
 import re
@@ -17,16 +17,16 @@ _SHOWN = 12
 
 
 def chosen(names: Sequence[str], include: Sequence[str], exclude: Sequence[str], where: str) -> set[str]:
-    """The names that are included (all, where no pattern says which) and not excluded.
+    """The names that are included (all if no pattern is given) and not excluded.
 
     Args:
         names: of files, relative to the folder, with `/` between their parts.
-        include, exclude: patterns of such names: `*` and `?` stand for anything but `/`, `**` for any folders, `[ab]`
-            for one of some characters. A pattern that matches a folder means everything below it.
+        include, exclude: patterns of such names: `*` and `?` match anything but `/`, `**` any folders, `[ab]` one of
+            some characters. A pattern that matches a folder means everything below it.
         where: the folder, for messages.
 
     Raises:
-        LangJepaError: a pattern that matches nothing.
+        LangJepaError: a pattern matches nothing, or no file is left.
     """
     kept = set(names)
     for setting, patterns in (("data.include", include), ("data.exclude", exclude)):
@@ -55,7 +55,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _matches(pattern: str, names: Iterable[str]) -> dict[str, None]:
-    """The names that a pattern matches, in their order."""
+    """The names that a pattern matches, in the given order."""
     compiled = _compiled(pattern)
     return dict.fromkeys(name for name in names if compiled.fullmatch(name))
 
@@ -88,9 +88,9 @@ class File:
     """One file of a source.
 
     Attributes:
-        name: that stands in document identities (relative to the folder).
-        path: of it.
-        kind: that reads it.
+        name: used in document identities, relative to the folder.
+        path: of the file.
+        kind: the kind of file, which reads it.
     """
 
     name: str
@@ -100,12 +100,12 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The files below a folder, here or in a store.
+    """The files below a folder on this machine or in a store.
 
     Attributes:
         where: the folder, for messages.
-        files: by names relative to it, sorted, without what is hidden or in a linked folder.
-        passed: what was passed over.
+        files: by name relative to it, sorted, without files that are hidden or in a linked folder.
+        passed: counts of what was skipped.
     """
 
     where: str
@@ -114,10 +114,10 @@ class Folder:
 
     @classmethod
     def local(cls, path: Path) -> "Folder":
-        """All files below a folder of this machine.
+        """All files below a folder on this machine.
 
         Raises:
-            LangJepaError: a folder that cannot be read.
+            LangJepaError: a folder cannot be read.
         """
         names, passed = _names(path)
         return cls(str(path), {name: path / name for name in names}, passed)
@@ -129,10 +129,10 @@ class Folder:
         return cls(found.address, files, Counter(hidden=len(found.files) - len(files)))
 
     def matching(self, pattern: str) -> "Folder":
-        """Those that a pattern names, which is as one of `chosen`.
+        """The files that match a pattern, written as for `chosen`.
 
         Raises:
-            LangJepaError: it matches none.
+            LangJepaError: the pattern matches no file.
         """
         names = _matches(pattern, self.files)
         if not names:
@@ -143,11 +143,11 @@ class Folder:
 
 
 def listed(settings: DataSettings, place: AnyPath | Folder) -> tuple[list[File], str]:
-    """The files that a place has under these settings, and what they are, in words.
+    """The files of a place under these settings, and a description of them.
 
     Raises:
-        LangJepaError: an unknown kind of file, a folder without usable files, a broken link, or a pattern that matches
-            nothing.
+        LangJepaError: the kind of a file is unknown, a folder has no usable files, a link is broken, or a pattern
+            matches nothing.
     """
     if isinstance(place, Path) and place.is_dir():
         place = Folder.local(place)
@@ -166,7 +166,7 @@ def listed(settings: DataSettings, place: AnyPath | Folder) -> tuple[list[File],
 
 
 def refuse_patterns(settings: DataSettings, what: str) -> None:
-    """Raise if files of a folder are to be chosen where there is no folder."""
+    """Raise if the settings choose files of a folder but there is no folder."""
     for name in ("include", "exclude"):
         if getattr(settings, name):
             raise LangJepaError(
@@ -176,19 +176,19 @@ def refuse_patterns(settings: DataSettings, what: str) -> None:
 
 
 def has_known_suffix(path: Path) -> bool:
-    """Whether the name ends like a file that can be read."""
+    """Whether the name has the suffix of a readable kind of file."""
     return formats.kind_of(path) is not None
 
 
 def _named(path: AnyPath, settings: DataSettings) -> File:
-    """A file that the settings name.
+    """A file named by the settings.
 
     Raises:
-        LangJepaError: it is of no known kind, or no documents but a configuration.
+        LangJepaError: its kind is unknown, or it holds not documents but, for example, a configuration.
     """
     check_file(path)
     in_lines = settings.units == "lines"
-    # Lines are units as they are, whatever they begin with; only groups make a table of them.
+    # With units=lines, lines are units whatever they begin with; only grouping makes the file a table.
     kind = formats.kind_of(path) if in_lines and settings.group_column is None else formats.kind_of_named(path)
     kind = kind or (formats.TEXT if in_lines else None)
     if kind is None:
@@ -208,10 +208,10 @@ def _named(path: AnyPath, settings: DataSettings) -> File:
 
 
 def check_file(path: AnyPath) -> None:
-    """Raise unless `path` is a regular file that may be read, or stands in a store's list.
+    """Raise unless `path` is a readable regular file, or a file listed by a store.
 
     Raises:
-        LangJepaError: a broken link, a folder or a device, a file without permission.
+        LangJepaError: it is a broken link, a folder or a device, or there is no permission to read it.
     """
     if isinstance(path, RemoteFile):
         return
@@ -225,7 +225,7 @@ def check_file(path: AnyPath) -> None:
 
 
 def _usable(folder: Folder, settings: DataSettings) -> tuple[list[File], Counter[str]]:
-    """All usable files of a folder, sorted by relative name, and what was passed over."""
+    """All usable files of a folder, sorted by relative name, and counts of what was skipped."""
     names, passed = [*folder.files], Counter(folder.passed)
     wanted = names
     if settings.include or settings.exclude:
@@ -253,7 +253,7 @@ def _usable(folder: Folder, settings: DataSettings) -> tuple[list[File], Counter
 
 
 def _names(folder: Path) -> tuple[list[str], Counter[str]]:
-    """Relative names of all files below a folder, sorted, without what is hidden or in a linked folder."""
+    """Relative names of all files below a folder, sorted, without files that are hidden or in a linked folder."""
     names: list[str] = []
     passed: Counter[str] = Counter()
 
@@ -272,6 +272,6 @@ def _names(folder: Path) -> tuple[list[str], Counter[str]]:
 
 
 def _passed_over(passed: Counter[str]) -> str:
-    """A remark on files that were not taken, or nothing."""
+    """A remark on skipped files, or an empty string."""
     parts = [f"{count} {what}" for what, count in sorted(passed.items()) if count]
     return f" (passed over: {', '.join(parts)})" if parts else ""

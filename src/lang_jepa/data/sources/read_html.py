@@ -1,4 +1,4 @@
-"""HTML as prose with headings: the text of the page without navigation, scripts, code and tables."""
+"""Convert HTML to prose with headings: the text of a page without navigation, scripts, code and tables."""
 
 import codecs
 import re
@@ -19,18 +19,18 @@ _LEFT_OUT = {
     "svg": "images", "picture": "images", "canvas": "images", "video": "images", "audio": "images",
     "iframe": "images", "object": "images", "math": "formulas", "table": "tables", "rt": "readings",
 }  # fmt: skip
-"""Elements that are no prose, by what they are called when they are counted."""
+"""Elements that are not prose, with the name under which they are counted."""
 _WITHIN = {"script", "style", "template", "button", "img", "picture", "svg", "math", "rt"}
-"""Those of them that may stand within a sentence, which goes on after them."""
+"""Those of them that may occur within a sentence, which continues after them."""
 _NEVER = {"title", "meta", "link", "rp"}
-"""Those that a page does not show."""
+"""Elements that a page does not show."""
 _INLINE = re.compile(
     "a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|label|mark|nobr|q|rp|rt|ruby|s|samp|small|span|"
     "strike|strong|sub|sup|time|tt|u|var|wbr"
 )
 """Elements that do not end a paragraph."""
 _LAYOUT = "td table, td h1, td h2, td h3, td article"
-"""What a table that lays a page out has in its cells, and a table of data has not."""
+"""Cell contents that identify a layout table as opposed to a data table."""
 _COLUMNS = "td + td, td + th, th + td, th + th"
 _PARAGRAPHS = "p, h1, h2, h3, h4, h5, h6, li"
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
@@ -39,14 +39,14 @@ _SELF_CLOSED = re.compile(
     "p|li|t[dhr]|thead|tbody|tfoot|d[dt]|option|optgroup|r[tp]|area|base|br|col|embed|hr|img|input|link|meta|source|wbr",
     re.IGNORECASE,
 )
-"""Elements that need no end."""
+"""Elements that need no closing tag."""
 DEEPEST = 10_000
-"""Elements inside each other at most: the parser's time grows with the square of them."""
+"""Maximum nesting depth, because the parser's time grows with its square."""
 _XML = re.compile(r"\s*<\?xml\b|\s*<!DOCTYPE[^>]*\bXHTML\b", re.IGNORECASE)
 _ENDED = re.compile(r"<([a-zA-Z][\w:-]*)((?:\s[^<>]*)?)/>")
-"""An element without content, which HTML would take for an open one."""
+"""A self-closed element, which HTML would read as an opening tag."""
 _VALUES = re.compile(r""""[^"]*"|'[^']*'|\([^()]*\)""")
-"""What a style has in quotes and brackets."""
+"""Quoted and bracketed parts of a style."""
 _DECLARED = re.compile(r"(?:^|;)\s*(display|visibility)\s*:([^;!]*)(!?)", re.IGNORECASE)
 _HIDING = {("display", "none"), ("visibility", "hidden")}
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
@@ -54,10 +54,10 @@ _BREAKS = re.compile(r"\v\s*\v\s*")
 
 
 def html_prose(text: str) -> tuple[str, Counter[str]]:
-    """The prose of a page or of a piece of one, paragraph by paragraph, and what was left out by kind.
+    """Return the prose of a page or a fragment, paragraph by paragraph, and counts of what was left out by kind.
 
     Raises:
-        Unreadable: more than DEEPEST elements inside each other.
+        Unreadable: elements are nested more than DEEPEST deep.
     """
     left_out: Counter[str] = Counter()
     if _XML.match(text):
@@ -85,20 +85,20 @@ def _check_depth(text: str) -> None:
 
 
 def declared_text(content: bytes) -> str | None:
-    """A page's text by the encoding that its head declares; None if it declares none, or another than it has."""
+    """A page's text in the encoding that its head declares; None if it declares none, or a wrong one."""
     match = _CHARSET.search(content[:4096])
     if match is None:
         return None
     try:
         name = codecs.lookup(match[1].decode("ascii", "replace")).name
-        # What is declared in single bytes cannot be in two; and browsers read Latin-1 as Windows' own.
+        # A declaration found as single bytes rules out UTF-16. Browsers read Latin-1 as Windows-1252.
         return None if name.startswith("utf") else content.decode("cp1252" if name == "iso8859-1" else name)
     except (LookupError, UnicodeError):
         return None
 
 
 def _pieces(root: LexborNode, left_out: Counter[str]) -> Iterator[str]:
-    """The page's text in order: a NUL wherever a paragraph begins or ends, a vertical tab for a break of the line."""
+    """Yield the page's text in order, with a NUL where a paragraph begins or ends and a vertical tab per line break."""
     node, main = root, _main(root)
     while True:
         tag, enter = node.tag or "", False
@@ -128,9 +128,9 @@ def _pieces(root: LexborNode, left_out: Counter[str]) -> Iterator[str]:
 
 
 def _main(root: LexborNode) -> set[int]:
-    """The elements that hold most of the page's paragraphs; all of them are around the middle one.
+    """Ids of the elements that contain most of the page's paragraphs; all of them enclose the middle paragraph.
 
-    A table of data is none of them: it has columns, and no cell that holds most.
+    Data tables are excluded: they have several columns, and no cell that contains most paragraphs.
     """
     paragraphs = root.css(_PARAGRAPHS)
     around: list[LexborNode] = []
@@ -149,7 +149,7 @@ def _main(root: LexborNode) -> set[int]:
 
 
 def _kind(node: LexborNode, main: set[int]) -> str | None:
-    """What an element is that is left out; None where it is read."""
+    """The kind under which an element is left out, or None if it is read."""
     tag, most = node.tag or "", node.mem_id in main
     if tag in ("html", "body") or (tag == "form" and most):
         return None
@@ -169,7 +169,7 @@ def _kind(node: LexborNode, main: set[int]) -> str | None:
 
 
 def _hides(style: str | None) -> bool:
-    """Whether the declarations that count are such that an element is not shown: the last, or the last important."""
+    """Whether a style hides its element, by the last declaration of each property, or the last `!important` one."""
     counts: dict[str, tuple[str, str]] = {}
     for name, value, important in _DECLARED.findall(_VALUES.sub("", style or "")):
         if important or not counts.get(name.lower(), ("", ""))[1]:

@@ -1,7 +1,7 @@
-"""Markdown and MDX as prose with headings: what a reader would read aloud.
+"""Convert Markdown and MDX to prose with headings: what a person would read aloud.
 
-Paragraphs are separated by blank lines. Inline code, link texts and footnotes are text. Front matter, code blocks,
-tables, images, link references, shortcodes, and the imports, tags and expressions of MDX are left out and counted.
+Paragraphs are separated by blank lines. Inline code, link texts and footnotes are kept as text. Front matter, code
+blocks, tables, images, link references, shortcodes, and MDX imports, tags and expressions are left out and counted.
 """
 
 import json
@@ -24,33 +24,33 @@ from lang_jepa.data.sources.read_html import html_prose
 FORMAT = 3
 
 _TAG = re.compile(r"\{\{(?:<[^{}]{0,2000}?>|%[^{}]{0,2000}?%)\}\}|\{%[^{}]{0,2000}?%\}|\{\{[^{}]{0,2000}?\}\}")
-"""Shortcodes of Hugo, tags and variables of Liquid and Jinja."""
+"""Hugo shortcodes, Liquid and Jinja tags and variables."""
 _NAME = re.compile(r"[{<%\s/-]*(\w+)")
 _CODE_TAGS = {"highlight", "mermaid", "raw", "code", "codeblock", "comment", "math", "katex"}
-"""Those around something that is no prose."""
+"""Tags whose content is not prose."""
 _COMMENT = re.compile(r"\{/\*.{0,1000}?\*/\}", re.DOTALL)
 _ATTRIBUTE = r"""(?:\.[A-Za-z_-][\w:.-]*|#[\w:.-]+|[\w:.-]+=(?:"[^"\n]*"|'[^'\n]*'|[^\s"'{}]+))"""
 _ATTRIBUTES = rf"\{{(?::[ \t]*|[ \t]*(?=[.#])){_ATTRIBUTE}(?:[ \t]+{_ATTRIBUTE})*[ \t]*\}}"
 """`{: .class #id key="v" }` or `{#id}`."""
 _ANCHOR = re.compile(rf"\s*{_ATTRIBUTES}\s*$")
 _LINES = re.compile(rf"^[ \t]*(?:{_ATTRIBUTES}|\{{:[ \t]?(?:no_)?toc\}}|\[\[?_?TOC_?\]?\])[ \t]*$", re.MULTILINE)
-"""Lines of attributes, and where a table of contents goes."""
+"""Attribute lines and table-of-contents placeholders."""
 _TYPE = (
     "(?:note|abstract|summary|tldr|info|todo|tip|hint|important|success|check|done|question|help|faq|warning|caution|"
     "attention|failure|fail|missing|danger|error|bug|example|quote|cite|seealso|details|admonition|secondary)"
 )
 _DIRECTIVE = re.compile(r"^([ \t]{0,40}):{3,}([^:\n].*)?$", re.MULTILINE)
-"""A fence of Docusaurus or Pandoc around a note, with its title."""
+"""A Docusaurus or Pandoc fence around a note, with its title."""
 _FENCE_MARK = re.compile(rf"\{{[^{{}}\s]*\}}|\{{[^{{}}]*\}}$|{_TYPE}(?![\w-])|[a-z][\w.-]*$")
-"""What says at a fence of colons what is inside: an argument in braces, the type of a note, or one word alone."""
+"""What a fence of colons says about its content: an argument in braces, a note type, or a single word."""
 _NOTE = re.compile(
     rf"([ \t]{{0,40}})(?:(?:!!!|\?\?\?\+?)[ \t]{{1,4}}{_TYPE}(?: inline(?: end)?)?|"
     r'(?:!!!|\?\?\?\+?|===\+?)[ \t]{1,4}(?:[a-z][\w-]*(?: [a-z][\w-]*){0,4}[ \t]{1,4})?"([^"]*)")[ \t]{0,4}'
 )
-"""What begins a note or a tab of MkDocs: a usual type, or a title in quotes; its body is indented by four."""
+"""The first line of an MkDocs note or tab: a usual type, or a title in quotes; the body is indented by four."""
 _LISTED = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _DEEPEST = 8
-"""Notes inside each other at most."""
+"""Notes nested more deeply than this are not unwrapped."""
 _FRONT = re.compile(r"\+\+\+[ \t]*\r?\n(.*?)^\+\+\+[ \t]*\r?$", re.MULTILINE | re.DOTALL)
 _IN_TEXT = (
     (re.compile(r"!\[\[[^\[\]\n]+\]\]"), ""),
@@ -58,18 +58,18 @@ _IN_TEXT = (
     (re.compile(rf"\[([^\[\]\n]+)\]{_ATTRIBUTES}"), r"\1"),
     (re.compile(r"(?<![=\w])==(?=\S)([^=\n]+)(?<=\S)==(?![=\w])"), r"\1"),
 )
-"""Embedded files, links between notes, spans with attributes and marks, and what stays of them."""
+"""Embedded files, links between notes, spans with attributes, and highlights, each with what remains of it."""
 _MARKER = re.compile(r"^\s*(?:\[[ xX]\]\s+|\[!\w+\][ \t]*)")
 _FENCE = re.compile(r"[ \t]*(?:>[ \t]*)*(`{3,}|~{3,})")
 _CJK = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
 
 
 def markdown_prose(text: str, *, mdx: bool = False) -> tuple[str, Counter[str]]:
-    """The prose of a Markdown document, and what was left out by kind.
+    """Return the prose of a Markdown document, and counts of what was left out by kind.
 
     Args:
         text: of the file.
-        mdx: also leave out imports, exports, tags and expressions of MDX.
+        mdx: also leave out MDX imports, exports, tags and expressions.
     """
     left_out: Counter[str] = Counter()
     text = _without_shortcodes(_without_front(text, left_out), left_out)
@@ -88,7 +88,7 @@ def markdown_prose(text: str, *, mdx: bool = False) -> tuple[str, Counter[str]]:
 def _parser(*, mdx: bool) -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     if mdx:
-        parser.disable("code")  # there, indented text is what stands inside a tag
+        parser.disable("code")  # in MDX, indented text is the content of a tag
     parser.use(dollarmath_plugin, allow_space=False, allow_digits=False)
     parser.block.ruler.at("math_block", _math_block)
     return parser.use(front_matter_plugin).use(footnote_plugin).use(deflist_plugin)
@@ -98,13 +98,13 @@ _MATH = {alone: math_block_dollar(allow_blank_lines=alone) for alone in (True, F
 
 
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A formula between $$, which has blank lines only if it is opened by $$ alone on a line."""
+    """A formula between $$, which may contain blank lines only if the opening $$ is alone on its line."""
     alone = state.src[state.bMarks[start] + state.tShift[start] : state.eMarks[start]].strip() == "$$"
     return _MATH[alone](state, start, end, silent)
 
 
 def _without_front(text: str, left_out: Counter[str]) -> str:
-    """The text without front matter in TOML or JSON; that in YAML the parser knows."""
+    """The text without TOML or JSON front matter; YAML front matter is handled by the parser."""
     value, end = None, 0
     try:
         if match := _FRONT.match(text):
@@ -112,14 +112,14 @@ def _without_front(text: str, left_out: Counter[str]) -> str:
         elif text.startswith("{"):
             value, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return text  # it is none
+        return text  # not front matter
     end = end if isinstance(value, dict) and value and text[end : end + 1] in ("", "\r", "\n") else 0
     left_out["front matter"] += end > 0
     return text[end:]
 
 
 def _title(fence: re.Match[str]) -> str:
-    """The title that stands beside a fence of colons, as a paragraph."""
+    """The title next to a fence of colons, as a paragraph."""
     rest = _ANCHOR.sub("", (fence[2] or "").strip())
     marked = _FENCE_MARK.match(rest)
     title = rest[marked.end() :].strip(" []") if marked else rest
@@ -127,7 +127,7 @@ def _title(fence: re.Match[str]) -> str:
 
 
 def _unindented(lines: Sequence[str], depth: int = 0) -> Iterator[str]:
-    """Lines with the notes and tabs of MkDocs as paragraphs: their titles, and their bodies without the indent."""
+    """Yield lines with MkDocs notes and tabs turned into paragraphs: their titles and their unindented bodies."""
     at, listed = 0, False
     while at < len(lines):
         code = not listed and lines[at].expandtabs(4).startswith("    ")
@@ -148,7 +148,7 @@ def _unindented(lines: Sequence[str], depth: int = 0) -> Iterator[str]:
 
 
 def _blocks(tokens: Sequence[Token], left_out: Counter[str]) -> Iterator[str]:
-    """The text of every block that is prose."""
+    """Yield the text of every prose block."""
     table = 0
     for token in tokens:
         match token.type:
@@ -172,7 +172,7 @@ def _blocks(tokens: Sequence[Token], left_out: Counter[str]) -> Iterator[str]:
 
 
 def _inline(tokens: Sequence[Token], left_out: Counter[str]) -> str:
-    """The text of a paragraph; a line break in the source is a space, but not between Chinese or Japanese letters."""
+    """The text of a paragraph; a line break becomes a space, except between Chinese or Japanese characters."""
     parts: list[str] = []
     broken = False
     for token in tokens:
@@ -195,7 +195,7 @@ def _inline(tokens: Sequence[Token], left_out: Counter[str]) -> str:
 
 
 def _shown(token: Token, left_out: Counter[str]) -> str:
-    """What stands for a piece of text or a formula."""
+    """The text shown for a text token or a formula."""
     if token.type != "text":
         return f"{token.markup}{token.content}{token.markup}"
     text = token.content
@@ -206,7 +206,7 @@ def _shown(token: Token, left_out: Counter[str]) -> str:
 
 
 def _without_shortcodes(text: str, left_out: Counter[str]) -> str:
-    """The text without template tags, and without what stands between those of code."""
+    """The text without template tags and without the content of code tags."""
     parts: list[str] = []
     at, inside = 0, ""
     for match in _TAG.finditer(text):
@@ -226,7 +226,7 @@ def _without_shortcodes(text: str, left_out: Counter[str]) -> str:
 
 
 def _closed(text: str, name: str, start: int) -> bool:
-    """Whether a tag around code has an end."""
+    """Whether a code tag has a closing tag."""
     return any(text.find(f"{sign}{name}", start) >= 0 for sign in ("/", "/ ", "end"))
 
 
@@ -234,7 +234,7 @@ def _closed(text: str, name: str, start: int) -> bool:
 
 
 def _without_jsx(text: str, left_out: Counter[str]) -> Iterator[str]:
-    """The text of an MDX file without imports, exports, tags and expressions; code stays as it is."""
+    """The text of an MDX file without imports, exports, tags and expressions; code stays unchanged."""
     fence, end = "", 0
     pending: list[str] = []
     lines = text.splitlines(keepends=True)
@@ -263,13 +263,13 @@ _MODULE = re.compile(
     r"export\s*(?:\{|\*\s*(?:as|from)\b)|export\s+(?:default\b|(?:const|let|var|type)\s+(?:[\w$]+\s*[:=<]|[{\[])|"
     r"(?:async\s+)?(?:function|class|interface|enum)\b[^\n]*[({])"
 )
-"""What an import or export begins with."""
+"""The beginning of an import or export."""
 _MODULE_LINES = 200
-"""Lines of one import or export at most."""
+"""Maximum number of lines in one import or export."""
 
 
 def _end_of_module(lines: Sequence[str], at: int) -> int:
-    """The blank line that ends an import or export: where all brackets are closed, or the first if they never are."""
+    """The blank line that ends an import or export: the first with all brackets closed, or the first if none is."""
     depth, first = 0, 0
     last = min(len(lines), at + _MODULE_LINES)
     for number in range(at, last):
@@ -291,7 +291,7 @@ _IN_BRACES = re.compile(r"""[{}]|"[^"\n]{0,500}"|'[^'\n]{0,500}'|`[^`]{0,500}`""
 
 
 def _without_tags(text: str, left_out: Counter[str]) -> Iterator[str]:
-    """Text without tags and expressions; what stands between two tags stays, and so does inline code."""
+    """Yield text without tags and expressions; text between two tags is kept, and so is inline code."""
     at, ends = 0, _ends_of_braces(text)
     while match := _OPENING.search(text, at):
         yield text[at : match.start()]
@@ -310,7 +310,7 @@ def _without_tags(text: str, left_out: Counter[str]) -> Iterator[str]:
 
 
 def _ends_of_braces(text: str) -> dict[int, int]:
-    """Where every brace that is opened outside of code is closed."""
+    """Map the position of every brace opened outside code to the end of its closing brace."""
     ends: dict[int, int] = {}
     open_braces: list[int] = []
     at = 0
@@ -326,13 +326,13 @@ def _ends_of_braces(text: str) -> dict[int, int]:
 
 
 def _end_of_code(text: str, ticks: re.Match[str]) -> int:
-    """Where inline code ends; after its ticks, if it never does."""
+    """Where inline code ends, or the end of its opening ticks if it is never closed."""
     end = text.find(ticks[0], ticks.end())
     return end + len(ticks[0]) if end >= 0 else ticks.end()
 
 
 def _end_of_tag(text: str, at: int, ends: dict[int, int]) -> int:
-    """Where a tag ends, with regard to braces and strings inside; -1 if another begins before."""
+    """Where a tag ends, respecting braces and strings inside it; -1 if another tag begins first."""
     while match := _IN_TAG.search(text, at):
         if match[0] == ">":
             return match.end()

@@ -1,4 +1,4 @@
-"""SubRip (.srt) and WebVTT (.vtt): what is said, a line for each cue, with the speaker where one is named."""
+"""SubRip (.srt) and WebVTT (.vtt): what is said, one line per cue, with the speaker if one is named."""
 
 import html
 import re
@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from lang_jepa.data.sources.speakers import Speakers
 
 FORMAT = 3
-"""Goes up whenever such a file is read differently than before."""
+"""Raise it whenever such a file would be read differently."""
 
 _TIMING = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s+-->\s+(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}(?:\s.*)?")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 _TAG = re.compile(r"</?[A-Za-z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
 _LONGEST = 30
-"""Characters of a name."""
+"""Maximum number of characters in a name."""
 _DASH = re.compile(r"^((?:<[^>]*>)*)[-\u2013\u2014]\s*")
 _BLOCK = re.compile(r"(NOTE|STYLE|REGION)\b")
 
 
 def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
-    """The cues in order, a line each; of a cue with voices a line for each voice, "Anna: ...", as turns begin, and of
-    one in which several lines begin with a speaker a line for each.
+    """Return the cues in order, one line each, and counts of what was left out. A cue with voices yields one line per
+    voice, "Anna: ...", like a turn; a cue in which several lines begin with a speaker yields one line per speaker.
 
-    A cue that repeats the one before it (as captions that scroll do) is left out and counted, and so are notes and
+    A cue that repeats the one before it (as in scrolling captions) is left out and counted, and so are notes and
     styles.
 
     Args:
@@ -48,7 +48,7 @@ def subtitles_prose(text: str) -> tuple[str, Counter[str]]:
 
 
 def _parts(lines: Sequence[str]) -> list[str]:
-    """The lines of a cue in one, or where several begin with a speaker (`- ANNA: ` too), in as many as do."""
+    """Join the lines of a cue into one, or into one per speaker if several begin with one (`- ANNA: ` too)."""
     names = [_speaker(line) for line in lines]
     parts = [""]
     for line, name in zip(lines, names, strict=True):
@@ -59,14 +59,14 @@ def _parts(lines: Sequence[str]) -> list[str]:
 
 
 def _speaker(line: str) -> str:
-    """The name that a line begins with, if it looks like one: of three words, and not in small letters."""
+    """The name that a line begins with, if it looks like one: at most three words, not beginning in lower case."""
     begins = Speakers().beginning(_DASH.sub(r"\1", _plain(_TAG.sub("", line))))
     name = begins.name if begins else ""
     return "" if name[:1].islower() or len(name.split()) > 3 else name
 
 
 def _said(text: str) -> list[str]:
-    """The text of a cue without its marks: what stands before a voice, and what each voice says."""
+    """The text of a cue without markup: what precedes the first voice, and what each voice says."""
     before, *voices = _VOICE.split(text)
     parts = [("", before), *zip(voices[::2], voices[1::2], strict=True)]
     plain = [(_name(name), _plain(_TAG.sub("", part))) for name, part in parts]
@@ -74,7 +74,7 @@ def _said(text: str) -> list[str]:
 
 
 def _name(voice: str) -> str:
-    """The name of a voice in a form that turns begin with: `2` is "speaker 2"."""
+    """The name of a voice in a form that can begin a turn: `2` becomes "speaker 2"."""
     name = " ".join(_plain(voice).replace(":", " ").split())[:_LONGEST].rstrip()
     return name if not name or Speakers().begins(f"{name}: said") else f"speaker {name}"
 

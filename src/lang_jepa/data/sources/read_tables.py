@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV files with a header."""
+"""Read rows of CSV and TSV files with a header."""
 
 import csv
 import re
@@ -12,13 +12,13 @@ from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
 MAX_FIELD = 1 << 26
-"""Characters of one field at most; more are taken for a quote that is never closed."""
+"""Maximum number of characters in one field; a longer one is taken for an unclosed quote."""
 DELIMITERS = ",;\t|"
-"""What may stand between the fields of a CSV file: the one that finds the column, else most fields."""
+"""Possible delimiters of a CSV file: the one that yields the column is used, else the one with most fields."""
 BAD_QUOTES = "\0quotes"
-"""Stands for the fields of a row whose quotes are not those of CSV."""
+"""Placeholder for the fields of a row with invalid quoting."""
 _PROBED = 200
-"""Lines by which a TSV file is judged."""
+"""Number of lines by which a TSV file is judged."""
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _PHYSICAL = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
@@ -26,10 +26,10 @@ csv.field_size_limit(MAX_FIELD)
 
 
 def check(path: AnyPath, column: str, setting: str = option("text_column")) -> None:
-    """Raise unless a file is empty or its first row names the column that the setting names.
+    """Raise unless a file is empty or its header has the column named by the setting.
 
     Raises:
-        LangJepaError: no such column, or more than one.
+        LangJepaError: there is no such column, or more than one.
     """
     header = _header(path, column)[1]
     if header and column not in header:
@@ -48,7 +48,7 @@ def names(path: AnyPath) -> list[str]:
 
 
 def count(path: AnyPath) -> int:
-    """Number of rows; the header is none."""
+    """Number of rows, without the header."""
     return sum(1 for _ in rows(path, "", 0))
 
 
@@ -56,7 +56,7 @@ def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> I
     """Rows from `skip` on, with the values of the columns `beside`.
 
     Raises:
-        LangJepaError: a field of more than MAX_FIELD characters.
+        LangJepaError: a field has more than MAX_FIELD characters.
     """
     delimiter, header = _header(path, column)
     index = header.index(column) if column in header else None
@@ -85,7 +85,7 @@ def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> I
 
 
 def _header(path: AnyPath, column: str) -> tuple[str, list[str]]:
-    """The delimiter, and the names in the first row."""
+    """The delimiter, and the column names in the first row."""
     choices = "\t" if _is_tsv(path) else DELIMITERS
     found = [(one, _names(path, one)) for one in choices]
     return max(found, key=lambda pair: (column in pair[1], len(pair[1])))
@@ -100,7 +100,7 @@ def _is_tsv(path: AnyPath) -> bool:
 
 
 def _records(path: AnyPath, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank: the line each ends on, and its fields."""
+    """Yield non-blank rows as (number of the line it ends on, fields)."""
     if _is_tsv(path) and _is_plain(path):
         for number, line in enumerate(_lines(path), start=1):
             if line.strip():
@@ -123,16 +123,16 @@ def _records(path: AnyPath, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _is_plain(path: AnyPath) -> bool:
-    """Whether a TSV file needs no rules of quoting: each of its first lines has the tabs of its header.
+    """Whether a TSV file uses no quoting: each of its first lines has as many tabs as the header.
 
-    Such files often hold single quotation marks, which those rules would take for the beginning of a long field.
+    Such files often contain single quotation marks, which quoting rules would take for the start of a long field.
     """
     tabs = {line.count("\t") for line in islice(_lines(path), _PROBED) if line.strip()}
     return len(tabs) <= 1
 
 
 def _unquoted(field: str) -> str:
-    """A field without the quotes that a CSV writer puts around it; one that merely begins with a quote stays."""
+    """A field without the quotes that a CSV writer puts around it; one that merely begins with a quote is kept."""
     inner = field[1:-1]
     if len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', ""):
         return inner.replace('""', '"')
@@ -140,10 +140,10 @@ def _unquoted(field: str) -> str:
 
 
 def _lines(path: AnyPath) -> Iterator[str]:
-    """Lines with their ends, decoded; bytes that are no UTF-8 become lone surrogates. `\\r` alone ends a line too.
+    """Decoded lines with their line ends; invalid UTF-8 bytes become lone surrogates. A lone `\\r` also ends a line.
 
     Raises:
-        LangJepaError: it is UTF-16, as its byte order mark or the zero bytes of its first line say.
+        LangJepaError: it is UTF-16, judging by a byte order mark or zero bytes in its first line.
     """
     for number, raw in enumerate(lines(chunks(path))):
         if not number and (raw.startswith(UTF16) or b"\0" in raw):

@@ -1,4 +1,4 @@
-"""Records of several lines in logs: a stack trace and what else continues a line become one line with it."""
+"""Multi-line log records: a stack trace or other continuation is joined with its line into one."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from itertools import chain
 
 FORMAT = 1
-"""Goes up whenever the lines of a file make other records than before."""
+"""Raise it whenever the lines of a file would make different records."""
 LONGEST = 1000
-"""Lines of a record at most; the next one begins another."""
+"""Maximum number of lines in a record; the next line begins another."""
 LOOKED_AT = 2000
-"""Lines of a file by which its habits are known."""
+"""Number of lines from which a log's habits are determined."""
 USUAL = 0.8
-"""Share of records that begin with a time from which on all are taken to."""
+"""If at least this share of the records begin with a time, all are assumed to."""
 _LEAST_HEADS = 0.05
-"""Share of lines that do not begin with white space, below which white space says nothing."""
+"""Minimum share of lines without leading white space for white space to mark continuations."""
 
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?\s+"
@@ -33,7 +33,7 @@ _IN_DIGITS = (
     rf"(?<!:){_CLOCK}{_ZONE}(?![\w:])",
 )
 TIME = rf"\b(?:(?=\d)(?:{'|'.join(_IN_DIGITS)})|(?=[A-Z])(?:(?:{_DAY})?{_AFTER_MONTH}|{_DAY}{_AFTER_DAY}))"
-"""Times and dates, as logs write them."""
+"""Times and dates in the forms used in logs."""
 
 _STAMP = re.compile(
     rf"\s*(?:<\d{{1,3}}>)?[^\w\s]*(?:\S{{1,40}}\s+[^\w\s]*){{0,2}}?"
@@ -52,8 +52,8 @@ class Habits:
     """How the records of a log begin.
 
     Attributes:
-        stamped: with a time, so that a line without one continues the record before it.
-        indented: never with white space, so that a line with it continues the record before it.
+        stamped: with a time, so a line without one continues the record before it.
+        indented: never with white space, so a line with leading white space continues the record before it.
     """
 
     stamped: bool = False
@@ -61,7 +61,7 @@ class Habits:
 
 
 def habits_of(lines: Iterable[str]) -> Habits:
-    """The habits of a log by some of its lines (`LOOKED_AT` are enough): stamped where `USUAL` of the records are."""
+    """Determine the habits of a log from some of its lines (`LOOKED_AT` are enough); see `USUAL` for `stamped`."""
     filled = [line for line in lines if line.strip()]
     heads = sum(not line[0].isspace() or _STAMP.match(line) is not None for line in filled)
     indented = heads > _LEAST_HEADS * len(filled)
@@ -70,14 +70,14 @@ def habits_of(lines: Iterable[str]) -> Habits:
 
 
 class RecordReader:
-    """Makes records of lines as they come.
+    """Combine incoming lines into records.
 
-    A line continues the record before it where it is part of a stack trace of Python, Java or Node, where it begins
-    with white space, or where records begin with a time and it does not. A line with a time begins a record, whatever
-    white space stands before it. Blank lines are passed over.
+    A line continues the record before it if it is part of a Python, Java or Node stack trace, if it begins with white
+    space, or if records begin with a time and the line does not. A line with a time begins a record, whatever white
+    space precedes it. Blank lines are skipped.
 
     Args:
-        habits: of the log, as `habits_of` its first lines.
+        habits: of the log, from `habits_of` on its first lines.
     """
 
     def __init__(self, habits: Habits) -> None:
@@ -88,11 +88,11 @@ class RecordReader:
 
     @property
     def waiting(self) -> int:
-        """Lines of the records that are not complete."""
+        """Number of lines in records that are not complete."""
         return len(self._record) + (self._raised is not None)
 
     def feed(self, line: str) -> list[str]:
-        """Take the next line; returns the records that it shows to be complete, a line each (two at most)."""
+        """Take the next line and return the records that it completes, one line each (two at most)."""
         if not line.strip():
             return []
         begins, stack = _TRACEBACK.match(line) is not None, _FRAME.match(line) is not None
@@ -114,7 +114,7 @@ class RecordReader:
         return found
 
     def flush(self) -> list[str]:
-        """The records that wait for a line that might continue them; for the end, and for a log that pauses."""
+        """Return the records still waiting for a continuation, for use at the end or when a log pauses."""
         found = [self._joined()] if self._record else []
         found += [self._raised.strip()] if self._raised is not None else []
         self._record, self._raised, self._in_traceback = [], None, False
@@ -130,13 +130,13 @@ class RecordReader:
 
 
 def records(lines: Iterable[str], habits: Habits) -> Iterator[str]:
-    """The records of some lines, a line each: theirs without outer white space, with a space between them."""
+    """The records of some lines, one line each: their lines, stripped and joined by a space."""
     reader = RecordReader(habits)
     yield from chain.from_iterable(reader.feed(line) for line in lines)
     yield from reader.flush()
 
 
 def records_text(text: str) -> str:
-    """A log as a text of one record a line."""
+    """A log as a text with one record per line."""
     lines = text.split("\n")
     return "\n".join(records(lines, habits_of(lines[:LOOKED_AT])))

@@ -1,4 +1,4 @@
-"""Files of object stores and web servers, which the readers of files take in the place of local paths."""
+"""Files in object stores and on web servers, which file readers accept in place of local paths."""
 
 import io
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.addresses import ADDRESS, refuse_secret
 
 FIRST = 1 << 20
-"""Bytes of the first request of a file that is read from its beginning; further ones are twice as large."""
+"""Bytes of the first request for a file that is read from its beginning; each further one is twice as large."""
 MOST = 1 << 23
 """Bytes of the largest request."""
 REST_OF_REQUEST = 1 << 16
-"""Bytes of the requests for the rest of a line, behind the part of a file that is read."""
+"""Bytes of each request for the rest of a line after the part of a file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file as it was when it was listed; what has changed since then is not read.
+    """A file as it was when it was listed; if it has changed since then, it is not read.
 
     Attributes:
-        address: of it, for people.
+        address: of the file, for messages.
         scheme: of the address.
-        entry: what its store says of it.
+        entry: its description by the store.
     """
 
     address: str
@@ -63,20 +63,20 @@ class RemoteFile:
     def open(self, mode: Literal["rb"], buffering: Literal[0]) -> "Ranges": ...
 
     def open(self, mode: Literal["rb"] = "rb", buffering: int = -1) -> "io.BufferedReader | Ranges":
-        """Its bytes, by requests that grow while it is read in order; without a buffer by those that are asked for."""
+        """Open the file, with requests that grow while it is read in order; unbuffered, as large as the reads."""
         return io.BufferedReader(Ranges(self, ahead=FIRST)) if buffering else Ranges(self)
 
 
 class Ranges(io.RawIOBase):
-    """Bytes of a remote file, at most one request's worth of them held.
+    """Bytes of a remote file, with at most one request's worth held in memory.
 
     Args:
         file: to read.
-        ahead: bytes of the first request; each is twice as large as the one before, up to MOST (0: of a request are
-            as many as are asked for).
+        ahead: bytes of the first request; each is twice as large as the one before, up to MOST (0: requests are as
+            large as the reads).
 
     Raises:
-        Unreachable: by its methods, see `stores.fetch`.
+        Unreachable: raised by its methods, see `stores.fetch`.
     """
 
     def __init__(self, file: RemoteFile, ahead: int = 0) -> None:
@@ -119,21 +119,21 @@ class Ranges(io.RawIOBase):
 
 
 AnyPath = Path | RemoteFile
-"""A file that can be read, here or elsewhere: `.open("rb")`, `.name`, `.suffix`, `.suffixes`."""
+"""A readable file, local or remote: `.open("rb")`, `.name`, `.suffix`, `.suffixes`."""
 
 
 def size_of(path: AnyPath) -> int:
-    """Bytes of a file."""
+    """Size of a file in bytes."""
     return path.entry.size if isinstance(path, RemoteFile) else path.stat().st_size
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFolder:
-    """What a store has below an address.
+    """The files below an address in a store.
 
     Attributes:
-        address: of the folder, for people.
-        files: by their names relative to it.
+        address: of the folder, for messages.
+        files: by name relative to the folder.
     """
 
     address: str
@@ -141,14 +141,14 @@ class RemoteFolder:
 
 
 def split(address: str, setting: str = "data.train_file") -> tuple[str, str] | None:
-    """Scheme and rest of an address; None where a name is none.
+    """Scheme and rest of an address, or None if it is not an address.
 
     Args:
         address: to split.
-        setting: that names it, for messages.
+        setting: the setting it comes from, for messages.
 
     Raises:
-        LangJepaError: it carries a secret, an unknown scheme, a library that is not installed, or no name behind it.
+        LangJepaError: it contains a secret, its scheme is unknown, a library is not installed, or it names no file.
     """
     match = ADDRESS.fullmatch(address)
     if match is None:
@@ -168,11 +168,11 @@ def split(address: str, setting: str = "data.train_file") -> tuple[str, str] | N
 
 
 def look_up(scheme: str, rest: str) -> RemoteFile | RemoteFolder:
-    """The file or the folder at an address, as it is now.
+    """The file or folder at an address, as it is now.
 
     Raises:
         Missing: there is neither.
-        Unreachable: the store cannot be asked.
+        Unreachable: the store cannot be reached.
     """
     address, path = f"{scheme}://{rest}", _path(scheme, rest)
     entry = stores.describe(scheme, path, address)
@@ -180,11 +180,11 @@ def look_up(scheme: str, rest: str) -> RemoteFile | RemoteFolder:
 
 
 def folder(scheme: str, rest: str, prefix: str = "") -> RemoteFolder:
-    """All files below an address whose names begin with a prefix, where the store can tell, else all.
+    """All files below an address whose names begin with a prefix, or all files if the store cannot filter.
 
     Raises:
-        Unreachable: the store cannot be asked.
-        LangJepaError: a web server, which has no folders.
+        Unreachable: the store cannot be reached.
+        LangJepaError: it is a web server, which has no folders.
     """
     address, path = f"{scheme}://{rest}", _path(scheme, rest)
     if not stores.STORES[scheme].listed:
@@ -200,7 +200,7 @@ def _below(scheme: str, path: str, address: str, prefix: str) -> Iterator[tuple[
 
 
 def _path(scheme: str, rest: str) -> str:
-    """What a file system calls an address; one of the hub is held at the commit that it has now."""
+    """The path of an address in its file system; a hub address is pinned to its current commit."""
     if scheme in ("http", "https"):
         return f"{scheme}://{rest}"
     if scheme != "hf":

@@ -1,4 +1,4 @@
-"""From `data.train_file` to a stream of documents: built-in stories, files, or a hub data set; rows joined."""
+"""From `data.train_file` to a stream of documents: built-in stories, files, or a hub dataset, with rows joined."""
 
 import difflib
 import re
@@ -34,15 +34,15 @@ _PATTERN = re.compile(r"[*?\[]")
 
 
 def open_source(settings: DataSettings) -> Source:
-    """The source that `settings.train_file` names; nothing large is read yet.
+    """Open the source named by `settings.train_file`; nothing large is read yet.
 
-    The names of built-in sources win over files of the same name (write `./stories` for a folder); then
-    what exists on disk; then `owner/name[:config][@split]` on the hub.
+    Names of built-in sources take precedence (write `./stories` for a folder of that name), then what exists
+    on disk, then `owner/name[:config][@split]` on the hub.
 
     Raises:
-        LangJepaError: no such file (with the nearest name there is), an unknown kind of file, a folder
-            without usable files, a damaged parquet file, a column that is not there, no such hub data set,
-            an address that cannot be read (see `remote.split`), a pattern that matches nothing, or no network.
+        LangJepaError: no such file (the message suggests the closest name), an unknown kind of file, a folder
+            without usable files, a damaged parquet file, a missing column, no such hub dataset, an address
+            that cannot be read (see `remote.split`), a pattern that matches nothing, or no network.
     """
     every: dict[str, object] = {"min_length": 0, "limit": None}
     if settings.session is not None:
@@ -62,7 +62,7 @@ def open_source(settings: DataSettings) -> Source:
     place, path, hub = find(name), Path(name).expanduser(), parse_hub_name(name)
     if place is not None:
         return LocalSource.open(settings, place)
-    # A name with a data suffix, or inside a folder that is there, was meant as a path.
+    # A name with a data suffix, or inside an existing folder, was meant as a path.
     if hub is None or has_known_suffix(path) or path.parent.is_dir():
         raise LangJepaError(_no_such_path(name, path))
     refuse_patterns(settings, f"the hub data set {name}")
@@ -70,19 +70,19 @@ def open_source(settings: DataSettings) -> Source:
 
 
 def elsewhere(settings: DataSettings, documents: str, **changes: object) -> DataSettings:
-    """Settings that read other documents the way that a run's were read: all of them, and the files of a folder too.
+    """Settings that read other documents in the way a run's were read, without its limit and its choice of files.
 
-    Conversations are read in the form that the files have (`forms.fitted`), whatever that of the training was. Rows are
-    grouped (`data.group_column`) only where there is a table.
+    Conversations are read in the form that the files have (`forms.fitted`), whatever form the training data had. Rows
+    are grouped (`data.group_column`) only in tables.
 
     Args:
         settings: of the run.
-        documents: what `data.train_file` may name.
+        documents: anything that `data.train_file` may name.
         changes: other settings.
 
     Raises:
-        LangJepaError: no files that can be read there, or no column of conversations; speakers are named, and none are
-            read.
+        LangJepaError: there are no readable files, or there is no column of conversations; or a speaker column is
+            given but would not be read.
     """
     found = _elsewhere(settings, documents, **changes)
     if "speaker_column" in changes and found.group_column is None:
@@ -95,12 +95,12 @@ def elsewhere(settings: DataSettings, documents: str, **changes: object) -> Data
 
 
 def _elsewhere(settings: DataSettings, documents: str, **changes: object) -> DataSettings:
-    """The same, whatever is read."""
+    """`elsewhere` without the checks of `speaker_column`."""
     every = {"train_file": documents, "limit": None, "include": (), "exclude": (), **changes}
     changed = settings.model_copy(update=every)
     place = find(documents) if documents.strip() else None
     if place is None:
-        return changed  # of the hub, built in, or not there
+        return changed  # on the hub, built in, or missing
     files, _ = listed(changed, place)
     tables = [file for file in files if file.kind.prose is None]
     if tables and settings.units == "turns":
@@ -111,12 +111,12 @@ def _elsewhere(settings: DataSettings, documents: str, **changes: object) -> Dat
 
 
 def find(name: str) -> AnyPath | Folder | None:
-    """The file or the folder that a name means, or the files that a pattern matches; None where it is neither.
+    """The file or folder that a name refers to, or the files that a pattern matches; None if it is neither.
 
-    What is there under the very name wins over what it matches as a pattern.
+    A file or folder of exactly that name takes precedence over matches of the name as a pattern.
 
     Raises:
-        LangJepaError: see `remote.split`; nothing at an address, or nothing that matches.
+        LangJepaError: see `remote.split`; or an address has nothing, or a pattern matches nothing.
     """
     address = remote.split(name)
     if address is not None and address[0] != "file":
@@ -135,7 +135,7 @@ def find(name: str) -> AnyPath | Folder | None:
 
 
 def _remote(scheme: str, rest: str) -> AnyPath | Folder:
-    """The file, the folder or the files of a pattern at an address."""
+    """The file, the folder, or the files matching a pattern at an address."""
     try:
         found = remote.look_up(scheme, rest)
     except Missing as error:
@@ -148,14 +148,14 @@ def _remote(scheme: str, rest: str) -> AnyPath | Folder:
 
 
 def _divided(name: str) -> tuple[str, str]:
-    """The folder above the first part with a pattern in it, and the rest."""
+    """Split a name into the folder above the first part with a pattern, and the rest."""
     parts = name.split("/")
     first = next((index for index, part in enumerate(parts) if _PATTERN.search(part)), len(parts))
     return "/".join(parts[:first]) or ("/" if name.startswith("/") else ""), "/".join(parts[first:])
 
 
 def _exists(path: Path, name: str) -> bool:
-    """Whether the path is there (a broken link counts, so that it is reported as one)."""
+    """Whether the path exists (a broken link counts, so it is reported as one)."""
     if "\0" in name:
         return False
     try:
@@ -165,7 +165,7 @@ def _exists(path: Path, name: str) -> bool:
 
 
 def _no_such_path(name: str, path: Path) -> str:
-    """The message for a path that is not there, with the nearest name that is."""
+    """The message for a path that does not exist, with the closest existing name."""
     folder = path.parent
     hint = ""
     if "\0" not in name:
@@ -182,23 +182,23 @@ def _no_such_path(name: str, path: Path) -> str:
 
 
 FORMAT = 1
-"""Number of the rules by which rows are joined; it enters the fingerprint."""
+"""Version of the rules for joining rows; it enters the fingerprint."""
 _TITLE = re.compile(r"\s*= [^=\s](.*[^=\s])? =\s*")
 
 
 @dataclass
 class JoinedRows(Source):
-    """Another source's rows, a line each, up to `data.join_rows` in a document; a title begins the next one.
+    """Another source's rows, one line each, joined into documents of up to `data.join_rows`; a title begins a new one.
 
-    Empty rows are blank lines. A row that is rejected for another reason stands for itself. `settings.limit` and
-    `settings.min_length` are those of the joined documents.
+    Empty rows are blank lines. A row rejected for another reason is passed on. `settings.limit` and
+    `settings.min_length` apply to the joined documents.
     """
 
     rows_of: Source = field(kw_only=True)
 
     @classmethod
     def of(cls, settings: DataSettings, rows: Source) -> Self:
-        """Join the rows of a source, which must give all of them, however short."""
+        """Join the rows of a source, which must yield all of them, however short."""
         return cls(settings, f"{rows.description}, rows joined", rows_of=rows)
 
     def fingerprint(self, *, quick: bool = False) -> str:
@@ -229,21 +229,21 @@ class JoinedRows(Source):
 
 
 STORY_SEED = 0
-"""Seed of the stories that are trained on."""
+"""Seed of the training stories."""
 STORIES = 1000
-"""Stories in a part."""
+"""Number of stories in a part."""
 
 
 @dataclass
 class StorySource(Source):
-    """Endless rows, one story each; `settings.limit` says how many are taken."""
+    """Endless rows, one story each; `settings.limit` sets how many are used."""
 
     @classmethod
     def open(cls, settings: DataSettings) -> Self:
-        """Stories under the settings' limit; without a limit they never end, which only a stream can use.
+        """Stories up to the limit in the settings; without one they never end, which only streaming supports.
 
         Raises:
-            LangJepaError: neither a limit nor a stream.
+            LangJepaError: neither a limit nor streaming is set, or the settings do not fit stories.
         """
         if settings.group_column is not None:
             raise LangJepaError("data.group_column: the built-in stories are no table; leave it out.")
@@ -261,11 +261,11 @@ class StorySource(Source):
         return fingerprint(["stories", STORIES_FORMAT, STORY_SEED, self.settings.limit])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
-        """Story number `skip` and all after it."""
+        """Story number `skip` and all that follow."""
         return self._told(skip, sys.maxsize)
 
     def parts(self, size: int) -> Sequence[Part]:
-        """Of an epoch, which without a limit is longer than any training."""
+        """The parts of one epoch, which without a limit is longer than any training run."""
         return EqualParts(self.settings.limit or sys.maxsize // 2, STORIES)
 
     def read_part(self, part: Part) -> Iterator[Document | Rejection]:

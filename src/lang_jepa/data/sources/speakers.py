@@ -1,4 +1,4 @@
-"""Who speaks in a text: what stands before the colon at the beginning of a line, "Anna: Good morning"."""
+"""Find the speakers of a text: names before a colon at the beginning of a line, "Anna: Good morning"."""
 
 import re
 from collections.abc import Iterable
@@ -7,16 +7,16 @@ from typing import NamedTuple
 from lang_jepa.data.sources.records import LONGEST
 
 _DIRECTIONS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Marks that messengers write around phone numbers."""
+"""Direction marks that messengers put around phone numbers."""
 _SPACES = r"[ \t\u00a0\u202f\u3000]"
 _ANY = re.compile(
     rf"[ \t\ufeff{_DIRECTIONS}]*([^\s:\uff1a][^:\uff1a\n]{{0,39}}?)[ \t]*"
     rf"(?::(?:{_SPACES}+[{_DIRECTIONS}]*(?=\S)|[ \t]*$)|\uff1a{_SPACES}*)"
 )
 _LETTER = re.compile(r"[^\W\d_]|-$")
-"""A name begins with a letter; "-" is nobody's."""
+"""A name begins with a letter; "-" stands for an unnamed speaker."""
 _NICK = re.compile(rf"<[ @+%&~]?([^<>\s]{{1,40}})>{_SPACES}+(?=\S)")
-"""A name as chats of IRC have it, with no colon behind it."""
+"""A name as in IRC chats, without a colon."""
 _QUOTES = frozenset('"\u201c\u201d\u201e\u00ab\u00bb')
 _DAY = r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}"
 _TIME = rf"\d{{1,2}}[:.]\d\d(?:[:.]\d\d)?(?:{_SPACES}?[ap]\.?{_SPACES}?m\.?)?"
@@ -26,7 +26,7 @@ _STAMP = re.compile(
     rf"(?:{_SPACES}+|$)",
     re.IGNORECASE,
 )
-"""When a message was sent, as messengers write it in front of the name."""
+"""The date and time that messengers put in front of the name."""
 _MONTHS = (
     "january|february|march|april|may|june|july|august|september|october|november|december|"
     "jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
@@ -48,38 +48,38 @@ _DIGITS = range(7, 16)
 
 
 class Beginning(NamedTuple):
-    """Where a turn begins: the name of who speaks (empty: nobody is named), and where in the line the text does."""
+    """The beginning of a turn: the name of the speaker (empty: unnamed), and where in the line the text begins."""
 
     name: str
     end: int
 
 
 class Speakers:
-    """Who speaks in a text, as far as its lines are known: what begins a turn.
+    """The speakers of a text, as far as its lines are known, and with them the rule for what begins a turn.
 
-    It is a name that begins with a letter, or is "-", with a colon and a text after it. What else stands before a colon
-    is one where two lines of the text begin with it: a phone number, a handle (`@ben`), a name in emphasis or brackets
-    (`*Bot*`), one that begins with an emoji or with a number and letters (`2nd Support`); or a name alone in its line.
-    Times, dates, amounts, bullets, numbers of a list and what is quoted are none.
+    A turn begins with a name that starts with a letter, or with "-", followed by a colon and text. These count as names
+    only if two lines of the text begin with them: a phone number, a handle (`@ben`), a name in emphasis or brackets
+    (`*Bot*`), one that begins with an emoji or with a number and letters (`2nd Support`), or a name alone on its line.
+    Times, dates, amounts, bullets, list numbers and quoted text are never names.
 
-    Where a text begins with the date and the time of a message, `[12:31] Anna: Good morning`, each line with these
-    begins a turn: of who is named between them and a colon, or in `<>`; or of nobody.
+    If a text begins with the date and time of a message, `[12:31] Anna: Good morning`, every line that has them begins
+    a turn, whose speaker is named between them and a colon, or in `<>`, or is unnamed.
 
     Args:
-        lines: of the text, in order; more of them may be learnt.
+        lines: of the text, in order; more can be added with `learn`.
     """
 
     REMEMBERED = 10_000
-    """Names of one line each."""
+    """Maximum number of names remembered that were seen on one line."""
 
     def __init__(self, lines: Iterable[str] = ()) -> None:
-        self._stamped: bool | None = None  # not known before the first line
+        self._stamped: bool | None = None  # unknown before the first line
         self._names, self._once = set[str](), set[str]()
         for line in lines:
             self.learn(line)
 
     def known(self) -> "Speakers":
-        """The same speakers, and none that were seen once."""
+        """A copy with the same speakers, but without names seen only once."""
         found = Speakers()
         found._stamped, found._names = self._stamped, set(self._names)
         return found
@@ -100,7 +100,7 @@ class Speakers:
             self._once.add(name)
 
     def beginning(self, line: str) -> Beginning | None:
-        """The beginning of a turn in a line without white space around it; None in a line that begins none."""
+        """The beginning of the turn that a stripped line begins, or None if it begins none."""
         start = self._start(line)
         nick = _NICK.match(line, start) if start else None
         if nick:
@@ -118,23 +118,23 @@ class Speakers:
         return self.beginning(line.strip()) is not None
 
     def names_one(self, line: str) -> bool:
-        """Whether a line begins with a name: one that begins with a date or a time may be of a log."""
+        """Whether a line begins with a name; one that begins with a date or time does not, as it may be a log's."""
         return not _STAMP.match(line) and self.begins(line)
 
     def _start(self, line: str) -> int:
-        """Where a line begins, behind date and time."""
+        """Where a line's content begins, after date and time."""
         stamp = _STAMP.match(line) if self._stamped else None
         return stamp.end() if stamp else 0
 
     @staticmethod
     def _name(found: re.Match[str] | None) -> str:
-        """Who is named; nobody in what is quoted."""
+        """The name found; empty if it has a quotation mark after its first character."""
         name = found[1].strip(_DIRECTIONS) if found else ""
         return "" if _QUOTES.intersection(name[1:]) else name
 
 
 def spoken(turn: str) -> Beginning:
-    """The beginning of a turn that is known to begin with a speaker, whoever it is."""
+    """The beginning of a turn that is known to begin with a speaker, whatever the name looks like."""
     stamp = _STAMP.match(turn)
     start = stamp.end() if stamp else 0
     if stamp and (found := _NICK.match(turn, start) or _ANY.match(turn, start)):
@@ -144,14 +144,14 @@ def spoken(turn: str) -> Beginning:
 
 
 class TurnReader:
-    """Makes turns of the lines of a text that names its speakers, as they come; a line without a name continues one,
-    which has `LONGEST` lines at most.
+    """Combine incoming lines of a text that names its speakers into turns. A line without a name continues a turn,
+    which has at most `LONGEST` lines.
 
     Args:
-        speakers: that are known by now; of `Speakers`, what takes two lines is known by its second one.
+        speakers: known so far. A name that needs two lines (see `Speakers`) is recognised from its second line on.
 
     Attributes:
-        waiting: lines of the turn that is not complete.
+        waiting: number of lines in the incomplete turn.
     """
 
     def __init__(self, speakers: Speakers) -> None:
@@ -163,7 +163,7 @@ class TurnReader:
         return len(self._turn)
 
     def feed(self, line: str) -> list[str]:
-        """Take the next line; returns the turn that it shows to be complete, if any, in a line."""
+        """Take the next line and return the turn that it completes, if any, as one line."""
         if not line.strip():
             return []
         self._speakers.learn(line)
@@ -172,11 +172,11 @@ class TurnReader:
         return found
 
     def begins(self, line: str) -> bool:
-        """Whether a line begins a turn, as far as it is known by now."""
+        """Whether a line begins a turn, judging by the lines so far."""
         return self._speakers.begins(line)
 
     def flush(self) -> list[str]:
-        """The turn that waits for a line that might continue it, if any."""
+        """Return the turn still waiting for a continuation, if any."""
         found, self._turn = [" ".join(self._turn)] if self._turn else [], []
         return found
 
