@@ -1,7 +1,7 @@
-"""The kinds of files that can be read: their suffixes, and who turns each into rows.
+"""The kinds of files that can be read, with their suffixes and the functions that turn them into rows.
 
-Parquet, JSON and tables hold many documents and are read piece by piece. The other kinds hold one document, which is
-one row; of them only what a reader would read aloud becomes text, and what was left out is counted.
+Parquet, JSON and tables hold many documents and are read incrementally. Files of the other kinds hold one document,
+which is one row; only what a person would read aloud becomes text, and what is left out is counted.
 """
 
 import io
@@ -34,7 +34,7 @@ from lang_jepa.errors import LangJepaError, first_line
 
 OFFICE_FORMAT = 1
 LARGEST = 1 << 29
-"""Bytes that the parts of a Word file may take when they are unpacked."""
+"""Maximum unpacked size of a Word file in bytes."""
 _LIBRARIES = {"PDF": ("pypdf", "pypdf"), "Word": ("docx", "python-docx")}
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-\n(?=[^\W\d_A-Z])")
 
@@ -43,7 +43,7 @@ def require(kind: str) -> None:
     """Raise unless the library that reads a kind of file is installed.
 
     Raises:
-        LangJepaError: names the extra.
+        LangJepaError: names the extra to install.
     """
     module, name = _LIBRARIES[kind]
     if find_spec(module) is None:
@@ -61,15 +61,15 @@ def _requires(kind: str) -> "CheckColumn":
 
 
 def pdf_prose(path: AnyPath) -> tuple[str, Counter[str]]:
-    """The text of all pages; words that are divided at the end of a line are joined.
+    """The text of all pages, with words hyphenated at a line end joined.
 
     Raises:
-        Unreadable: damaged, encrypted, or without text (scanned pages).
+        Unreadable: the file is damaged, encrypted, or without text (scanned pages).
     """
     import pypdf
 
     content = io.BytesIO(b"".join(text_files.chunks(path)))
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it cannot read is reported as a fault
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # unreadable files are reported as faults
     try:
         reader = pypdf.PdfReader(content)
         if reader.is_encrypted and not reader.decrypt(""):
@@ -89,7 +89,7 @@ def word_prose(path: AnyPath) -> tuple[str, Counter[str]]:
     """The text of all paragraphs and headings; tables are left out and counted.
 
     Raises:
-        Unreadable: damaged, or larger than LARGEST when it is unpacked.
+        Unreadable: the file is damaged, or larger than LARGEST when unpacked.
     """
     import docx
 
@@ -112,19 +112,19 @@ Prose = tuple[str, Counter[str]]
 
 
 class ReadRows(Protocol):
-    """Reads the rows of a file: by the column of the text, from a row on, with the values of other columns."""
+    """Read the rows of a file from row `skip` on, given the text column, with the values of the columns `beside`."""
 
     def __call__(self, path: AnyPath, column: str, skip: int, beside: Sequence[str] = (), /) -> Iterator[Row]: ...
 
 
 class CheckColumn(Protocol):
-    """Raises unless a file has the column that a setting names."""
+    """Raise unless a file has the column named by a setting."""
 
     def __call__(self, path: AnyPath, column: str, setting: str = ..., /) -> None: ...
 
 
 class ReadBetween(Protocol):
-    """Reads the rows of a piece of a file: by the column of the text, from where on and up to where."""
+    """Read the rows of a piece of a file, from `first` up to `stop`, given the text column."""
 
     def __call__(
         self, path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str] = (), /
@@ -148,16 +148,16 @@ class Kind:
     """A kind of file.
 
     Attributes:
-        name: for people.
-        suffixes: in small letters.
-        format: number of its reader's rules; it enters the fingerprint of a source.
-        rows: of a file.
-        count: rows of a file.
+        name: for messages.
+        suffixes: in lower case.
+        format: version of its reader's rules; it enters the fingerprint of a source.
+        rows: reads the rows of a file.
+        count: counts the rows of a file.
         check: raises unless a file has the column; called before anything is read.
-        names: of the columns of a file; none where it has no columns.
-        packed: whether it is also read with .gz or .zst behind the suffix.
-        pieces: what can be read of a file by itself, about so many bytes each: first, stop, bytes (`parts.Piece`).
-        rows_between: of a piece (None: a file is read whole).
+        names: column names of a file; empty if it has no columns.
+        packed: whether files with .gz or .zst after the suffix can be read too.
+        pieces: divides a file into independently readable pieces of about a given size: first, stop, bytes (`Piece`).
+        rows_between: reads the rows of a piece (None: files are read whole).
     """
 
     name: str
@@ -176,18 +176,18 @@ class Kind:
         _BY_NAME[self.name] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process a kind is the one of that name there."""
+        """Pickle a kind by its name, so that it is the same object in another process."""
         return kind_called, (self.name,)
 
     def read_between(self, path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str]) -> Iterator[Row]:
-        """The rows of a piece of a file; their numbers count from its beginning, of parquet files from the file's."""
+        """The rows of a piece of a file, numbered from the start of the piece (parquet: from the start of the file)."""
         if self.rows_between is None:
             return self.rows(path, column, 0, beside)
         return self.rows_between(path, column, first, stop, beside)
 
 
 def kind_called(name: str) -> Kind:
-    """The kind of a name."""
+    """The kind with the given name."""
     return _BY_NAME[name]
 
 
@@ -200,7 +200,7 @@ def _document(
     check: CheckColumn = _any_column,
     packed: bool = True,
 ) -> Kind:
-    """A kind of which each file is one document."""
+    """Define a kind whose files are one document each."""
 
     def rows(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
         if skip:
@@ -222,7 +222,7 @@ def _decoded(read: Callable[[str], Prose]) -> Callable[[AnyPath], Prose]:
 
 
 def _html(path: AnyPath) -> Prose:
-    """A page, in UTF-8 or in the encoding that it declares."""
+    """The prose of a page in UTF-8 or in the encoding that it declares."""
     content = b"".join(text_files.chunks(path))
     try:
         return html_prose(text_files.decode(content))
@@ -284,7 +284,7 @@ KNOWN = (
 
 
 def kind_of(path: AnyPath) -> Kind | None:
-    """The kind of a file by its suffix, or None."""
+    """The kind of a file by its suffix, or None if it is unknown."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packed = bool(suffixes) and suffixes[-1] in text_files.PACKED
     last = suffixes[-2:-1] if packed else suffixes[-1:]
@@ -295,7 +295,7 @@ def kind_of(path: AnyPath) -> Kind | None:
 
 
 def kind_of_named(path: AnyPath) -> Kind | None:
-    """The same for a file that someone names: JSON lines are recognised under any name."""
+    """The kind of a file named explicitly: JSON lines are recognised under any name."""
     kind = kind_of(path)
     if kind is None or kind.name == "text":
         return JSON if json_files.looks_like_lines(path) else kind
@@ -303,10 +303,10 @@ def kind_of_named(path: AnyPath) -> Kind | None:
 
 
 def read_document(path: AnyPath) -> str:
-    """The text of a file that holds one document; of an unknown suffix as it is.
+    """The text of a file that holds one document; files with an unknown suffix are read as plain text.
 
     Raises:
-        LangJepaError: it cannot be read, holds no text, or holds many documents.
+        LangJepaError: the file cannot be read, is a PDF without text, or holds many documents.
     """
     kind = kind_of(path)
     if kind is None:
@@ -329,7 +329,7 @@ def id_hash(identity: str) -> int:
 
 
 def id_hashes(path: AnyPath, kind: Kind, column: str) -> Iterator[int]:
-    """Hashes of the ids that a file gives its rows, in order; nothing where it gives none."""
+    """Yield hashes of the ids of a file's rows in order; nothing for rows without ids."""
     if kind.prose is not None:
         return
     if kind.name == "parquet":

@@ -1,4 +1,4 @@
-"""In which form files hold conversations: one as JSON messages, one a row of a table, or a message a row."""
+"""Detect the form of conversations in files: one as JSON messages, one per table row, or one message per row."""
 
 import re
 from collections import Counter
@@ -15,11 +15,11 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
 PROBED = 64
-"""Rows by which a table is judged."""
+"""Number of rows by which a table is judged."""
 MESSAGES = ("messages", "conversations")
-"""Keys of the messages of a JSON object that is one conversation."""
+"""Keys of the messages in a JSON object that is one conversation."""
 _TEXTS = groups.spelled("content", "text", "message", "value", "utterance")
-"""Columns of what is said, of a table that names its text otherwise than the settings."""
+"""Columns of what is said, in tables that do not have the text column of the settings."""
 _GROUP = re.compile(r"conv|dialog|thread|chat|session|ticket|episode|group", re.IGNORECASE)
 _SENDER = re.compile(r"sender|speaker|author|from|role|participant", re.IGNORECASE)
 _PERSON = re.compile(r"user|customer|client|agent|member|employee|operator", re.IGNORECASE)
@@ -27,7 +27,7 @@ _IDENTITY = re.compile(r"(?:^|[_ -])id$|[a-z]I[dD]$|^id(?:$|[_ -])", re.IGNORECA
 
 
 def _one_row(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) -> Iterator[Row]:
-    """The row of a file that is one conversation."""
+    """The single row of a file that is one conversation."""
     if skip:
         return
     value, identity = json_files.one_value(path), None
@@ -44,11 +44,11 @@ CONVERSATION = formats.Kind(
     _one_row,
     prose=lambda path: (conversation_text(next(_one_row(path, "", 0)).text)[0], Counter()),
 )
-"""A JSON file that is one conversation: a list of messages, or an object with one."""
+"""A JSON file that is one conversation: a list of messages, or an object with such a list."""
 
 
 def is_conversation(path: AnyPath, settings: DataSettings) -> bool:
-    """Whether a JSON file is one conversation for these settings, and no list of conversations or of rows."""
+    """Whether a JSON file is one conversation under these settings, rather than a list of conversations or rows."""
     if settings.units != "turns" or ".json" not in [suffix.lower() for suffix in path.suffixes[-2:]]:
         return False
     shape, found = json_files.first_values(path)
@@ -68,7 +68,7 @@ class Head:
     Attributes:
         path: of the file.
         names: of the columns.
-        rows: values by column, `PROBED` rows at most.
+        rows: values by column, for at most `PROBED` rows.
     """
 
     path: AnyPath
@@ -77,7 +77,7 @@ class Head:
 
     @classmethod
     def of(cls, path: AnyPath, kind: formats.Kind) -> "Head":
-        """Read it.
+        """Read the first rows of a file.
 
         Raises:
             LangJepaError: the file is damaged.
@@ -88,27 +88,27 @@ class Head:
 
     @property
     def listed(self) -> str:
-        """The names, for messages."""
+        """The column names, for messages."""
         more = ", ..." if len(self.names) > SHOWN_KEYS else ""
         return f"{', '.join(name[:40] for name in self.names[:SHOWN_KEYS])}{more}"
 
     def values(self, name: str) -> list[object]:
-        """Those of a column that are something."""
+        """The values of a column that are not empty."""
         return [row[name] for row in self.rows if row.get(name) not in (None, "", [])]
 
     def conversations(self) -> list[str]:
-        """Columns that hold conversations; lists of strings, which may be anything, only where there are no others."""
+        """Columns that hold conversations; lists of strings, which may be anything, only if there are no others."""
         found = [name for name in self.names if self.holds_turns(name)]
         certain = [name for name in found if any(not _strings(value) and _turns(value) for value in self.values(name))]
         return certain or found
 
     def holds_turns(self, name: str) -> bool:
-        """Whether most values of a column are conversations; a message may look like one (`Name: Anna`, `Phone: 5`)."""
+        """Whether most values of a column are conversations. Single messages may look like one (`Name: Anna`)."""
         values = self.values(name)
         return 2 * sum(map(bool, map(_turns, values))) > len(values)
 
     def has_messages(self, name: str) -> bool:
-        """Whether a column holds a message a row: texts of which none is a conversation."""
+        """Whether a column holds one message per row: texts, most of which are not conversations."""
         values = self.values(name)
         counts = [_turns(value, least=1) for value in values]
         if not values or self.holds_turns(name) or not all(isinstance(value, str) for value in values):
@@ -116,8 +116,8 @@ class Head:
         return min(counts) == 0 or self.group() is not None
 
     def group(self) -> str | None:
-        """The column that looks like the one which rows of a conversation share, and not like who speaks: `sender_id`
-        never is it, `user_id` only beside a column of speakers.
+        """The column that looks like a conversation id rather than a speaker: never `sender_id`, and `user_id` only if
+        there is a speaker column.
         """
         spoken = not {*groups.SPEAKERS}.isdisjoint(self.names)
         for pattern in (_GROUP, _IDENTITY):
@@ -130,11 +130,11 @@ class Head:
         return None
 
     def refused(self, column: str, how: tuple[str, str]) -> LangJepaError:
-        """What to raise where this column holds no conversations.
+        """The error to raise if a column holds no conversations.
 
         Args:
-            column: that was looked for.
-            how: one says which column holds the texts, and which one the groups.
+            column: that was tried.
+            how: how to set the text column, and how to set the group column.
         """
         found, group = self.conversations(), self.group()
         if column not in self.names:
@@ -152,7 +152,7 @@ class Head:
 
 
 def _turns(value: object, least: int = 2) -> int:
-    """How many turns a value has; 0 where it is no conversation, or has fewer than `least`."""
+    """How many turns a value has; 0 if it is not a conversation, or has fewer than `least`."""
     try:
         count = len(turns(value)) if isinstance(value, str | list) else 0
     except NoConversation:
@@ -165,10 +165,10 @@ def _strings(value: object) -> bool:
 
 
 def check(path: AnyPath, kind: formats.Kind, column: str) -> None:
-    """Raise where a table has not this column, or a message a row in it, and no groups are asked for.
+    """Raise if a table that is read without groups lacks this column, or has one message per row in it.
 
     Raises:
-        LangJepaError: says which columns there are, and how to name those that are wanted.
+        LangJepaError: lists the columns, and says how to select the right ones.
     """
     head = Head.of(path, kind)
     if head.rows and (column not in head.names or head.has_messages(column)):
@@ -178,18 +178,18 @@ def check(path: AnyPath, kind: formats.Kind, column: str) -> None:
 
 
 def fitted(settings: DataSettings, path: AnyPath, kind: formats.Kind, given: Collection[str]) -> DataSettings:
-    """Settings of a model of turns that read a table in the form which it has.
+    """Adapt the settings of a model of turns to the form of a table.
 
-    A table with the columns of the training is read as in training; otherwise the one column that holds conversations
-    is taken.
+    A table with the training columns is read as in training; otherwise the only column that holds conversations is
+    used.
 
     Args:
-        settings: of the training, with what a user has said about this table.
+        settings: of the training, with the user's settings for this table.
         path, kind: of the table.
-        given: names of the settings that the user has said.
+        given: names of the settings given by the user.
 
     Raises:
-        LangJepaError: no such column, or several; says which options name one.
+        LangJepaError: there is no such column, or several; the message says which options select one.
     """
     head, column, alone = Head.of(path, kind), settings.text_column, {"group_column": None, "speaker_column": None}
     if not head.rows:  # values that are conversations by themselves
@@ -206,7 +206,7 @@ def fitted(settings: DataSettings, path: AnyPath, kind: formats.Kind, given: Col
 
 
 def _with_speakers(settings: DataSettings, head: Head, given: Collection[str]) -> DataSettings:
-    """The same, with speakers from a column of a usual name where that of the training is not there."""
+    """The settings, falling back on the usual names of speaker columns if that of the training is missing."""
     named = settings.speaker_column
     if named is None or named in head.names or "speaker_column" in given:
         return settings
@@ -221,19 +221,19 @@ def _with_speakers(settings: DataSettings, head: Head, given: Collection[str]) -
 def messages_of(
     path: AnyPath, kind: formats.Kind, settings: DataSettings, given: Collection[str]
 ) -> str | list[object]:
-    """The one conversation that a table holds: in a single row, or a message a row.
+    """Return the one conversation that a table holds, in a single row or with one message per row.
 
     Args:
         path, kind: of the table.
-        settings: of the model, with what a user has said about this table.
-        given: names of the settings that the user has said.
+        settings: of the model, with the user's settings for this table.
+        given: names of the settings given by the user.
 
     Returns:
         A conversation in a form that `turns` reads.
 
     Raises:
-        LangJepaError: it has no column of a name that was given; it holds several conversations, or none that can be
-            found; says what to do.
+        LangJepaError: a given column is missing, a message is damaged, or the table holds several conversations or
+            none that can be found; the message says what to do.
     """
     head = Head.of(path, kind)
     for name in given:

@@ -1,7 +1,7 @@
-"""Files as a source, here or in a store: one file of a known kind, or a folder of them, read in place.
+"""Files as a source, local or in a store: one file of a known kind, or a folder of such files, read in place.
 
-Nothing is copied to a cache, and only a file that is one document is ever held whole. A damaged file of many documents
-is an error that names it; a damaged row, or a file of one document, is rejected and counted.
+Nothing is copied to a cache, and only files that are one document are held in memory whole. A damaged file with many
+documents is an error that names it; a damaged row, or a damaged file with one document, is rejected and counted.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
 HASH_WHOLE = 1 << 30
-"""Bytes up to which a file's content is hashed; a larger one is known by size and time of change."""
+"""Largest file in bytes whose content is hashed; larger ones are identified by size and modification time."""
 
 
 @dataclass
@@ -40,11 +40,11 @@ class LocalSource(Source):
 
     @classmethod
     def open(cls, settings: DataSettings, place: AnyPath | Folder) -> Self:
-        """List the files, and check the columns of those that name theirs.
+        """List the files, and check the columns of files that have named columns.
 
         Raises:
             LangJepaError: an unknown kind of file, a folder without usable files, a broken link, a damaged parquet
-                file, a column that is not there, groups without a table, a table with a message a row and no groups, a
+                file, a missing column, groups without a table, a table with one message per row but no groups, a
                 pattern that matches nothing, or a library that is not installed.
         """
         files, description = listed(settings, place)
@@ -59,8 +59,8 @@ class LocalSource(Source):
         return cls(settings, description, {}, files)
 
     def fingerprint(self, *, quick: bool = False) -> str:
-        """Names, sizes and content hashes of the files (size and time of change above HASH_WHOLE bytes; in a store what
-        it says of the content), the column of the text, and the rules by which the files are read.
+        """Names, sizes and content hashes of the files (above HASH_WHOLE bytes size and modification time, in a store
+        its own content identifier), the text column, and the rules by which the files are read.
         """
         rules = sorted({(file.kind.name, file.kind.format) for file in self.files})
         read: list[object] = [FORMAT, text_files.FORMAT, rules, self.settings.text_column, *units_of(self.settings)]
@@ -68,10 +68,10 @@ class LocalSource(Source):
         return fingerprint(["local", read, [[file.name, *_content(file.path, quick=quick)] for file in self.files]])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
-        """Rows from `skip` on, file after file; of groups, which end anywhere, all are read.
+        """Rows from `skip` on, file after file; with groups, which may end anywhere, all rows are read.
 
-        Identities are the group or the `id` column where there is one, else `<file>:<row>`; an id that occurs more than
-        once in the source becomes `<id>@<file>:<row>` everywhere, whatever row reading begins at.
+        Identities are the group or the `id` column if there is one, otherwise `<file>:<row>`; an id that occurs more
+        than once in the source always becomes `<id>@<file>:<row>`, whatever row reading begins at.
         """
         if self.settings.group_column is not None:
             yield from islice(self._read(0), skip, None)
@@ -102,7 +102,7 @@ class LocalSource(Source):
         return self._parts[size]
 
     def _pieces(self, size: int) -> Iterator[Piece]:
-        """Of tables with groups whole files, since a group ends anywhere."""
+        """Pieces of the files; tables with groups are not divided, since a group may end anywhere."""
         for number, file in enumerate(self.files):
             whole = [(0, 0, size_of(file.path))]
             for piece in whole if self._has_groups(file) else file.kind.pieces(file.path, size):
@@ -125,7 +125,7 @@ class LocalSource(Source):
         return file.kind.read_between(file.path, column, piece.first, piece.stop, groups.beside(self.settings))
 
     def _rows(self, file: File, skip: int) -> Iterator[Row]:
-        """The rows of a file; of a table with groups a row each, with memory for those that have not ended."""
+        """The rows of a file; a table with groups yields one row per group and holds those that have not ended."""
         settings = self.settings
         rows = file.kind.rows(file.path, settings.text_column, skip, groups.beside(settings))
         if not self._has_groups(file):
@@ -140,7 +140,7 @@ class LocalSource(Source):
         return self.settings.group_column is not None and file.kind.prose is None
 
     def _last_rows(self, file: File) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Hashes of a file's groups, uint64 [G], and the last row of each, int64 [G]; only that column is read."""
+        """Hashes of a file's groups, uint64 [G], and the last row of each, int64 [G]; only the group column is read."""
         if file.name in self._ends:
             return self._ends[file.name]
         column = str(self.settings.group_column)
@@ -152,12 +152,12 @@ class LocalSource(Source):
         return self._ends[file.name]
 
     def _logs(self) -> list[list[str]]:
-        """Logs of several files, whose tail is that of all of them."""
+        """Logs that have several files, which share one held-out tail."""
         by_tail = self.settings.val_split == "tail" and self.settings.val_fraction > 0
         return rotated.logs_of(file.name for file in self.files) if by_tail else []
 
     def _cut(self, row: Document | Rejection, file: File) -> Document | Rejection:
-        """A document with how much of it is learnt from, where that does not depend on it alone."""
+        """A document with its number of training lines set, if that depends on other files of its log."""
         if self._shares is None:
             parts = {name for log in self._logs() for name in log}
             paths = {file.name: file.path for file in self.files if file.name in parts}
@@ -168,14 +168,14 @@ class LocalSource(Source):
         return replace(row, learnt=round(self._shares[file.name] * units))
 
     def columns(self, other: str, setting: str) -> Iterator[tuple[str, object, object]]:
-        """Identity, text column and another column of every row, raw; rows without one of them are left out.
+        """Yield identity, raw text and raw value of another column for every row that has both.
 
         Args:
-            other: the column.
-            setting: how it is named, for messages.
+            other: the other column.
+            setting: the setting that names it, for messages.
 
         Raises:
-            LangJepaError: a file of a kind that has no columns, or without this one.
+            LangJepaError: a file has no columns, or not this one.
         """
         for file in self.files:
             if file.kind.prose is not None or file.kind is formats.TEXT:
@@ -187,10 +187,10 @@ class LocalSource(Source):
                     yield self._identity(file, row), row.text, beside.text
 
     def messages(self, other: str, setting: str) -> Iterator[tuple[str, object, object]]:
-        """Identity of its conversation, text and another column of every row that has a group, raw; args of `columns`.
+        """Yield conversation identity, raw text and another raw column for every row with a group; args as `columns`.
 
         Raises:
-            LangJepaError: a table without this column.
+            LangJepaError: a table does not have this column.
         """
         column = str(self.settings.group_column)
         for file in filter(self._has_groups, self.files):
@@ -210,7 +210,7 @@ class LocalSource(Source):
         return f"{row.id}@{place}" if repeated else row.id or place
 
     def _repeated_ids(self) -> frozenset[int]:
-        """Hashes of ids that occur more than once; reads only the columns of ids or groups, 8 bytes for each row."""
+        """Hashes of ids that occur more than once; reads only the id or group columns and takes 8 bytes per row."""
         if self._repeated is None:
             column = self.settings.text_column
             parts = [
@@ -225,7 +225,7 @@ class LocalSource(Source):
 
 
 def _check_groups(files: Sequence[File], description: str, settings: DataSettings) -> None:
-    """Raise unless there is a table, and each has the columns of groups and of speakers."""
+    """Raise unless there is a table, and every table has the group column and the speaker column."""
     tables = [file for file in files if file.kind.prose is None]
     if not tables:
         raise LangJepaError(
@@ -242,9 +242,9 @@ def _check_groups(files: Sequence[File], description: str, settings: DataSetting
 
 
 def _content(path: AnyPath, *, quick: bool) -> list[int | str]:
-    """Size and BLAKE2 hash of a file, or of its beginning; for a very large one size and time of change in ns.
+    """Size and BLAKE2 hash of a file or of its beginning; for a very large file, size and modification time in ns.
 
-    Of a file in a store it is the size and what the store says of the content, without reading it where it does.
+    For a file in a store, the size and the store's content identifier are used without reading it, if there is one.
     """
     if isinstance(path, RemoteFile) and path.entry.content:
         return [path.entry.size, path.entry.content]
@@ -262,10 +262,10 @@ def _content(path: AnyPath, *, quick: bool) -> list[int | str]:
 
 
 def _time_of_change(path: AnyPath) -> int:
-    """Of a large file, in nanoseconds.
+    """Modification time of a large file in nanoseconds.
 
     Raises:
-        LangJepaError: of one in a store that does not say it.
+        LangJepaError: the file is in a store, which does not provide it.
     """
     if isinstance(path, RemoteFile):
         raise LangJepaError(f"{path}: its server says nothing of changes (no ETag, no Last-Modified): download it.")

@@ -1,7 +1,7 @@
-"""reStructuredText as prose with headings, by rules of our own.
+"""Convert reStructuredText to prose with headings, by our own rules.
 
-docutils would need to know the directives and roles of whoever wrote a page (Sphinx's and those of its extensions) and
-reports the others as errors in the text; all that prose needs is to tell paragraphs from what is indented below a mark.
+docutils would need to know all directives and roles used by a page's author (Sphinx's and those of its extensions) and
+reports unknown ones as errors in the text. Prose only requires telling paragraphs from what is indented below a mark.
 """
 
 import re
@@ -14,7 +14,7 @@ _ADMONITIONS = re.compile(
     "attention|caution|danger|error|hint|important|note|seealso|tip|warning|epigraph|highlights|pull-quote|"
     "(?P<titled>admonition|rubric|sidebar|topic)|(?P<versioned>versionadded|versionchanged|versionremoved|deprecated)"
 )
-"""Directives with prose in them."""
+"""Directives that contain prose."""
 _DESCRIBED = re.compile(
     r"(?P<signed>(?:(?:py|c|cpp|js|rst|std):)?(?:(?:async|static|class|abstract|coroutine|awaitable)?(?:function|method)|"
     r"class|exception|data|attribute|property|decorator(?:method)?|module|var|member|type|macro|struct|union|enum|"
@@ -22,9 +22,9 @@ _DESCRIBED = re.compile(
     r"only|container|compound|impl-detail|glossary|tab-set|tabs|grid|figure|"
     r"(?P<titled>tab-item|tab|group-tab|dropdown|details|collapse|card|grid-item|grid-item-card)"
 )
-"""Those that describe something, or only say where prose goes; a signature is none of it."""
+"""Directives that describe something or only arrange prose; a signature is not prose."""
 _NOTE = re.compile(r"\.\.\s+\[(?:\d+|#[\w.-]*|\*)\](?:\s+|$)")
-"""The beginning of a footnote; a citation is none."""
+"""The beginning of a footnote, but not of a citation."""
 _REPLACED = re.compile(r"^\s*\.\.\s+\|([^|\s][^|\n]*)\|\s+(replace|image|unicode)::[ \t]*(.*)$")
 _FLAG = r"(?:--?|/)[A-Za-z][\w-]{0,80}(?:[ =]<?[\w-]{1,80}>?)?"
 _OPTION = re.compile(rf"{_FLAG}(?:, {_FLAG}){{0,3}}\s{{2,}}(?=\S)")
@@ -46,11 +46,11 @@ _INLINE = [
     (re.compile(r"(?<!\w)([^\W_](?:[\w.-]{0,80}?[^\W_])?)__?(?!\w)"), r"\1"),
     (re.compile(r"\\(.)"), r"\1"),
 ]
-"""Inline markup, most special first, and what stays of it."""
+"""Inline markup, most specific first, and what remains of it."""
 
 
 def rst_prose(text: str) -> tuple[str, Counter[str]]:
-    """The prose of a page, and what was left out by kind."""
+    """Return the prose of a page, and counts of what was left out by kind."""
     left_out: Counter[str] = Counter()
     lines = [line.expandtabs(8).rstrip() for line in re.split(r"\r?\n", text)]
     replaced = {found[1]: found for line in lines if (found := _REPLACED.match(line))}
@@ -59,7 +59,7 @@ def rst_prose(text: str) -> tuple[str, Counter[str]]:
 
 
 def _replaced(block: str, known: dict[str, re.Match[str]]) -> str:
-    """A paragraph with the text of its substitutions; those that are images are empty."""
+    """A paragraph with its substitutions replaced by their text; images become empty."""
 
     def text_of(match: re.Match[str]) -> str:
         found = known.get(match[1])
@@ -79,7 +79,7 @@ def _indent(line: str) -> int:
 
 
 def _paragraphs(lines: list[str], left_out: Counter[str]) -> Iterator[str]:
-    """Paragraphs, headings and list items, one after the other."""
+    """Yield paragraphs, headings and list items one by one."""
     at = options = plain = 0
     while at < len(lines):
         if at >= max(options, plain) and _OPTION.match(lines[at].strip()):
@@ -109,7 +109,7 @@ def _paragraphs(lines: list[str], left_out: Counter[str]) -> Iterator[str]:
 
 
 def _end_of_options(lines: list[str], at: int) -> tuple[int, int]:
-    """Where a list of options ends, each item of which begins with one; and where text ends that is no such list."""
+    """Where a list of options ends, in which every item begins with an option; or where text that is not one ends."""
     indent, items = _indent(lines[at]), 0
     while at < len(lines) and lines[at] and _indent(lines[at]) >= indent:
         if _indent(lines[at]) == indent:
@@ -121,7 +121,7 @@ def _end_of_options(lines: list[str], at: int) -> tuple[int, int]:
 
 
 def _paragraph(lines: list[str], at: int, left_out: Counter[str], *, options: bool) -> Generator[str, None, int]:
-    """One paragraph; returns the line after it, and after the literal block that it announces."""
+    """Yield one paragraph; returns the line after it and after any literal block that it introduces."""
     indent, parts = _indent(lines[at]), [lines[at].strip()]
     item = (options and _OPTION.match(parts[0])) or _ITEM.match(parts[0])
     if item:
@@ -148,7 +148,7 @@ def _paragraph(lines: list[str], at: int, left_out: Counter[str], *, options: bo
 
 
 def _explicit(lines: list[str], at: int, left_out: Counter[str]) -> Generator[str, None, int]:
-    """What begins with two dots: prose of an admonition; the rest is left out. Returns the line after it."""
+    """Yield the prose of explicit markup (`..`), such as admonitions and footnotes; returns the line after it."""
     line = lines[at]
     end = _below(lines, at + 1, _indent(line))
     found = _DIRECTIVE.match(line.strip())
@@ -189,7 +189,7 @@ def _explicit(lines: list[str], at: int, left_out: Counter[str]) -> Generator[st
 
 
 def _below(lines: list[str], at: int, indent: int) -> int:
-    """The first line from `at` on that is not blank and not indented deeper."""
+    """The first line from `at` on that is neither blank nor indented deeper than `indent`."""
     while at < len(lines) and (not lines[at] or _indent(lines[at]) > indent):
         at += 1
     return at
@@ -202,7 +202,7 @@ def _end_of_paragraph(lines: list[str], at: int) -> int:
 
 
 def _end_of_table(lines: list[str], at: int) -> int:
-    """A grid ends at a blank line; a simple table at the border that a blank line follows."""
+    """The line after a table: a grid ends at a blank line, a simple table at a border followed by a blank line."""
     if lines[at].strip().startswith("+"):
         return _end_of_paragraph(lines, at)
     at += 1

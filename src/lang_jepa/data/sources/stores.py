@@ -1,7 +1,7 @@
-"""Requests to object stores and web servers by fsspec's file systems: what is there, and some bytes of a file.
+"""Requests to object stores and web servers through fsspec file systems: list files, and read parts of them.
 
-Every request has a time limit, and is made again, a bounded number of times, where that may help. What then still fails
-is an error with the name of the object; no file is ever taken for shorter than it is, or for one that is not there.
+Every request has a time limit and is retried a bounded number of times if that may help. If it still fails, an error
+names the object; a file is never taken to be shorter than it is, or missing when it is not.
 """
 
 import os
@@ -17,41 +17,41 @@ from lang_jepa.errors import LangJepaError, first_line
 from lang_jepa.settings.addresses import without_secrets
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further try."""
+"""Seconds to wait before each retry."""
 PATIENCE = 120.0
-"""Seconds after which there is no further try."""
+"""Seconds after which there are no more retries."""
 SECONDS = 60.0
 """Time limit of a request."""
 WHOLE = 1 << 26
-"""Bytes of the largest file that is taken whole from a web server that does not give parts of files."""
+"""Size in bytes of the largest file that is downloaded whole from a web server without range requests."""
 _MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 _TRANSPORT = {"OSError", "TimeoutError", "HTTPClientError", "ClientError", "TransportError", "HTTPError", "EOFError"}
-"""Classes of the libraries' errors on the way, by name, since not every library is installed."""
+"""Transport error classes of the libraries, by name, since not every library is installed."""
 _NOT_ALLOWED = {"PermissionError", "NoCredentialsError", "PartialCredentialsError", "GoogleAuthError"}
 _T = TypeVar("_T")
 
 
 class Unreachable(LangJepaError):
-    """A file of a store cannot be had, which says nothing about what is in it."""
+    """A file in a store cannot be reached, which says nothing about its content."""
 
 
 class Missing(Unreachable):
-    """There is nothing at an address."""
+    """Nothing exists at an address."""
 
 
 class _WrongLength(OSError):
-    """An answer with fewer or more bytes than were asked for."""
+    """A response with fewer or more bytes than requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file as its store describes it.
+    """A file as described by its store.
 
     Attributes:
         name: in its file system.
-        size: bytes.
-        content: what changes with the content, or nothing where the store does not say.
-        pin: what the store is asked for, so that all parts are of the same content.
+        size: in bytes.
+        content: an identifier that changes with the content; empty if the store provides none.
+        pin: sent with requests, so that all parts come from the same content.
     """
 
     name: str
@@ -65,14 +65,14 @@ Fetch = Callable[[Any, Entry, int, int], Coroutine[Any, Any, tuple[int, bytes]] 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """How the files of a scheme are reached.
+    """How to access the files of a scheme.
 
     Attributes:
-        package: module that has to be installed.
-        extra: that brings it.
-        fetch: bytes of a file from one number up to another; returns where they begin, and them.
-        content, pin: keys of a description, of which the first that is there is taken.
-        listed: whether it has folders, which can be listed.
+        package: module that must be installed.
+        extra: the extra that installs it.
+        fetch: reads a range of bytes of a file; returns where the data begins, and the data.
+        content, pin: keys of a file description; for `content` the first that has a value is used.
+        listed: whether it has folders that can be listed.
         options: of the file system.
     """
 
@@ -85,7 +85,7 @@ class Store:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def entry(self, info: Mapping[str, Any]) -> Entry:
-        """A description as a file."""
+        """Convert a description by the file system."""
         found = next((f"{key} {info[key]}" for key in self.content if info.get(key)), "")
         return Entry(info["name"], int(info["size"]), found, str(info.get(self.pin) or ""))
 
@@ -95,7 +95,7 @@ async def _from_s3(system: Any, entry: Entry, start: int, stop: int) -> tuple[in
     given = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{stop - 1}"}
     answer = await system._call_s3("get_object", **given, **({"IfMatch": entry.pin} if entry.pin else {}))
     async with answer["Body"] as body:
-        if entry.pin and answer.get("ETag", entry.pin) != entry.pin:  # a store that does not know IfMatch
+        if entry.pin and answer.get("ETag", entry.pin) != entry.pin:  # for stores that ignore IfMatch
             raise _Changed
         return start, await body.read()
 
@@ -106,7 +106,7 @@ async def _from_gcs(system: Any, entry: Entry, start: int, stop: int) -> tuple[i
 
 async def _from_web(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, bytes]:
     async with await _asked(system, entry.name, f"bytes={start}-{stop - 1}") as answer:
-        if answer.status != 416:  # it has become shorter
+        if answer.status != 416:  # the file has become shorter
             answer.raise_for_status()
         if _web_entry(entry.name, answer) != entry:
             raise _Changed
@@ -123,20 +123,20 @@ def _from_hub(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, by
 
 
 class _Changed(Exception):
-    """A file is another than the one that was listed."""
+    """A file is no longer the one that was listed."""
 
 
 async def _asked(system: Any, url: str, part: str) -> Any:
-    """A web server's answer to a request for a part of a file, not packed on the way."""
+    """A web server's response to a request for part of a file, without transport compression."""
     session = await system.set_session()
     return session.get(system.encode_url(url), headers={"Range": part, "Accept-Encoding": "identity"})
 
 
 def _web_entry(url: str, answer: Any) -> Entry:
-    """What the headers of an answer say of a file.
+    """Describe a file from the headers of a response.
 
     Raises:
-        LangJepaError: not how long it is; or it is long, and the server does not give parts.
+        LangJepaError: its length is unknown, or it is large and the server does not support range requests.
     """
     headers, why = answer.headers, ""
     length = headers.get("Content-Range", "").rpartition("/")[2] if answer.status in (206, 416) else None
@@ -158,14 +158,14 @@ STORES = {
     "http": Store("aiohttp", "", _from_web, listed=False),
     "memory": Store("fsspec", "", _at_once),
 }
-"""What may stand before `://`, beside `file`."""
+"""The supported schemes, besides `file`."""
 
 
 def check(scheme: str, address: str, setting: str) -> None:
-    """Raise unless files of a scheme can be read here; the setting is the one that names them.
+    """Raise unless files of a scheme can be read; `setting` is the setting that names them.
 
     Raises:
-        LangJepaError: an unknown scheme, or its library is not installed.
+        LangJepaError: the scheme is unknown, or its library is not installed.
     """
     if scheme not in STORES:
         known = ", ".join(f"{name}://" for name in STORES if name != "memory")
@@ -182,18 +182,18 @@ def check(scheme: str, address: str, setting: str) -> None:
 
 
 def system_of(scheme: str) -> Any:
-    """The file system of a scheme; one for each process, since its connections do not outlive a fork."""
+    """The file system of a scheme, one per process, since its connections do not survive a fork."""
     import fsspec
 
     return fsspec.filesystem(scheme, **dict(STORES[scheme].options))
 
 
 def describe(scheme: str, path: str, address: str) -> Entry | None:
-    """The file at a path, or None where a folder is.
+    """The file at a path, or None if it is a folder.
 
     Raises:
         Missing: there is neither.
-        Unreachable: it cannot be asked for.
+        Unreachable: the store cannot be reached.
     """
     store, system = STORES[scheme], system_of(scheme)
     if scheme in ("http", "https"):
@@ -214,8 +214,8 @@ def listing(scheme: str, path: str, address: str, prefix: str = "") -> list[Entr
 
     Args:
         scheme, path: of the folder.
-        address: of it, for messages.
-        prefix: of the names wanted; more may come.
+        address: of the folder, for messages.
+        prefix: of the wanted names; other files may be returned too.
     """
     store, system = STORES[scheme], system_of(scheme)
     more = {"prefix": prefix} if prefix and scheme in ("s3", "gs") else {}
@@ -225,13 +225,13 @@ def listing(scheme: str, path: str, address: str, prefix: str = "") -> list[Entr
 
 
 def fetch(scheme: str, entry: Entry, start: int, stop: int, address: str) -> tuple[int, bytes]:
-    """Bytes of a file from `start` up to `stop`; of a slow store perhaps fewer, at least one.
+    """Read the bytes of a file from `start` up to `stop`; from a slow store perhaps fewer, but at least one.
 
     Returns:
-        Where they begin, and them; where the server gives only whole files, all of it.
+        Where the data begins, and the data; the whole file if the server only delivers whole files.
 
     Raises:
-        Unreachable: it is gone, has changed since it was described, or cannot be read after the last try.
+        Unreachable: the file is gone, has changed since it was described, or cannot be read after all retries.
     """
     store, system, wanted = STORES[scheme], system_of(scheme), stop - start
 
@@ -256,10 +256,10 @@ def fetch(scheme: str, entry: Entry, start: int, stop: int, address: str) -> tup
 
 
 def put(scheme: str, what: Path | bytes, path: str, address: str) -> None:
-    """Upload a file or a few bytes; what is there afterwards has their length.
+    """Upload a file or a few bytes, and check the length of the result.
 
     Raises:
-        Unreachable: it cannot be written there.
+        Unreachable: it cannot be written.
     """
     system, wanted = system_of(scheme), len(what) if isinstance(what, bytes) else what.stat().st_size
 
@@ -267,7 +267,7 @@ def put(scheme: str, what: Path | bytes, path: str, address: str) -> None:
         if isinstance(what, bytes):
             _called(system, "pipe_file", path, what)
         else:
-            system.put_file(str(what), path)  # in parts, each under the library's own time limits
+            system.put_file(str(what), path)  # in parts, each with the library's own time limits
         size = int(_called(system, "info", path)["size"])
         if size != wanted:
             raise _WrongLength(f"{size:,} bytes are there, of {wanted:,}")
@@ -276,7 +276,7 @@ def put(scheme: str, what: Path | bytes, path: str, address: str) -> None:
 
 
 def _called(system: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-    """A method of a file system, within the time limit where it can be stopped."""
+    """Call a method of a file system, with the time limit if it can be interrupted."""
     method = getattr(system, f"_{name}", None) if getattr(system, "async_impl", False) else None
     return _in_time(system, method(*args, **kwargs)) if method else getattr(system, name)(*args, **kwargs)
 
@@ -292,11 +292,11 @@ def _in_time(system: Any, running: Coroutine[Any, Any, _T]) -> _T:
 
 
 def patiently(address: str, call: Callable[[], _T], done: str = "read") -> _T:
-    """The answer to a request, which is made again where that may help.
+    """Make a request, with retries if they may help, and return the response.
 
     Raises:
         Missing: there is no such object.
-        Unreachable: credentials, another content than was listed, or no answer after the last try.
+        Unreachable: missing permission, content that changed since it was listed, or failure of all retries.
     """
     began = time.monotonic()
     for tries, pause in enumerate((*PAUSES, None), start=1):
@@ -304,7 +304,7 @@ def patiently(address: str, call: Callable[[], _T], done: str = "read") -> _T:
             return call()
         except LangJepaError:
             raise
-        except Exception as error:  # each library has its own
+        except Exception as error:  # each library has its own exceptions
             refusal = _refusal(error, address, done)
             took = time.monotonic() - began
             if refusal is None and (pause is None or took + pause > PATIENCE):
@@ -315,12 +315,12 @@ def patiently(address: str, call: Callable[[], _T], done: str = "read") -> _T:
                 )
             if refusal is not None:
                 raise refusal from error
-        time.sleep((pause or 0) * random.SystemRandom().uniform(0.5, 1))  # a seed is for training
+        time.sleep((pause or 0) * random.SystemRandom().uniform(0.5, 1))  # leaves the seeded generators alone
     raise AssertionError("the last try returns or raises")
 
 
 def _refusal(error: Exception, address: str, done: str) -> LangJepaError | None:
-    """What a failure means, where another try would not help."""
+    """The error to raise for a failure that a retry would not fix, or None."""
     status, kinds = _status(error), {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, _Changed) or status == 412:
         return Unreachable(
@@ -335,14 +335,14 @@ def _refusal(error: Exception, address: str, done: str) -> LangJepaError | None:
             "the environment, ~/.aws or the machine's role; gs://: `gcloud auth application-default login`; hf://: `hf "
             "auth login`) and what they allow."
         )
-    offline = "OfflineModeIsEnabled" in kinds  # of the hub, by the environment
+    offline = "OfflineModeIsEnabled" in kinds  # the hub's offline mode, set in the environment
     if status in _MAY_PASS or (status is None and kinds & _TRANSPORT and not offline):
         return None
     return Unreachable(f"{address} cannot be {done}: {_words(error)}.")
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status that an error stands for; s3fs has it only in what its own error comes from."""
+    """The HTTP status behind an error; s3fs has it only in the cause of its own error."""
     for answer in (getattr(one, "response", None) for one in (error, error.__cause__)):
         if isinstance(answer, dict):  # of botocore
             return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
@@ -352,7 +352,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError) and not str(error):  # ours
+    if isinstance(error, TimeoutError) and not str(error):  # from our own time limit
         return f"no answer within {SECONDS:.0f} s"
     text = without_secrets(first_line(error)).rstrip(".")
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno and not text else text

@@ -1,7 +1,7 @@
-"""The bytes of a text file: decompressed piece by piece, cut into lines, decoded.
+"""Read text files: decompress in chunks, split into lines, decode.
 
-Everything that reads a user's text goes through here, so that byte order marks, line ends and damage are treated alike
-by every verb. A line ends at `\\n` or `\\r\\n` and nowhere else: U+2028, U+0085 and form feeds are characters.
+All reading of user text goes through here, so every command treats byte order marks, line ends and damage alike. A line
+ends at `\\n` or `\\r\\n` and nowhere else: U+2028, U+0085 and form feeds are ordinary characters.
 """
 
 import gzip
@@ -15,26 +15,26 @@ from lang_jepa.data.sources.remote import MOST, REST_OF_REQUEST, AnyPath, Remote
 from lang_jepa.errors import LangJepaError, first_line
 
 FORMAT = 1
-"""Number of the rules here; another one makes other documents of the same bytes."""
+"""Version of these rules; another version makes different documents from the same bytes."""
 PACKED = (".gz", ".zst")
 """Suffixes of compressed files."""
 BOM = b"\xef\xbb\xbf"
 CHUNK = 1 << 18
 """Bytes read at a time."""
 REST = 1 << 10
-"""Bytes read at a time of a line that goes on after what is wanted."""
+"""Bytes read at a time for a line that continues beyond the wanted range."""
 WINDOW = 1 << 31
-"""Longest zstd window that is read, the longest that `zstd --long=31` writes."""
+"""Largest supported zstd window, which is the largest that `zstd --long=31` writes."""
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
-"""Byte order marks of it."""
+"""Byte order marks of UTF-16."""
 
 
 class NotText(ValueError):
-    """Bytes that are no UTF-8 text.
+    """Bytes that are not UTF-8 text.
 
     Attributes:
         reason: why not.
-        place: of the byte.
+        place: position of the offending byte.
     """
 
     def __init__(self, reason: str, place: int) -> None:
@@ -46,11 +46,11 @@ NOT_UTF8 = "not UTF-8 (another encoding, such as Latin-1 or UTF-16?)"
 
 
 def chunks(path: AnyPath) -> Iterator[bytes]:
-    """A file's bytes, decompressed, piece by piece.
+    """Yield a file's decompressed bytes in chunks.
 
     Raises:
-        LangJepaError: it may not be read, is cut short, or is not what its suffix says.
-        Unreachable: its store does not give it.
+        LangJepaError: the file cannot be read, is truncated, or does not match its suffix.
+        Unreachable: its store does not deliver it.
     """
     try:
         match path.suffix.lower():
@@ -74,7 +74,7 @@ def chunks(path: AnyPath) -> Iterator[bytes]:
 
 
 def _zstd_chunks(path: AnyPath) -> Iterator[bytes]:
-    """Decompressed pieces of all frames of a zstd file; the library's own reader ends silently on a cut file."""
+    """Decompressed chunks of all frames of a zstd file; the library's own reader ends silently on a truncated file."""
     with path.open("rb") as stream:
         unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
         inside = False
@@ -92,7 +92,7 @@ def _zstd_chunks(path: AnyPath) -> Iterator[bytes]:
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines without their `\\n` and without a byte order mark at the start; linear in the length of a line."""
+    """Yield lines without their `\\n` and without an initial byte order mark, in time linear in a line's length."""
     parts: list[bytes] = []
     first = True
     for chunk in pieces:
@@ -107,12 +107,12 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def lines_between(path: AnyPath, first: int, stop: int) -> Iterator[tuple[int, bytes]]:
-    """Lines of a file that begin at bytes `first` to `stop` - 1, each with that place; little more is read.
+    """Yield the lines of a file that begin at bytes `first` to `stop` - 1 as (position, line); little more is read.
 
     Raises:
-        LangJepaError: it may not be read.
+        LangJepaError: the file cannot be read.
     """
-    begin = max(first - 1, 0)  # a line that begins at `first` is known by the end before it
+    begin = max(first - 1, 0)  # a line that begins at `first` is recognised by the line end before it
     place, pieces = begin, _from(path, begin, stop)
     head = next(pieces, b"")
     mark = len(BOM) if not first and head.startswith(BOM) else 0
@@ -126,7 +126,7 @@ def lines_between(path: AnyPath, first: int, stop: int) -> Iterator[tuple[int, b
 
 
 def _from(path: AnyPath, begin: int, stop: int) -> Iterator[bytes]:
-    """A file's bytes from one on: in large pieces up to `stop`, in small ones after it."""
+    """A file's bytes from `begin` on, in large chunks up to `stop` and in small ones after it."""
     most, rest = (MOST, REST_OF_REQUEST) if isinstance(path, RemoteFile) else (CHUNK, REST)
     try:
         with path.open("rb", buffering=0) as stream:
@@ -167,10 +167,10 @@ def text_of(pieces: Iterable[bytes], where: str) -> str:
 
 
 def text_lines(pieces: Iterable[bytes], where: str) -> Iterator[str]:
-    """Every line of a file or of standard input, the empty ones too, without white space at its ends.
+    """Yield every line of a file or of standard input, including empty ones, stripped.
 
     Raises:
-        LangJepaError: a line is not UTF-8, or binary; names the line.
+        LangJepaError: a line is not UTF-8, or binary; the message names the line.
     """
     for number, line in enumerate(lines(pieces), start=1):
         try:
@@ -180,10 +180,10 @@ def text_lines(pieces: Iterable[bytes], where: str) -> Iterator[str]:
 
 
 def filled_lines(pieces: Iterable[bytes], where: str) -> list[str]:
-    """The lines that hold text.
+    """The lines that contain text.
 
     Raises:
-        LangJepaError: a line is not UTF-8, or there is none with text in it.
+        LangJepaError: a line is not UTF-8, or no line contains text.
     """
     found = [line for line in text_lines(pieces, where) if line]
     if not found:
