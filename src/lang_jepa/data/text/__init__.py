@@ -1,1 +1,1 @@
-"""From a text to sentences, and from sentences to tokens."""
+"""From texts to sentences, and from sentences to tokens."""

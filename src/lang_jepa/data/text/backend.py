@@ -1,8 +1,8 @@
-"""What is done around a `tokenizers` backend: special tokens in a text are text, and words are looked up once.
+"""Additions to a `tokenizers` backend: special tokens in a text are treated as text, and word ids are cached.
 
-The latter where a word's ids never depend on its neighbours. Running text repeats its words: of 2.6 million words of
-novels one in twenty is new. Asking the backend once for each is several times faster than tokenizing the text. Every
-id still comes from the backend.
+Words are cached only if their ids never depend on neighbouring words. Running text repeats its words (in 2.6 million
+words from novels one in twenty is new), so tokenizing each word once is several times faster than tokenizing the text.
+Every id still comes from the backend.
 """
 
 import json
@@ -14,19 +14,19 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 CHARACTERS_KEPT = 4_000_000
-"""Characters of the words remembered. Beyond that all are forgotten, so that memory does not grow with the corpus."""
+"""Maximum number of characters in cached words. Beyond it the cache is cleared, which bounds memory."""
 
 _SPACES_TOGETHER = re.compile(r" \s|\s ")
 
 
 class WordCache:
-    """Tokenizes documents word by word.
+    """Tokenize documents word by word.
 
-    A word is what stands between two spaces. A sentence in which a space has white space beside it is one word.
+    A word is the text between two spaces. A sentence in which a space is next to other white space is one word.
     """
 
     def __init__(self, backend: Tokenizer, lead: str) -> None:
-        """Take a backend that `splits_at_spaces`, and what is put before every text."""
+        """Wrap a backend that `splits_at_spaces`; `lead` is prepended to every text."""
         self._backend, self._lead = backend, lead
         added = backend.get_added_tokens_decoder().values()
         self._added = [token.content for token in added if not token.special]
@@ -34,13 +34,13 @@ class WordCache:
         self._characters = 0
 
     def encode(self, sentences: Sequence[str]) -> tuple[list[int], list[int]] | None:
-        """Ids of the sentences joined by one space, and the index of each sentence's first token, then their number.
+        """Ids of the sentences joined by one space, and the index of each sentence's first token, then the id count.
 
         Args:
             sentences: texts without white space at their ends.
 
         Returns:
-            None where an added token (a word, no special one) is in the text: that may swallow the spaces beside it.
+            None if the text contains an added token (not a special one), which may absorb adjacent spaces.
         """
         text = " ".join(sentences)
         if any(token in text for token in self._added):
@@ -58,7 +58,7 @@ class WordCache:
         return ids, starts
 
     def _learn(self, words: set[str]) -> None:
-        """Ask the backend for the words that are not known yet."""
+        """Tokenize the words that are not cached yet."""
         new = [word for word in words if word not in self._known]
         texts = [self._lead + word for word in new]
         encoded = self._backend.encode_batch_fast(texts, add_special_tokens=False)
@@ -67,10 +67,10 @@ class WordCache:
 
 
 def splits_at_spaces(backend: Tokenizer, lead: str) -> bool:
-    """Whether a single space always ends a word for this tokenizer, and a word alone gets the ids it has in a text.
+    """Whether a single space always ends a word for this tokenizer, and a word alone gets the same ids as in a text.
 
     True for byte-level BPE with GPT-2's pattern (every match begins at the space or after it) and for BERT's
-    WordPiece. Others may do so too; only what is known for certain counts.
+    WordPiece. It may hold for others too; only certain cases count.
     """
     parts: dict[str, Any] = json.loads(backend.to_str())
     model, before = parts["model"], parts["pre_tokenizer"] or {}
@@ -83,15 +83,15 @@ def splits_at_spaces(backend: Tokenizer, lead: str) -> bool:
 
 
 def _words(sentence: str) -> list[str]:
-    """The words of a sentence; the sentence itself where white space stands together."""
+    """The words of a sentence; the whole sentence if a space is next to other white space."""
     return [sentence] if _SPACES_TOGETHER.search(sentence) else sentence.split(" ")
 
 
 def read_specials_as_text(backend: Tokenizer) -> None:
-    """Make the characters of a special token in a text text.
+    """Treat special tokens that are spelt out in a text as text.
 
-    The switch for it (tokenizer.json does not keep it) stops the search before the model. A model that has special
-    tokens in its own vocabulary (Unigram, WordLevel) may still put them together: there words are cut inside of them.
+    The backend's option for this (not stored in tokenizer.json) stops the search that precedes the model. A model with
+    special tokens in its own vocabulary (Unigram, WordLevel) may still assemble them; then words are cut inside them.
     """
     backend.encode_special_tokens = True
     specials = {
@@ -108,7 +108,7 @@ def read_specials_as_text(backend: Tokenizer) -> None:
 
 
 def _is_put_together(backend: Tokenizer, text: str, index: int) -> bool:
-    """Whether a text somewhere becomes the one token `index`."""
+    """Whether a text, alone or within other text, becomes the single token `index`."""
     for around in ("", " ", "a"):
         whole = f"{around}{text}{around}"
         encoded = backend.encode(whole, add_special_tokens=False)

@@ -1,8 +1,8 @@
-"""Folders and hub names that would bring code of their own: refused by name, before anything in them is run.
+"""Refuse models, by folder or hub name, that would run their own code, before any of it is run.
 
-transformers and sentence-transformers run Python files from a model's folder where its JSON names them (`auto_map`, or
-a module's class by import path). Here every `from_pretrained` says trust_remote_code=False, and a model that needs such
-code is refused with that message instead of being asked for.
+transformers and sentence-transformers run Python files from a model's folder if its JSON names them (`auto_map`, or a
+module's class by import path). Here every `from_pretrained` is called with trust_remote_code=False, and a model that
+needs such code is refused with an error message instead of being loaded.
 """
 
 import json
@@ -14,21 +14,21 @@ from typing import Any
 from lang_jepa.errors import LangJepaError
 
 ST_PREFIX = "sentence_transformers."
-"""Modules of a sentence-transformers model are classes of that package."""
+"""Prefix of the module classes that a sentence-transformers model may name."""
 
 
 def local_only(name: str) -> bool:
-    """Whether a model must be found without the hub: it is a folder, or the hub cannot be reached."""
+    """Whether a model must be loaded without the hub, because it is a folder or the hub cannot be reached."""
     from lang_jepa.data.sources.hub import go_offline_if_unreachable
 
     return Path(name).exists() or go_offline_if_unreachable()
 
 
 def model_json(name: str, file: str) -> Any:
-    """A JSON file of a model given by folder or hub name; None where it has none.
+    """Read a JSON file of a model given by folder or hub name; None if it has no such file.
 
     Raises:
-        LangJepaError: the file is no JSON.
+        LangJepaError: the file is not valid JSON.
     """
     found = model_file(name, file)
     if found is None:
@@ -40,7 +40,7 @@ def model_json(name: str, file: str) -> Any:
 
 
 def model_file(name: str, file: str) -> Path | None:
-    """Where a file of a model is on this machine, fetched from the hub if need be; None where there is none."""
+    """Local path of a file of a model, downloaded from the hub if necessary; None if there is no such file."""
     folder = Path(name)
     if folder.exists() or not _may_be_on_the_hub(name):
         return folder / file if (folder / file).is_file() else None
@@ -53,22 +53,22 @@ def model_file(name: str, file: str) -> Path | None:
     }
     try:
         found = cached_file(name, file, local_files_only=local_only(name), **quiet)
-    except (OSError, ValueError):  # no such model, or no name that the hub could have
+    except (OSError, ValueError):  # no such model, or not a valid hub name
         return None
     return None if found is None else Path(found)
 
 
 def _may_be_on_the_hub(name: str) -> bool:
-    """Whether the hub could know a name (`owner/model` or `model`) that is not below a folder of this machine."""
+    """Whether a name could be on the hub: `owner/model` or `model`, and not below a local folder."""
     owner = name.partition("/")[0]
     return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) is not None and not Path(owner).exists()
 
 
 def refuse_custom_code(name: str) -> None:
-    """Raise if a model, by folder or hub name, could only be loaded by running code that comes with it.
+    """Raise if a model, given by folder or hub name, could only be loaded by running code that comes with it.
 
     Raises:
-        LangJepaError: names the file, and what it would have run.
+        LangJepaError: names the file and the code that it would run.
     """
     for where, found in _auto_maps(model_json(name, "config.json")):
         _refuse(name, f"config.json{where}", found)
@@ -82,7 +82,7 @@ def refuse_custom_code(name: str) -> None:
 
 
 def _auto_maps(config: object, where: str = "") -> Iterator[tuple[str, Any]]:
-    """The parts of a config.json, at any depth, that name code and are of no type that transformers has itself."""
+    """The parts of a config.json, at any depth, that name code and whose model type is not built into transformers."""
     from transformers import CONFIG_MAPPING
 
     if not isinstance(config, dict):

@@ -1,4 +1,4 @@
-"""Levels of log lines: whether one says that something failed."""
+"""Severity levels of log lines: whether a line reports a failure."""
 
 import re
 
@@ -6,7 +6,7 @@ _SEVERE = "FATAL|ERROR|ERR|CRITICAL|CRIT|SEVERE|PANIC|EMERGENCY|EMERG|ALERT"
 _OTHER = "WARNING|WARN|NOTICE|INFORMATION|INFO|CONFIG|DEBUG|VERBOSE|TRACE|FINE(?:R|ST)?"
 _WORD = rf"(?:(?P<{{0}}>{_SEVERE})|{_OTHER})"
 _WITHIN = 200
-"""Characters of a line in which its level stands, if it has one."""
+"""Number of characters at the start of a line that are searched for its level."""
 _NUMBER = r"(?:\d+|<number>|<time>)"
 
 _LEVEL = re.compile(
@@ -24,18 +24,18 @@ _LEVEL = re.compile(
 
 
 def is_severe(line: str) -> bool:
-    """Whether the level of a line is that of an error or worse, by the first level that stands in it.
+    """Whether the first level in a line is that of an error or worse.
 
-    Read are words in capitals (`ERROR`), in any case in brackets, before a colon or after a key (`[error]`, `panic:`,
-    `level=fatal`), and the letters of glog and Android. A line without a level is not severe.
+    Levels are words in capitals (`ERROR`), words in any case in brackets, before a colon or after a key (`[error]`,
+    `panic:`, `level=fatal`), and the letters used by glog and Android. A line without a level is not severe.
 
     Args:
-        line: as it stands in a log, or masked.
+        line: as in the log, or masked.
     """
     found = _LEVEL.search(line[:_WITHIN])
     return found is not None and any(found.groupdict().values())
 
 
 def has_level(line: str) -> bool:
-    """Whether a level, of an error or of anything else, stands in a line."""
+    """Whether a line has any level."""
     return _LEVEL.search(line[:_WITHIN]) is not None

@@ -1,11 +1,11 @@
-"""What differs from line to line in logs and means nothing there: numbers, times, addresses; written as one word each.
+"""Mask variable parts of log lines that carry no meaning, such as numbers, times and addresses, as one word each.
 
-Applied in the order below, so that a time is not read as numbers. The set is small on purpose: on twelve of loghub's
-systems it merges no two event templates that annotators tell apart (tests/data/test_masks.py holds it to cases).
+The masks are applied in the order below, so that a time is not read as numbers. The set is deliberately small: on
+twelve loghub systems it merges no two event templates that annotators distinguish (cases in tests/data/test_masks.py).
 
-A hexadecimal id that happens to be digits alone becomes `<number>` where its neighbours become `<hex>`: nothing in the
-line shows that it is one, and counts, bytes and seconds since 1970 have eight digits too. Of ids of 8 letters 2.3 % are
-such ((10 / 16) ** 8), of 16 letters one in 1,800. A pattern of one's own (`data.mask_patterns`) tells where ids stand.
+A hexadecimal id that happens to have only digits becomes `<number>` while its neighbours become `<hex>`: nothing in the
+line identifies it, and counts, bytes and seconds since 1970 can have eight digits too. This affects 2.3 % of ids of 8
+digits ((10 / 16) ** 8) and one in 1,800 of 16. A custom pattern (`data.mask_patterns`) can say where ids occur.
 """
 
 import re
@@ -16,7 +16,7 @@ from lang_jepa.data.sources.records import TIME
 from lang_jepa.settings.data import DataSettings
 
 FORMAT = 2
-"""Goes up whenever a text is masked differently than before."""
+"""Raise it whenever a text would be masked differently."""
 
 MASKS: dict[str, str] = {
     "uuid": r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b",
@@ -37,14 +37,14 @@ _COMPILED = tuple((re.compile(pattern), f"<{name}>") for name, pattern in MASKS.
 
 
 def mask(text: str, own: Sequence[str] = ()) -> str:
-    """A text with what is masked in it as `<time>`, `<ip>` and so on.
+    """Return a text with masks such as `<time>` and `<ip>` in place of what they match.
 
     Args:
         text: of one line.
-        own: patterns of one's own, which come first and become `<own>`.
+        own: custom patterns, which are applied first and become `<own>`.
 
     Raises:
-        LangJepaError: an own pattern takes longer than a second.
+        LangJepaError: a custom pattern takes longer than a second.
     """
     for expression in own:
         text = own_pattern(expression, "data.mask_patterns").sub("<own>", text)
@@ -54,10 +54,10 @@ def mask(text: str, own: Sequence[str] = ()) -> str:
 
 
 def masked(units: Sequence[str], settings: DataSettings) -> list[str]:
-    """Units as the tokenizer reads them: masked where the settings say so."""
+    """Units as the tokenizer reads them: masked if the settings say so."""
     return [mask(unit, settings.mask_patterns) for unit in units] if settings.mask else list(units)
 
 
 def patterns_of(own: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Patterns and what their matches become, in the order in which they are applied; `own` as of `mask`."""
+    """Patterns and their replacements, in the order in which they are applied; `own` as in `mask`."""
     return [*((pattern, "<own>") for pattern in own), *((pattern, f"<{name}>") for name, pattern in MASKS.items())]

@@ -1,7 +1,7 @@
-"""What is put right around `sentencex`: characters it fails on, and cuts that it makes at the wrong place.
+"""Corrections for `sentencex`: characters it fails on, and cuts that it makes in the wrong place.
 
-Each rule is here because of texts that the library (1.0.32) splits wrongly; each looks only at a few characters
-before and after a cut.
+Each rule exists because of texts that the library (1.0.32) splits wrongly, and examines only a few characters before
+and after a cut.
 """
 
 import re
@@ -14,7 +14,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _by_language(everywhere: str, **words: str) -> Callable[[str], frozenset[str]]:
-    """Words of a language and those of all: what is an abbreviation in one is a word in the next (ago, cap, art)."""
+    """Words per language plus common ones; an abbreviation in one language can be a word in another (ago, cap, art)."""
     common = _words(everywhere)
     tables = {language: common | _words(own) for language, own in words.items()}
     return lambda language: tables.get(language, common)
@@ -26,9 +26,9 @@ _TITLES = _words(
     Excmo Excma Ilmo Ilma Rvdo Rvda Frhr
     """
 )
-"""Titles before a name, in any language: sentencex knows them in their own alone (a Mr. in Russian)."""
+"""Titles before a name, in any language; sentencex knows them only in their own language (a Mr. in Russian)."""
 _TITLES_ELSEWHERE = _words("Dr St Sr")
-"""The same but in English, where a drive or a street may end a sentence, and which sentencex tells apart."""
+"""The same, except in English, where a drive or a street may end a sentence; sentencex handles this itself."""
 
 _NEVER_LAST = _by_language(
     "approx",
@@ -46,7 +46,7 @@ _NEVER_LAST = _by_language(
     nl="Dhr dhr mevr Mw mw mr dr Ing Br",
     pl="dr mgr",
 )
-"""Words with a full stop after which a sentence goes on; sentencex has others."""
+"""Words with a full stop after which a sentence continues, in addition to those of sentencex."""
 
 _REFERENCES = _by_language(
     """
@@ -65,7 +65,7 @@ _REFERENCES = _by_language(
     it="n p pag s t",
     pl="p s t",
 )
-"""Words with a full stop that lead on to a number, a section sign or an initial, in laws, papers and citations."""
+"""Words with a full stop that precede a number, a section sign or an initial, in laws, papers and citations."""
 
 _GERMAN_LEADS = _words(
     """
@@ -74,7 +74,7 @@ _GERMAN_LEADS = _words(
     sein seine seinen seinem seiner seines ihr ihre ihren ihrem ihrer ihres unser unsere unseren unserem unserer
     """
 )
-"""Words after which, in German, a number with a full stop is an ordinal."""
+"""German words after which a number with a full stop is an ordinal."""
 
 _STARTERS_DE = _words(
     """
@@ -85,31 +85,31 @@ _STARTERS_DE = _words(
     Trotzdem Außerdem Zudem Jedoch Später Wer Was Wo Wie Warum Ist Sind War Hat Haben
     """
 )
-"""Words that cannot follow a German ordinal: before them a number ends its sentence."""
+"""Words that cannot follow a German ordinal; a number before them ends its sentence."""
 
 _STARTERS_NL = "Daarna Dan Toen De Het Een Er Dat Dit Deze Hij Zij Ze Wij We Ik Maar Ook Nu In Op Met Voor"
 _STARTERS_RU = "Потом Затем Тогда Он Она Они Оно Это Эти Этот Мы Вы Я А И Но Однако Поэтому Если Когда"
-"""Words that have a capital only where they begin a sentence."""
+"""Words that are capitalised only at the beginning of a sentence."""
 
 _AFTER_GERMAN_ORDINAL = re.compile(
     r"(?:Jahrhunderts?|Januar|Jänner|Februar|März|Mai|Juni|Juli|Oktober|Dezember)\b|(?:April|August|September|November)\s+\d{4}\b"
 )
 
 _PLAIN_WORDS = {"en": "no me ill art miss may ok ore", "it": "no si"}
-"""Words that sentencex takes for abbreviations wherever they stand (number, Illinois, Maine); `no` in most."""
+"""Words that sentencex always takes for abbreviations (number, Illinois, Maine); `no` in most languages."""
 _LISTS = "etc ecc enz osv atd itd itp т.д т._д т.п т._п"
-"""Abbreviations that end a list, and as a rule the sentence with it (an underscore is a space)."""
+"""Abbreviations that end a list, and usually the sentence too (an underscore stands for a space)."""
 _NAMES = "Inc Co Corp Ltd Bros Jr Sr Esq Ave U.S U.K D.C U.S.A"
-"""Abbreviations that end a name: before an English `I` the sentence ends, too."""
+"""Abbreviations that end a name; before an English `I` the sentence ends too."""
 _LATIN_UPPER = "A-ZÀ-ÞĆČĎŁĽŇŘŚŠŤŹŻŽ"
 _UPPER = _LATIN_UPPER + "Α-ΩΆ-ΏЁЄІЇА-ЯҐ"
 _I = r"I(?:['’]\w|\s+(?!of\b)[a-z])"
 _CAPITAL = rf"\s+[\"'“‘«(]*(?:{_I}|A\s|[ВЯИОСУКАІ]\s|(?![IVXLC]+\b)[{_UPPER}][^\W\d_]+[\s'’,;:.!?])"
-"""A word that begins a sentence, and is no number (no. 5, no. IX, no. B5)."""
+"""A word that begins a sentence and is not a number (no. 5, no. IX, no. B5)."""
 
 
 def _after(words: str) -> str:
-    """A pattern of the place after one of the words with its full stop; a look-behind has one length."""
+    """A pattern for the position after one of the words with its full stop; each look-behind has a fixed length."""
     by_length: dict[int, list[str]] = {}
     for word in words.replace(".", r"\.").replace("_", r"\s").split():
         by_length.setdefault(len(word.replace("\\", "")), []).append(word)
@@ -118,10 +118,10 @@ def _after(words: str) -> str:
 
 @cache
 def _ends(language: str) -> re.Pattern[str]:
-    """Full stops that end a sentence though sentencex never cuts there; found from the full stop, which is fast."""
+    """Full stops that end a sentence although sentencex never cuts there; matching from the full stop is fast."""
     answer = r"(?<=\ANo\.)|(?<=[.!?]\sNo\.)|(?<=[\"“‘«(]No\.)|(?<=[.!?][\"”’)]\sNo\.)"
     words = rf"(?<!\d,\sno\.)(?:{_after(_PLAIN_WORDS.get(language, 'no') + ' ' + _LISTS)})"
-    # A capital is no sign of a sentence in German: any noun has one.
+    # In German a capital does not indicate a sentence, since all nouns have one.
     ends = [rf"(?<!\.\.)(?=\s+[\"“«(]*[¿¡][\"“«]*[{_UPPER}])", rf"(?:{answer}|{words})(?={_CAPITAL})"]
     if language == "en":
         ends.append(rf"(?:{_after(_NAMES)})(?=\s+{_I})")
@@ -142,7 +142,7 @@ _QUOTES_AND_BRACKETS = re.compile("[\"'`“”„‟«»‹›‘’‚‛「」
 
 
 def plain(text: str, language: str) -> str:
-    """The text as sentencex can read it, with as many characters."""
+    """The text in a form that sentencex can read, with the same number of characters."""
     text = _ends(language).sub("!", text)
     if text.isascii():
         return text
@@ -151,7 +151,7 @@ def plain(text: str, language: str) -> str:
 
 
 def without_quotes(text: str, language: str) -> str:
-    """The same with spaces for quotation marks and brackets, so that sentences between them are seen."""
+    """The same with spaces instead of quotation marks and brackets, so that sentences between them are found."""
     return _QUOTES_AND_BRACKETS.sub(" ", plain(text, language))
 
 
@@ -161,9 +161,9 @@ _BELONGS_BEFORE = re.compile(rf"(?:[\"'”’»›)\]}}」』）】》〉*_¹²�
 
 
 def moved(text: str, cut: int, start: int, end: int) -> int:
-    """The cut at the first sign of the next sentence: after closing signs and white space, before opening ones.
+    """Move a cut to the first character of the next sentence: after closing marks and white space, before opening ones.
 
-    Closing signs are quotation marks, brackets, emphasis, raised citation marks and emoji.
+    Closing marks are quotation marks, brackets, emphasis, superscript citation marks and emoji.
     """
     if cut - 1 > start and text[cut - 1] in _OPENERS and text[cut - 2].isspace():
         cut -= 1
@@ -173,11 +173,11 @@ def moved(text: str, cut: int, start: int, end: int) -> int:
 
 
 _REACH = 48
-"""Characters looked at before a cut."""
+"""Number of characters examined before a cut."""
 _SENTENCE_REACH = 400
-"""Characters looked at for a capital letter."""
+"""Number of characters searched for a capital letter."""
 _LONGEST_ABBREVIATION = 5
-"""Letters of the longest word with a full stop that is taken for an abbreviation before a small letter."""
+"""Maximum length of a word with a full stop to be taken for an abbreviation before a lower-case letter."""
 _MARKER = re.compile(r"\W*(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})?[.)\s]*")
 _FIRST_LETTER = re.compile(r"(?:[—–-]{1,2} ?)?(\w)")
 _CLOSERS = "\"'”’»›)]}」』）】》〉*_"
@@ -185,18 +185,18 @@ _LAST_WORD = re.compile(r"([^\s(.]*)\.$")
 _PRICE = re.compile(r"[$€£¥]\s?\d+[.,]\d\d\.$")
 _HYPHEN = re.compile(r"(?<=\.)-[A-Z]\w{0,4}\.")
 _NO_PART = re.compile(r"[\"“„«\[\u2e80-\ud7ff]")
-"""Ends what may stand right before a word: an opening quotation mark, Chinese."""
+"""Separates a word from what directly precedes it: an opening quotation mark, Chinese characters."""
 _PREFIX = re.compile(
     r"(?:(?i:[dlnsjmtc]|qu|lorsqu|puisqu|jusqu|un|all|d?all|dell|nell|sull|coll|quell)?['’]|‘)(?=\w\w|[A-Z])"
 )
-"""An elided article (l'art.), or an opening single quotation mark; what ends in 's or 't is a word."""
+"""An elided article (l'art.) or an opening single quotation mark; a word ending in 's or 't is kept whole."""
 _REFERENCE_NEXT = re.compile(
     rf"[\d§]|[(\[](?![A-Z]\w*\s+[a-z])|[ivxlc]+\b|(?!{_I})[IVXLC]+\b|[^\W\d_]\.|[A-Z][a-z]{{1,5}}\. *[\d§(]"
 )
 
 
 def goes_on(text: str, start: int, cut: int, language: str) -> bool:
-    """Whether the sentence that began at `start` goes on at `cut`."""
+    """Whether the sentence that began at `start` continues at `cut`."""
     tail = text[max(start, cut - _REACH) : cut].rstrip()
     following = text[cut]
     if following in ",;:，、；：" or (following == "-" and _HYPHEN.match(text, cut)):
@@ -205,7 +205,7 @@ def goes_on(text: str, start: int, cut: int, language: str) -> bool:
         return True
     if tail[-1] in "」』．":
         return following.isdigit() if tail[-1] == "．" else text.startswith(("と", "って"), cut)
-    # Where the sentence so far has no capital, a small letter may begin one.
+    # If the sentence so far has no capital, a lower-case letter may begin a sentence.
     first = _FIRST_LETTER.match(text, cut)
     small = first is not None and first[1].islower() and not text[max(start, cut - _SENTENCE_REACH) : cut].islower()
     if tail.rstrip(_CLOSERS)[-1:] in ("!", "?"):
@@ -238,21 +238,21 @@ _INITIAL_BEFORE_SURNAME = re.compile(r"[A-Z](?:[a-z]?-[A-Z])?")
 _BEFORE_INITIAL = re.compile(
     rf"(?:(?:^|\s)[\"“„«(\[]*(?:[{_UPPER}]\S*|\S+\.)\s|[\u0370-\u1fff\u2e80-\ud7ff],?)\s*[A-Z][a-z]?[\w-]*\.$"
 )
-"""A capitalised word, an abbreviation (prof.), or another script: after a small word a letter may end (vitamine C.)."""
+"""A capitalised word, an abbreviation (prof.) or another script before an initial, but not a small word (vitamine C.)."""
 _DON = re.compile(r"\w\w\.?,? (?:y|e|a|de|con|com|por) D\.$")
 _MONSIEUR = re.compile(r"(?<!\b\w et )(?<!point )(?<!taille )\bM\.$")
 _SAN = re.compile(r"\b(?:di|a|da|in) S\.$")
 _TITLE_LETTER = {"es": _DON, "gl": _DON, "pt": _DON, "fr": _MONSIEUR, "it": _SAN}
-"""Titles of one letter, where they are none that is counted (los puntos C y D.)."""
+"""One-letter titles, as opposed to letters that enumerate (los puntos C y D.)."""
 
 
 def _is_initial(tail: str, word: str, text: str, cut: int, language: str) -> bool:
-    """Whether the word with a full stop is part of a name or of an abbreviation with spaces (d. C., EE. UU.)."""
+    """Whether a word with a full stop is part of a name or of an abbreviation with spaces (d. C., EE. UU.)."""
     if len(word) == 1 and word.isalpha() and _INITIAL.match(text, cut):
         return True
     if word.startswith("-") and _INITIAL_BEFORE_SURNAME.fullmatch(f"J{word}"):
         return not tail.endswith(("av. J.-C.", "apr. J.-C."))
-    # English and German are left to sentencex, which knows words that begin a sentence after "vitamin C."
+    # English and German are left to sentencex, which knows the words that begin a sentence after "vitamin C."
     if language not in ("en", "de") and _INITIAL_BEFORE_SURNAME.fullmatch(word) and _SURNAME.match(text, cut):
         title = _TITLE_LETTER.get(language, _BEFORE_INITIAL)
         return bool(title.search(tail) or _BEFORE_INITIAL.search(tail))
@@ -266,7 +266,7 @@ _PAGES = re.compile(r"(?:[A-Z]\w{0,7}\. ?){0,3}\d{1,4}(?: \(|, \d)")
 
 
 def _is_citation(tail: str, text: str, cut: int) -> bool:
-    """Whether a law reporter's name stands between its volume, and its series or the page (12 So. 2d 3, 5 Vet. 3 ()."""
+    """Whether a law reporter's name is between its volume and its series or page (12 So. 2d 3, 5 Vet. 3 ()."""
     if text.startswith(_LAW_REVIEW, cut) or (text[cut].isdigit() and _SERIES.match(text, cut)):
         return True
     return _PAGES.match(text, cut) is not None and _REPORTER.search(tail) is not None
@@ -277,7 +277,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def _is_german_ordinal(head: str, after: str, language: str) -> bool:
-    """Whether the number at the end of `head` is an ordinal: sentencex knows them before months alone."""
+    """Whether the number at the end of `head` is an ordinal; sentencex recognises them only before months."""
     match = _ORDINAL.search(head)
     word = _WORD.match(after)
     if match is None or word is None:
@@ -286,5 +286,5 @@ def _is_german_ordinal(head: str, after: str, language: str) -> bool:
         return True
     before = match[2] or ""
     lead = before.lower() in _GERMAN_LEADS and match[1] is None
-    # After a noun the number counts (Haus 5): the sentence may end.
+    # After a noun the number is a cardinal (Haus 5), so the sentence may end.
     return (lead or (language == "de" and (before.islower() or not before))) and word[0] not in _STARTERS_DE

@@ -1,9 +1,9 @@
-"""Where sentences begin and end: `sentencex` inside the blocks of a text, in time linear in the text.
+"""Split texts into sentences with `sentencex` inside the blocks of a text, in linear time.
 
-sentencex knows the abbreviations and habits of many languages. It is given windows, since it is quadratic in a
-paragraph; long sentences are given to it once more without their quotation marks, since it takes all between two of
-them for one sentence. Of its answer only the cuts are used, so that nothing can be lost. It knows blank lines alone:
-that a line is an item, a heading or a row of a table is read here, and no sentence crosses such a block.
+sentencex knows the abbreviations and conventions of many languages. It is applied to windows, since it takes quadratic
+time per paragraph, and once more to long sentences without their quotation marks, since it treats everything between
+two of them as one sentence. Only its cuts are used, so nothing can be lost. It recognises only blank lines: list items,
+headings and table rows are detected here, and no sentence crosses such a block.
 """
 
 import re
@@ -29,13 +29,13 @@ _LINE = re.compile(r"[^\n]+")
 _FIRST_WORD = re.compile(r"\S{1,20}")
 
 HEADING_WIDTH = 0.75
-"""A line ends early when it and the next word fill at most this share of the paragraph's longest line."""
+"""A line ends early if it and the next word fill at most this share of the paragraph's longest line."""
 MIN_WIDTH = 40
-"""Narrower paragraphs say nothing about where lines would have been wrapped."""
+"""Narrower paragraphs do not show where lines would have been wrapped."""
 
 
 def blocks(text: str) -> Iterator[tuple[int, int, bool]]:
-    """(start, end, whole) without outer white space; a `whole` block is a table's row, which no sentence end cuts."""
+    """Yield blocks as (start, end, whole), stripped; a `whole` block is a table row, which is not split."""
     start, end = len(text) - len(text.lstrip()), len(text.rstrip())
     lines: list[Span] = []
     for match in _BREAK.finditer(text, start, end):
@@ -50,14 +50,14 @@ def blocks(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _ends_paragraph(gap: str) -> bool:
-    """Whether a gap that begins with a line break holds a blank line or a page break."""
+    """Whether a gap that begins with a line break contains a blank line or a page break."""
     if len(gap) == 1:
         return gap in "\f\u2029"
     return gap[0] in "\f\u2029" or _BREAK.search(gap, 2 if gap.startswith("\r\n") else 1) is not None
 
 
 def _paragraph_blocks(text: str, lines: list[Span]) -> Iterator[tuple[int, int, bool]]:
-    """Lines without blank ones between them, joined where the line break is only a wrap."""
+    """The blocks of consecutive non-blank lines, which are joined where a line break is only a wrap."""
     width = max(end - start for start, end in lines)
     table = any(_DELIMITER_ROW.fullmatch(text, *_stripped(text, *line)) for line in lines)
     rows = [_is_row(text[start:end].rstrip(), table) for start, end in lines]
@@ -71,13 +71,13 @@ def _paragraph_blocks(text: str, lines: list[Span]) -> Iterator[tuple[int, int, 
 
 
 def _line_ends_block(text: str, block: int, line: Span, following: int, width: int) -> bool:
-    """Whether a single line break is meant: an item or a heading is beside it, or the line ends early."""
+    """Whether a single line break is intended: a list item or heading is next to it, or the line ends early."""
     start, end = line
     if _ITEM.match(text, following) or _HEADING.match(text, following) or _HEADING.match(text, start):
         return True
     if text[following].islower() or text[end - 1] in ",;-–—":
         return False
-    # A further line of an item is indented as a rule.
+    # Continuation lines of an item are usually indented.
     if _ITEM.match(text, block):
         return text[following - 1] not in " \t"
     if width < MIN_WIDTH:
@@ -87,12 +87,12 @@ def _line_ends_block(text: str, block: int, line: Span, following: int, width: i
 
 
 def _is_row(line: str, table: bool) -> bool:
-    """Whether a line is a row of a Markdown table; in one with a delimiter row the outer bars may be missing."""
+    """Whether a line is a Markdown table row; in a table with a delimiter row the outer bars may be missing."""
     return (len(line) > 1 and line[0] == line[-1] == "|") or (table and "|" in line)
 
 
 def _stripped(text: str, start: int, end: int) -> Span:
-    """The span without trailing white space (its start never has any)."""
+    """The span without trailing white space (it never has leading white space)."""
     while text[end - 1].isspace():
         end -= 1
     return start, end
@@ -104,14 +104,14 @@ MODEL = "sat-3l-sm"
 
 @dataclass
 class SatSplitter:
-    """Sentences by SaT. The model is loaded at the first text, so that the splitter can be sent to a process."""
+    """Split sentences with SaT. The model is loaded at the first text, so the splitter can be sent to a process."""
 
     max_chars: int
     device: str = "cpu"
     _model: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raise early where the extra is not installed."""
+        """Raise early if the extra is not installed."""
         _sat_class()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,10 +136,10 @@ class SatSplitter:
 
 
 def align(text: str, sentences: list[str]) -> list[tuple[int, int]]:
-    """Spans of sentences in the text they were taken from; white space may be missing around them, nothing else.
+    """Spans of sentences in the text they were taken from; only white space around them may be missing.
 
     Raises:
-        LangJepaError: something else is missing or differs.
+        LangJepaError: anything else is missing or differs.
     """
     found: list[tuple[int, int]] = []
     position = 0
@@ -164,20 +164,20 @@ def _sat_class() -> Any:
     return optional("wtpsplit", f"data.splitter=sat needs an optional package: {cure}").SaT
 
 
-# In this order: clause marks, commas, white space. A mark of the western kind counts only before white space.
+# In this order: clause marks, commas, white space. Western marks count only before white space.
 _CLAUSE = re.compile(r"[;:](?=\s)|[；：;؛—]")
 _COMMA = re.compile(r",(?=\s)|[，、،]")
 _SPACE = re.compile(r"\s(?=\S)")
 
 MIN_SHARE = 0.5
-"""A clause mark or comma before this share of the allowed length is passed over: it would leave a stub."""
+"""A clause mark or comma before this share of the allowed length is ignored, since it would leave a stub."""
 
 
 def cut_long(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
-    """Pieces of text[start:end], in order, without outer white space, each at most `limit` characters.
+    """Cut text[start:end] into pieces of at most `limit` characters, in order, without outer white space.
 
-    A piece is longer only where it is one unbreakable cluster (a letter with its combining marks, an emoji
-    sequence). Time is linear: each cut looks at most at `limit` characters and two cuts advance by as many.
+    A piece is longer only if it is one unbreakable cluster (a letter with its combining marks, an emoji
+    sequence). Takes linear time: each cut examines at most `limit` characters, and two cuts advance by as many.
     """
     while end - start > limit:
         cut = _best_cut(text, start, end, limit)
@@ -218,7 +218,7 @@ def _best_cut(text: str, start: int, end: int, limit: int) -> int:
 def _last_match(pattern: re.Pattern[str], text: str, start: int, last: int) -> int | None:
     """End of a pattern's last match that ends in (start, last]."""
     cut = None
-    # One character more, for the look-ahead.
+    # One more character for the look-ahead.
     for match in pattern.finditer(text, start, last + 1):
         if match.end() <= last:
             cut = match.end()
@@ -238,12 +238,12 @@ def _breakable(text: str, start: int, cut: int) -> bool:
         return _flags_before(text, start, cut) % 2 == 0
     if "\ud800" <= left <= "\udbff" and "\udc00" <= right <= "\udfff":
         return False
-    # Conjoining jamo build one syllable.
+    # Conjoining jamo form one syllable.
     return not ("\u1100" <= left <= "\u11ff" and "\u1160" <= right <= "\u11ff")
 
 
 def _is_flag(character: str) -> bool:
-    """Whether it is a regional indicator; two of them are one flag."""
+    """Whether a character is a regional indicator; two of them make one flag."""
     return "\U0001f1e6" <= character <= "\U0001f1ff"
 
 
@@ -256,18 +256,18 @@ def _flags_before(text: str, start: int, cut: int) -> int:
 
 
 LANGUAGES: tuple[str, ...] = get_args(Language)
-"""Languages with rules of their own in sentencex, and their nearest relatives."""
+"""Languages with their own rules in sentencex, and their closest relatives."""
 FORMAT = 4
-"""Goes up whenever a text is split differently than before: it is part of what a prepared corpus is made from."""
+"""Raise it whenever a text would be split differently; it is part of a corpus' identity."""
 
 WINDOW = 4000
-"""Characters that sentencex sees at once. Cuts in the second half are found again in the next window."""
+"""Characters that sentencex sees at a time. Cuts in the second half are found again in the next window."""
 QUOTATION = 300
-"""Longer sentences, in characters, are split without regard to quotation marks and brackets."""
+"""Sentences with more characters are split again, ignoring quotation marks and brackets."""
 
 
 class SentenceSplitter(Protocol):
-    """Finds the sentences of a text."""
+    """Find the sentences of a text."""
 
     def spans(self, text: str) -> list[Span]:
         """Ordered, disjoint character spans [start, end) without outer white space; only white space lies outside."""
@@ -280,10 +280,10 @@ def split_text(text: str, splitter: SentenceSplitter) -> list[str]:
 
 
 def make_splitter(settings: DataSettings) -> SentenceSplitter:
-    """The splitter that the settings name; can be pickled, and is cheap to make in a worker process.
+    """Make the splitter named by the settings; it can be pickled and is cheap to create in a worker process.
 
     Raises:
-        LangJepaError: `splitter=sat` without the extra `sat`.
+        LangJepaError: `splitter=sat` without the extra `sat` installed.
     """
     if settings.units != "sentences":
         return LineSplitter()  # turns are lines by then
@@ -294,7 +294,7 @@ def make_splitter(settings: DataSettings) -> SentenceSplitter:
 
 @dataclass(frozen=True, slots=True)
 class LineSplitter:
-    """The lines of a text as they are, without outer white space; blank ones are left out."""
+    """Split a text into its non-blank lines, without outer white space."""
 
     def spans(self, text: str) -> list[Span]:
         """Ordered, disjoint character spans without outer white space; only white space lies outside."""
@@ -305,17 +305,17 @@ class LineSplitter:
 
 @dataclass(frozen=True, slots=True)
 class RuleSplitter:
-    """Sentences by the rules of one language, at most `max_chars` characters long.
+    """Split sentences by the rules of one language, at most `max_chars` characters long.
 
     Raises:
-        LangJepaError: a language that is not among LANGUAGES.
+        LangJepaError: the language is not one of LANGUAGES.
     """
 
     max_chars: int
     language: str = "en"
 
     def __post_init__(self) -> None:
-        """Refuse a language that sentencex would silently treat as English."""
+        """Reject a language that sentencex would silently treat as English."""
         if self.language not in LANGUAGES:
             raise LangJepaError(
                 f"no sentence rules for language {self.language!r}: give one of {', '.join(LANGUAGES)} (for another "
@@ -325,7 +325,7 @@ class RuleSplitter:
     def spans(self, text: str) -> list[Span]:
         """Ordered, disjoint character spans without outer white space; only white space lies outside.
 
-        A span is longer than `max_chars` only where it is one unbreakable cluster of characters.
+        A span is longer than `max_chars` only if it is one unbreakable cluster of characters.
         """
         found: list[Span] = []
         for start, end, whole in blocks(text):
@@ -344,7 +344,7 @@ class RuleSplitter:
                 yield span
 
     def _between_cuts(self, text: str, start: int, end: int, prepare: Callable[[str, str], str]) -> Iterator[Span]:
-        """The spans between sentencex's cuts, where these are right."""
+        """Yield the spans between sentencex's cuts, ignoring wrong ones."""
         for found in self._cuts(text, start, end, prepare):
             cut = moved(text, found, start, end) if found > start else start
             if start < cut < end and not goes_on(text, start, cut, self.language):
@@ -365,6 +365,6 @@ class RuleSplitter:
                 return
             kept = [cut for cut in cuts if cut <= start + WINDOW // 2]
             yield from kept
-            # Windows that advance by less would make the time quadratic.
+            # Advancing by less would make the time quadratic.
             far = bool(kept) and kept[-1] >= start + WINDOW // 4
             start = kept[-1] if far else start + WINDOW // 2

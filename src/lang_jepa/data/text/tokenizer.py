@@ -1,12 +1,12 @@
-"""One tokenizer for documents and for single sentences, such that both give the same token ids.
+"""One tokenizer for documents and single sentences that gives both the same token ids.
 
 A document is tokenized once, as its sentences joined by one space, and the sentence boundaries become token indices.
-Tokenizers differ in what a leading space means. Where it changes the ids (byte-level BPE without a prefix space),
-every text gets one, so that a sentence alone has the ids it has in the middle of a document. Which kind a tokenizer
-is, and which special tokens it puts around a text, is found by asking it, never by its class name.
+Tokenizers differ in how they treat a leading space. If it changes the ids (byte-level BPE without a prefix space),
+every text gets one, so a sentence alone has the same ids as in the middle of a document. Which kind a tokenizer is,
+and which special tokens it puts around a text, is determined by probing it, never by its class name.
 
 A special token that is spelt out in a text ("<mask>" on a page about HTML) is text: its characters are tokenized like
-any others, and only this package puts special tokens where they belong.
+any others. Only this package inserts special tokens.
 """
 
 import json
@@ -24,20 +24,20 @@ from lang_jepa.errors import LangJepaError, first_line
 from lang_jepa.files.atomic import fingerprint, make_folder, read_json
 
 FORMAT = 2
-"""Of the ids that a text gets, and of a tokenizer that is trained here: raise it when either changes."""
+"""Format of the ids of a text and of tokenizers trained here: raise it when either changes."""
 
 Ints = NDArray[np.int64]
 
 WORD_BYTES = 64
-"""Longer words are cut before a tokenizer is trained: merging inside one word of a megabyte takes for ever."""
+"""Longer words are cut before training a tokenizer, because merging inside a one-megabyte word would take for ever."""
 
 ROLES = ("pad", "bos", "eos", "cls", "sep", "mask", "unk")
-"""Special tokens that models may ask for, by the name Hugging Face gives them."""
+"""Special tokens that models may need, by their Hugging Face names."""
 
 TRAINED_SPECIALS = {
     "bos": "<s>", "cls": "<s>", "pad": "<pad>", "eos": "</s>", "sep": "</s>", "mask": "<mask>",
 }  # fmt: skip
-"""Special tokens of a tokenizer that `train_tokenizer` made."""
+"""Special tokens of a tokenizer made by `train_tokenizer`."""
 
 _PROBES = ("The sea was calm.", "it rained all night", "Anna left, of course!", "42 ships came.", "Why?")
 
@@ -45,21 +45,21 @@ _PROBES = ("The sea was calm.", "it rained all night", "Anna left, of course!", 
 class TextTokenizer:
     """A fast Hugging Face tokenizer with what this package needs to know about it.
 
-    It holds only the `tokenizers` backend, so that the processes that prepare a corpus need not import
-    transformers (and with it torch).
+    It holds only the `tokenizers` backend, so processes that prepare a corpus need not import transformers
+    (and with it torch).
 
     Attributes:
         specials: role (`pad`, `mask`, ...) to token text, for the roles that the tokenizer has.
         vocab_size: number of embedding rows a model needs: the largest id plus one.
-        lead: what is put before every text: "" or " ".
+        lead: prepended to every text: "" or " ".
         prefix_ids, suffix_ids: special tokens that the tokenizer itself puts around a single text.
     """
 
     def __init__(self, backend: Tokenizer, specials: Mapping[str, str]) -> None:
-        """Take a backend (changed in place: no truncation, no padding, no special tokens found in texts).
+        """Wrap a backend (modified in place: no truncation, no padding, no special tokens recognised in texts).
 
         Args:
-            backend: the tokenizer proper; special tokens spelt out in a text become text for it.
+            backend: the actual tokenizer; special tokens spelt out in a text will be treated as text.
             specials: role to token text; see ROLES.
         """
         backend.no_truncation()
@@ -74,10 +74,10 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, path: str) -> "TextTokenizer":
-        """Load by hub name or from a folder.
+        """Load a tokenizer by hub name or from a folder.
 
         Raises:
-            LangJepaError: not found, not reachable, or there is only a slow (pure Python) version.
+            LangJepaError: it is not found, not reachable, or exists only in a slow (pure Python) version.
         """
         from transformers import AutoTokenizer
 
@@ -86,7 +86,7 @@ class TextTokenizer:
             wrapped = AutoTokenizer.from_pretrained(
                 path, use_fast=True, trust_remote_code=False, local_files_only=local_only(path)
             )
-        except Exception as error:  # the backend raises bare ones, and a file may be anything
+        except Exception as error:  # the backend raises bare exceptions, and a file may contain anything
             raise LangJepaError(
                 f"no tokenizer could be loaded from '{path}' ({first_line(error)}). Set data.tokenizer_path to a "
                 "folder with tokenizer.json, to a hub name that is cached or reachable, or to 'trained'."
@@ -100,12 +100,12 @@ class TextTokenizer:
         known = {role: str(token) for role, token in specials.items() if token is not None}
         try:
             return cls(wrapped.backend_tokenizer, known)
-        except Exception as error:  # of no narrower kind
+        except Exception as error:  # the backend raises no narrower kind
             raise LangJepaError(f"the tokenizer at '{path}' is damaged: {str(error)[:200]}") from error
 
     @classmethod
     def from_files(cls, folder: Path, specials: Mapping[str, str]) -> "TextTokenizer":
-        """Load what `save` wrote without importing transformers.
+        """Load what `save` wrote, without importing transformers.
 
         Raises:
             LangJepaError: `tokenizer.json` is missing or damaged.
@@ -114,7 +114,7 @@ class TextTokenizer:
         read_json(file, what="tokenizer file")  # for its messages: the backend raises bare exceptions only
         try:
             return cls(Tokenizer.from_file(str(file)), specials)
-        except Exception as error:  # of no narrower kind
+        except Exception as error:  # the backend raises no narrower kind
             raise LangJepaError(f"tokenizer file is damaged ({file}): {str(error)[:200]}") from error
 
     def __getstate__(self) -> dict[str, Any]:
@@ -128,9 +128,9 @@ class TextTokenizer:
         from transformers import PreTrainedTokenizerFast
 
         names = {f"{role}_token": token for role, token in self.specials.items()}
-        # transformers resets the pre-tokenizer's prefix space to this argument's default when it loads, so the
-        # value that the backend really has must be handed over. The class is the general one: those of single models
-        # put their own pre-tokenizer in the place of the one in tokenizer.json.
+        # On loading, transformers resets the pre-tokenizer's prefix space to this argument's default, so the backend's
+        # actual value must be passed. The generic class is used because model-specific classes replace the
+        # pre-tokenizer of tokenizer.json with their own.
         wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_object=self.backend,
             add_prefix_space=_has_prefix_space(self.backend),
@@ -141,7 +141,7 @@ class TextTokenizer:
         wrapped.save_pretrained(str(folder))
 
     def special_id(self, role: str) -> int | None:
-        """Id of a special token by role (see ROLES), None if the tokenizer has none."""
+        """Id of the special token for a role (see ROLES), or None if the tokenizer has none."""
         if role not in ROLES:
             raise ValueError(f"unknown role {role!r}; known: {', '.join(ROLES)}")
         token = self.specials.get(role)
@@ -154,13 +154,13 @@ class TextTokenizer:
 
     @property
     def bos_id(self) -> int | None:
-        """Id that opens a text (`bos`, or `cls` where there is no `bos`), if any."""
+        """Id of the token that opens a text (`bos`, or `cls` if there is no `bos`), if any."""
         found = self.special_id("bos")
         return self.special_id("cls") if found is None else found
 
     @property
     def eos_id(self) -> int | None:
-        """Id that closes a text (`eos`, or `sep` where there is no `eos`), if any."""
+        """Id of the token that closes a text (`eos`, or `sep` if there is no `eos`), if any."""
         found = self.special_id("eos")
         return self.special_id("sep") if found is None else found
 
@@ -182,9 +182,9 @@ class TextTokenizer:
 
         Returns:
             ids int64 [T] of the sentences joined by one space (no special tokens), and int64 [S + 1] with the index
-            of each sentence's first token, then T. A token that reaches over a boundary belongs to the sentence of
-            its last character that is not a space; a token of spaces only belongs to the sentence that follows. A
-            sentence of which the tokenizer keeps nothing has equal start and end.
+            of each sentence's first token, then T. A token that spans a boundary belongs to the sentence of its last
+            character that is not a space; a token of spaces only belongs to the following sentence. A sentence for
+            which the tokenizer returns no tokens has equal start and end.
         """
         if not sentences:
             return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
@@ -196,30 +196,30 @@ class TextTokenizer:
         return np.array(encoded.ids, dtype=np.int64), np.array(starts, dtype=np.int64)
 
     def encode_sentences(self, sentences: Sequence[str]) -> list[Ints]:
-        """Tokenize every sentence alone: int64 arrays, no special tokens, the same ids as inside a document."""
+        """Tokenize every sentence alone: int64 arrays without special tokens, with the same ids as in a document."""
         encoded = self.backend.encode_batch_fast([self.lead + text for text in sentences], add_special_tokens=False)
         return [np.array(item.ids, dtype=np.int64) for item in encoded]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids, special tokens left out, stripped."""
+        """The text of token ids, stripped and without special tokens."""
         return str(self.backend.decode([int(i) for i in ids], skip_special_tokens=True)).strip()
 
     def fingerprint(self) -> str:
-        """Hash of everything that decides the ids."""
-        # Reading a tokenizer.json back can change the last digit of a Unigram score; nine digits are kept.
+        """Hash of everything that determines the ids."""
+        # Rereading a tokenizer.json can change the last digit of a Unigram score, so only nine digits are used.
         content = json.loads(self.backend.to_str(), parse_float=lambda digits: f"{float(digits):.9g}")
         return fingerprint({"tokenizer": content, "specials": self.specials, "lead": self.lead})
 
 
 def _sentence_starts(encoded: Encoding, lengths: Sequence[int], begin: int) -> list[int]:
-    """First token of every sentence, then the number of tokens.
+    """Index of the first token of every sentence, then the number of tokens.
 
-    A binary search for each boundary asks for the offsets of half a dozen tokens; having the backend hand over the
-    offsets of all of them as Python objects takes several times as long.
+    A binary search for each boundary needs the offsets of about six tokens; getting the offsets of all tokens from the
+    backend as Python objects takes several times as long.
 
     Args:
         encoded: tokens of the sentences joined by one space.
-        lengths: characters of each sentence.
+        lengths: number of characters in each sentence.
         begin: where the first sentence begins.
     """
     count = len(encoded)
@@ -246,10 +246,10 @@ def _sentence_starts(encoded: Encoding, lengths: Sequence[int], begin: int) -> l
 
 
 def _find_lead(backend: Tokenizer) -> str:
-    """The lead ("" or " ") with which sentences alone and joined get the same ids.
+    """The lead ("" or " ") with which sentences get the same ids alone and joined.
 
-    Both satisfy it for most tokenizers; then nothing is added. A tokenizer for which neither does on some probe (it
-    merges across spaces) gets the lead that agrees more often.
+    For most tokenizers both leads satisfy this; then nothing is added. If neither does on some probe (the tokenizer
+    merges across spaces), the lead that agrees more often is used.
     """
 
     def agreement(lead: str) -> int:
@@ -278,13 +278,13 @@ def _has_prefix_space(backend: Tokenizer) -> bool:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, *, max_characters: int = 15_000_000) -> TextTokenizer:
-    """Learn a byte-level BPE: no unknown tokens, `<s> text </s>` around a text, a prefix space of its own.
+    """Train a byte-level BPE tokenizer without unknown tokens, with `<s> text </s>` and a built-in prefix space.
 
-    Time is linear in the sample, whatever it holds: words are cut after WORD_BYTES bytes.
+    Takes time linear in the sample whatever its content, because words are cut after WORD_BYTES bytes.
 
     Args:
-        texts: documents; reading stops after `max_characters`, so that memory and time stay bounded.
-        vocab_size: wanted number of tokens, special ones included; a small corpus may give fewer.
+        texts: documents; reading stops after `max_characters`, which bounds memory and time.
+        vocab_size: wanted number of tokens, special tokens included; a small corpus may yield fewer.
         max_characters: size of the sample.
 
     Returns:
@@ -321,7 +321,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, max_characters: in
 
 
 class _Sample:
-    """Texts until a number of characters is reached, counting them."""
+    """Iterate over texts until a number of characters is reached, and count the characters."""
 
     def __init__(self, texts: Iterable[str], max_characters: int) -> None:
         self.texts, self.limit, self.characters = texts, max_characters, 0
