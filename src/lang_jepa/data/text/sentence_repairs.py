@@ -238,7 +238,7 @@ _INITIAL_BEFORE_SURNAME = re.compile(r"[A-Z](?:[a-z]?-[A-Z])?")
 _BEFORE_INITIAL = re.compile(
     rf"(?:(?:^|\s)[\"“„«(\[]*(?:[{_UPPER}]\S*|\S+\.)\s|[\u0370-\u1fff\u2e80-\ud7ff],?)\s*[A-Z][a-z]?[\w-]*\.$"
 )
-"""A capitalised word, an abbreviation (prof.) or another script before an initial, but not a small word (vitamine C.)."""
+"""A capitalised word, an abbreviation (prof.) or another script before an initial; not a small word (vitamine C.)."""
 _DON = re.compile(r"\w\w\.?,? (?:y|e|a|de|con|com|por) D\.$")
 _MONSIEUR = re.compile(r"(?<!\b\w et )(?<!point )(?<!taille )\bM\.$")
 _SAN = re.compile(r"\b(?:di|a|da|in) S\.$")

@@ -1,1 +1,1 @@
-"""Rows of tokens for a GPT: shards, their order, spans in them, and the bytes they stand for."""
+"""Token sequences for a GPT: shards, their order, spans in them, and the bytes they represent."""

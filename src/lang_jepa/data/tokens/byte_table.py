@@ -1,7 +1,7 @@
-"""How many bytes of text a token stands for: what turns nats per token into bits per byte.
+"""The number of text bytes each token represents, which converts nats per token to bits per byte.
 
-With SentencePiece and byte-level BPE alike a token is some bytes and perhaps a space before them; the space is text
-unless the token begins a document. Some documents, spread evenly over a row of tokens, stand for the whole.
+In SentencePiece and byte-level BPE alike, a token is some bytes with an optional space before them; the space is text
+unless the token begins a document. Documents spread evenly over a token sequence serve as a sample of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,21 +18,21 @@ from lang_jepa.data.tokens.token_stream import TokenSource
 from lang_jepa.errors import LangJepaError
 
 SPACE = "▁"
-"""SentencePiece's sign for a space (U+2581)."""
+"""SentencePiece's symbol for a space (U+2581)."""
 BYTE_SPACE = "Ġ"
-"""The space in the alphabet of byte-level BPE, in which every byte is one character."""
+"""The space in the byte-level BPE alphabet, in which every byte is one character."""
 
 
 @dataclass(frozen=True, slots=True)
 class ByteTable:
-    """Bytes of every token.
+    """Byte counts of every token.
 
     Attributes:
-        base: int64 [V], UTF-8 bytes of each token without one leading space; 0 where it stands for no text.
+        base: int64 [V], UTF-8 bytes of each token without one leading space; 0 if it represents no text.
         space: bool [V], whether it begins with a space.
-        boundary: bool [V], whether it stands for no text (BOS and the like), so that a space after it is none.
-        decode: text of token ids, which the counts are checked against.
-        encode: token ids of each of some texts, int64, without special tokens.
+        boundary: bool [V], whether it represents no text (BOS and the like), so a space after it is not counted.
+        decode: returns the text of token ids, against which the counts are checked.
+        encode: returns the token ids of each of some texts, int64, without special tokens.
     """
 
     base: Tensor
@@ -42,13 +42,13 @@ class ByteTable:
     encode: Callable[[Sequence[str]], list[Ints]]
 
     def same_tokens(self, other: "ByteTable") -> bool:
-        """Whether each id stands for the same text."""
+        """Whether every id represents the same text in both tables."""
         size = len(self.base)
         return size == len(other.base) and all(self.decode([id_]) == other.decode([id_]) for id_ in range(size))
 
     @classmethod
     def of_pieces(cls, pieces: Pieces) -> Self:
-        """The table of a SentencePiece model: byte pieces 1; control, unknown and unused 0."""
+        """The table of a SentencePiece model: byte pieces count 1; control, unknown and unused pieces count 0."""
         rows = []
         for index in range(pieces.vocab_size):
             if pieces.is_silent(index):
@@ -66,8 +66,8 @@ class ByteTable:
         """The table of a prepared corpus' tokenizer.
 
         Raises:
-            LangJepaError: it is no byte-level BPE: others (WordPiece, say) lose capitals or white space, so that their
-                tokens have no number of bytes.
+            LangJepaError: it is not a byte-level BPE. Others (such as WordPiece) lose capitals or white space, so their
+                tokens have no byte count.
         """
         backend = tokenizer.backend
         if "ByteLevel" not in repr(backend.decoder):
@@ -82,7 +82,7 @@ class ByteTable:
             piece = pieces.get(index)
             if piece is None or (index in added and added[index].special):
                 rows.append((0, False, True))
-            elif index in added:  # a word as it is written, not in the alphabet of bytes
+            elif index in added:  # plain text, not in the byte-level alphabet
                 rows.append((len(piece.removeprefix(" ").encode()), piece.startswith(" "), False))
             else:
                 rows.append((len(piece.removeprefix(BYTE_SPACE)), piece.startswith(BYTE_SPACE), False))
@@ -94,7 +94,7 @@ class ByteTable:
         return replace(self, base=base, space=space, boundary=boundary)
 
     def count(self, tokens: Tensor, previous: Tensor) -> Tensor:
-        """Bytes of tokens, int64.
+        """Return the bytes of tokens, int64.
 
         Args:
             tokens: int64 of any shape.
@@ -104,7 +104,7 @@ class ByteTable:
 
 
 def documents(source: TokenSource, *, block: int = 1 << 20) -> Iterator[list[int]]:
-    """Token ids of each document without its BOS, in order; tokens before the first BOS are a document too."""
+    """Yield the token ids of each document without its BOS, in order; those before the first BOS are one too."""
     rest: list[int] = []
     begun = False
     for start in range(0, source.num_tokens, block):
@@ -124,14 +124,14 @@ def check_bytes(table: ByteTable, source: TokenSource, *, tokens: int = 200_000)
 
     Args:
         table: of the source's tokenizer.
-        source: what will be scored.
-        tokens: the check ends with the document that reaches so many.
+        source: the tokens that will be scored.
+        tokens: the check ends with the document that reaches this many tokens.
 
     Returns:
-        Bytes compared.
+        Number of bytes compared.
 
     Raises:
-        LangJepaError: the vocabularies differ, or a document has another number of bytes than its tokens' counts say.
+        LangJepaError: the vocabularies differ, or a document's bytes do not match the counts of its tokens.
     """
     total = seen = 0
     for number, ids in enumerate(documents(source)):
@@ -161,14 +161,14 @@ def _columns(rows: list[tuple[int, bool, bool]]) -> tuple[Tensor, Tensor, Tensor
 
 _BLOCK = 1 << 22
 Stretch = tuple[int, int]
-"""First token of a document, its BOS, and the one after its last."""
+"""The first token of a document (its BOS), and the one after its last."""
 
 
 class ArrayTokens:
     """A token source in memory.
 
     Args:
-        tokens: int64 [N], each document with its BOS.
+        tokens: int64 [N], in which each document begins with BOS.
         vocab_size, bos_id: of the tokenizer.
     """
 
@@ -184,7 +184,7 @@ class ArrayTokens:
 
 
 def spread_documents(source: TokenSource, count: int) -> list[Stretch]:
-    """Up to `count` documents that hold a token at least, spread evenly over a source, in order."""
+    """Up to `count` documents with at least one token besides BOS, spread evenly over a source, in order."""
     parts = (
         start + np.flatnonzero(source.read(start, min(start + _BLOCK, source.num_tokens)) == source.bos_id)
         for start in range(0, source.num_tokens, _BLOCK)
@@ -196,14 +196,14 @@ def spread_documents(source: TokenSource, count: int) -> list[Stretch]:
 
 
 def some_documents(source: TokenSource, table: ByteTable, *, count: int, tokens: int) -> ArrayTokens:
-    """Up to `count` documents, each of `tokens` at most from its beginning.
+    """The beginnings of up to `count` documents, each of at most `tokens` tokens.
 
-    A document is cut before a token that begins with a space, so that no character is cut.
+    Documents are cut before a token that begins with a space, so no character is cut; without one they are kept whole.
 
     Args:
         source: of all documents.
         table: bytes of each token.
-        count: of documents.
+        count: maximum number of documents.
         tokens: of each, its BOS included.
     """
     parts = []

@@ -1,8 +1,8 @@
-"""From a source of documents to a folder of token shards: tokenizer, sides, duplicates, manifest.
+"""Convert a source of documents to a folder of token shards: tokenizer, sides, duplicates, manifest.
 
-Documents are read in the order of the source, twice: first they are compared and a tokenizer is learnt, then they are
-put on a side as in a prepared corpus (same hashes, same rules) and tokenized whole: white space inside a document stays
-as it is. The folder appears under its name by one rename.
+Documents are read twice, in the order of the source: first to hash them and train a tokenizer, then to assign them to a
+side as in a prepared corpus (same hashes, same rules) and tokenize them whole, with white space inside a document
+unchanged. The folder appears under its name by one rename.
 """
 
 import os
@@ -50,22 +50,22 @@ from lang_jepa.files.atomic import (
 from lang_jepa.settings.data import DataSettings
 
 BLOCK_CHARACTERS = 4_000_000
-"""Text that is held at a time."""
+"""Number of characters of text held in memory at a time."""
 
 
 class Survey:
-    """Hashes of a source's documents and sentences, kept on disk while they are needed.
+    """Hashes of a source's documents and sentences, kept on disk while needed.
 
     Attributes:
-        documents, characters, bytes: read (bytes: of the texts in UTF-8).
-        rejected: rows that are no documents, by reason.
-        left_out: what the files hold beside the texts, by kind.
-        passed: characters of the second reading so far.
-        duplicates: documents that the second reading left out, by kind.
+        documents, characters, bytes: read so far (bytes: of the texts in UTF-8).
+        rejected: rows that are not documents, by reason.
+        left_out: contents of the files that are not in the texts, by kind.
+        passed: characters read so far in the second reading.
+        duplicates: documents left out by the second reading, by kind.
     """
 
     def __init__(self, settings: DataSettings, source: Source, folder: Path, on_event: Callable[[int], None]) -> None:
-        """`folder` is made, for the hashes; `on_event` is called with the characters read so far."""
+        """`folder` is created for the hashes; `on_event` is called with the number of characters read so far."""
         self._settings, self._source, self._folder, self._on_event = settings, source, folder, on_event
         self._splitter = make_splitter(settings)
         self._files: list[Path] = []
@@ -76,10 +76,10 @@ class Survey:
         make_folder(folder)
 
     def read(self) -> Iterator[Document]:
-        """All documents; what is known of them is on disk when the last one was taken.
+        """Yield all documents; once the last one has been consumed, their hashes are on disk.
 
         Raises:
-            LangJepaError: there is none.
+            LangJepaError: there are no documents.
         """
         for block in cut_in_blocks(self._source.documents(self.rejected), characters=BLOCK_CHARACTERS):
             self._note(block)
@@ -88,10 +88,10 @@ class Survey:
         require_documents(self.documents, self.rejected, self._source)
 
     def unique(self) -> Iterator[Document]:
-        """The documents that repeat no earlier one, from a second reading.
+        """Yield the documents that do not repeat an earlier one, from a second reading.
 
         Raises:
-            LangJepaError: it gives other documents than the first one.
+            LangJepaError: the second reading yields other documents than the first.
         """
         documents = self._source.documents(Counter())
         judged = judge_files(self._files, self._settings.deduplicate, self._settings.near_duplicate_share)
@@ -130,28 +130,28 @@ class Survey:
         self.bytes += sum(len(text.encode()) for text in texts)
 
     def _sentences(self, text: str) -> list[tuple[int, bool]]:
-        """Hash of each sentence, and whether it counts; none where only whole texts are compared."""
+        """Hash of each sentence, and whether it counts; empty if only whole texts are compared."""
         if self._settings.deduplicate != "near":
             return []
         return [hash_sentence(text[begin:end]) for begin, end in self._splitter.spans(text)]
 
 
 FORMAT = 2
-"""Of a folder of shards: raise it when the same documents give other files."""
+"""Format of a folder of shards: raise it when the same documents would give different files."""
 LEARNT = "trained"
-"""The `data.tokenizer_path` that asks for a tokenizer learnt on the text."""
+"""The value of `data.tokenizer_path` that requests a tokenizer trained on the text."""
 _NAMES: dict[str, Side] = {"train": "train", "validation": "val"}
 
 
 @dataclass(frozen=True, slots=True)
 class ShardProgress:
-    """How far a conversion is.
+    """Progress of a conversion.
 
     Attributes:
-        stage: what is going on.
-        characters: of the source read in this stage.
-        total: characters of the whole source, where they are known.
-        message: one sentence for people, empty where there is nothing new.
+        stage: what is happening.
+        characters: characters of the source read in this stage.
+        total: characters of the whole source, if known.
+        message: one sentence for people, empty if there is nothing to say.
     """
 
     stage: Literal["reused", "reading", "shards", "warning", "lost", "done"]
@@ -170,7 +170,7 @@ def make_shards(
     shard_tokens: int = SHARD_TOKENS,
     on_event: OnEvent = lambda progress: None,
 ) -> dict[str, Any]:
-    """Convert a source; a folder that the same source and settings made is used as it is.
+    """Convert a source to token shards; a folder made from the same source and settings is reused.
 
     Args:
         settings: `train_file`, `text_column`, `limit`, `min_length`, `deduplicate`, `near_duplicate_share`,
@@ -178,16 +178,16 @@ def make_shards(
             SentencePiece `.model` file with BOS id 1.
         folder: of the shards, the tokenizer and the manifest.
         shard_tokens: size of a shard.
-        on_event: called with how far it is.
+        on_event: called with the progress.
 
     Returns:
         The manifest (docs/gpt-data.md).
 
     Raises:
-        LangJepaError: an unusable source or tokenizer, no documents left for training, or a folder with something
-            else in it.
+        LangJepaError: the source or the tokenizer is unusable, no documents are left for training, or the folder
+            contains something else.
     """
-    sentencepiece_library()  # what is not installed is said before anything is read
+    sentencepiece_library()  # a missing package is reported before anything is read
     folder = Path(folder).expanduser().absolute()
     source = open_source(settings)
     given = None if settings.tokenizer_path == LEARNT else Pieces.load(settings.tokenizer_path)
@@ -199,7 +199,7 @@ def make_shards(
         return ready
     check_writable(folder, folder=True)
     with locked(folder.with_name(f".{folder.name}.lock")):
-        ready = _find_ready(folder, made_from)  # another process may have made them
+        ready = _find_ready(folder, made_from)  # another process may have made it meanwhile
         if ready is not None:
             return ready
         partial = folder.with_name(f".{folder.name}.partial")
@@ -208,7 +208,7 @@ def make_shards(
         try:
             manifest = _convert(settings, source, given, partial, made_from, shard_tokens, on_event)
             if folder.exists():
-                folder.rmdir()  # empty, or it would not have come this far
+                folder.rmdir()  # it is empty: `_find_ready` raises for any other
             partial.replace(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -218,7 +218,7 @@ def make_shards(
 
 
 def describe_shards(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is in a folder of shards, for people."""
+    """(name, value) rows that describe a folder of shards, for people."""
     info = [("source", str(manifest["source"]["description"]))]
     for name, sizes in manifest["sides"].items():
         tokens, size = int(sizes["tokens"]), int(sizes["bytes"])
@@ -236,10 +236,10 @@ def describe_shards(manifest: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | None:
-    """The manifest of a folder that needs no work; None if there is none.
+    """The manifest of a folder that is already up to date; None if the folder is missing or empty.
 
     Raises:
-        LangJepaError: there is something else in the folder, or a damaged shard.
+        LangJepaError: the folder contains something else, or a damaged shard.
     """
     if folder.is_file():
         raise LangJepaError(f"{folder} is a file; token shards are a folder")
@@ -269,7 +269,7 @@ def _convert(
     shard_tokens: int,
     on_event: OnEvent,
 ) -> dict[str, Any]:
-    """Do all the work in `folder`, and return the manifest that was written there last."""
+    """Do all the work in `folder`, and return the manifest, which is written last."""
     began = time.monotonic()
     hashes = folder / "hashes"
     survey = Survey(settings, source, hashes, lambda read: on_event(ShardProgress("reading", read)))
@@ -310,10 +310,10 @@ def _convert(
 
 
 class _Work:
-    """Documents to shards of both sides.
+    """Convert documents to shards of both sides.
 
     Attributes:
-        changed: documents of which the tokens stand for another number of bytes than the text has.
+        changed: number of documents whose tokens represent a different number of bytes than their text.
     """
 
     def __init__(self, settings: DataSettings, pieces: Pieces, folder: Path, shard_tokens: int) -> None:
@@ -326,7 +326,7 @@ class _Work:
         self.threads = settings.prepare_workers or os.cpu_count() or 1
 
     def add(self, block: list[Document]) -> None:
-        """Tokenize and write some documents, in their order."""
+        """Tokenize and write some documents in order."""
         texts = [document.text.strip() for document in block]
         for text, ids in zip(texts, self.pieces.encode(texts, threads=self.threads), strict=True):
             name = side(hash_text(text), self.settings.val_fraction)
@@ -339,7 +339,7 @@ class _Work:
                 self.sides[name][size] += more
 
     def finish(self) -> dict[str, dict[str, Any]]:
-        """End the files; what each side holds, by its short name."""
+        """Finish the files and return what each side contains, by its short name."""
         return {short: {**self.sides[name], "files": self.writers[name].finish()} for name, short in _NAMES.items()}
 
 
@@ -354,7 +354,7 @@ def _check(sides: dict[str, dict[str, Any]], source: Source) -> None:
 
 
 def _report_lost(manifest: dict[str, Any], on_event: OnEvent) -> None:
-    """Report what was lost, as a warning if it was much; and warn when nothing was held out though it was asked for."""
+    """Report losses, as a warning if they are large, and warn if nothing was held out although it was requested."""
     fraction = manifest["made_from"]["settings"]["val_fraction"]
     sides, read = manifest["sides"], manifest["documents_read"] - sum(manifest["rejected"].values())
     if fraction and not sides["val"]["documents"]:
@@ -367,7 +367,7 @@ def _report_lost(manifest: dict[str, Any], on_event: OnEvent) -> None:
 
 
 def _made_from(settings: DataSettings, source: Source, given: Pieces | None, shard_tokens: int) -> dict[str, Any]:
-    """Everything that decides the tokens, as JSON."""
+    """Everything that determines the tokens, as JSON."""
     names = [
         "limit", "min_length", "splitter", "language", "max_sentence_chars", "deduplicate", "val_fraction",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers for token shards: learnt so that nothing of a text is lost, or read from a file."""
+"""SentencePiece tokenizers for token shards: trained losslessly, or read from a file."""
 
 import hashlib
 import io
@@ -14,12 +14,12 @@ from lang_jepa.data.tokens.token_shards import BOS, MAX_VOCAB
 from lang_jepa.errors import LangJepaError, optional
 
 FORMAT = 1
-"""Of a model that is learnt here and of what is encoded: raise it when either changes."""
+"""Format of models trained here and of their encoding: raise it when either changes."""
 
 SAMPLE_CHARACTERS = 30_000_000
-"""Size of the sample that a tokenizer is learnt on, which bounds memory and time."""
+"""Size of the sample on which a tokenizer is trained, which bounds memory and time."""
 LINE_BYTES = 4000
-"""Longer lines are cut before learning: the trainer passes over those above 4,192 bytes."""
+"""Longer lines are cut before training, because the trainer skips lines above 4,192 bytes."""
 
 
 class Pieces:
@@ -34,8 +34,8 @@ class Pieces:
         """Load from the bytes of a file; `origin` names it in errors.
 
         Raises:
-            LangJepaError: sentencepiece is not installed, this is no model, it has too many ids, or its BOS is not id
-                1, which the shards have before documents.
+            LangJepaError: sentencepiece is not installed, the bytes are not a model, it has too many ids, or its BOS is
+                not id 1, with which documents begin in the shards.
         """
         self.model = model
         self._processor = sentencepiece_library().SentencePieceProcessor()
@@ -57,7 +57,7 @@ class Pieces:
         """Load a `.model` file.
 
         Raises:
-            LangJepaError: it cannot be read; and see above.
+            LangJepaError: it cannot be read, or as in the constructor.
         """
         try:
             model = Path(path).read_bytes()
@@ -71,7 +71,7 @@ class Pieces:
         return [np.array(ids, dtype=np.int64) for ids in found]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids; control tokens have none."""
+        """The text of token ids; control tokens have none."""
         return str(self._processor.Decode(list(ids)))
 
     def fingerprint(self) -> str:
@@ -79,28 +79,28 @@ class Pieces:
         return hashlib.sha256(self.model).hexdigest()[:16]
 
     def piece(self, index: int) -> str:
-        """How an id is written, `▁` for a space."""
+        """The piece of an id, with `▁` for a space."""
         return str(self._processor.IdToPiece(index))
 
     def is_byte(self, index: int) -> bool:
-        """Whether an id stands for one byte."""
+        """Whether an id represents a single byte."""
         return bool(self._processor.IsByte(index))
 
     def is_silent(self, index: int) -> bool:
-        """Whether an id stands for no text: control, unknown, unused."""
+        """Whether an id represents no text: control, unknown, unused."""
         tests = (self._processor.IsControl, self._processor.IsUnknown, self._processor.IsUnused)
         return any(test(index) for test in tests)
 
 
 def train_pieces(texts: Iterable[str], vocab_size: int, *, max_characters: int = SAMPLE_CHARACTERS) -> Pieces:
-    """Learn a BPE with byte fallback that gives every text back as it was, white space included.
+    """Train a BPE with byte fallback that reproduces every text exactly, including white space.
 
-    Ids 0 to 3 are padding, BOS, EOS and unknown (which byte fallback leaves unused), then 256 bytes. There is no
-    normalisation and no dummy prefix; digits stand alone. The result depends on the texts and their order only.
+    Ids 0 to 3 are padding, BOS, EOS and unknown (which byte fallback leaves unused), followed by 256 bytes. There is no
+    normalisation and no dummy prefix; digits are separate pieces. The result depends only on the texts and their order.
 
     Args:
-        texts: documents; all are read, an even sample of their lines is used.
-        vocab_size: number of ids; a text with few different words may give fewer.
+        texts: documents; all are read, and an even sample of their lines is used.
+        vocab_size: number of ids; a text with few distinct words may yield fewer.
 
     Raises:
         LangJepaError: there is no text, or the vocabulary is too small for special tokens, bytes and characters.
@@ -145,12 +145,12 @@ def train_pieces(texts: Iterable[str], vocab_size: int, *, max_characters: int =
 
 
 class _EvenSample:
-    """Lines evenly spread over all that were added, in bounded memory: when it is full, every second one goes."""
+    """An even sample of all lines added, in bounded memory: whenever it is full, every second line is dropped."""
 
     def __init__(self, max_characters: int) -> None:
         self.lines: list[str] = []
         self.seen = 0
-        """Characters added."""
+        """Number of characters added."""
         self._limit, self._kept, self._stride, self._number = max_characters, 0, 1, 0
 
     def add(self, line: str) -> None:
@@ -166,8 +166,8 @@ class _EvenSample:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Lines of a text that the trainer takes: none too long, none empty, no NUL."""
-    width = LINE_BYTES // 4  # characters: none has more than four bytes
+    """Yield lines of a text that the trainer accepts: not too long, not empty, without NUL."""
+    width = LINE_BYTES // 4  # in characters, which have at most four bytes
     for line in text.split("\n"):
         clean = line.replace("\0", "")
         yield from (clean[start : start + width] for start in range(0, len(clean), width))

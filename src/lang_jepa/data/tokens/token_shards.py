@@ -1,7 +1,7 @@
-"""Token shards: the public files that small language models are trained from.
+"""Token shards, the public file format from which small language models are trained.
 
-A shard is 256 little-endian int32 (magic number, version, number of tokens, zeros) and the tokens as little-endian
-uint16, nothing else. A document begins with id 1. See docs/gpt-data.md for the folder around them.
+A shard is 256 little-endian int32 (magic number, version, number of tokens, zeros) followed by the tokens as
+little-endian uint16. A document begins with id 1. See docs/gpt-data.md for the layout of their folder.
 """
 
 import os
@@ -24,11 +24,11 @@ HEADER_BYTES = HEADER.itemsize
 TOKEN = np.dtype("<u2")
 MAX_VOCAB = 2**16
 BOS = 1
-"""Id that every document begins with."""
+"""The id with which every document begins."""
 SHARD_TOKENS = 100_000_000
-"""Tokens after which a new shard begins, as in the public sets (200 MB)."""
+"""Tokens after which a new shard begins, as in the public datasets (200 MB)."""
 MANIFEST, TOKENIZER = "shards.json", "tokenizer.model"
-"""What a folder written here holds beside its shards; public sets have neither."""
+"""What a folder written here contains besides its shards; public datasets have neither."""
 
 Side = Literal["train", "val"]
 
@@ -39,7 +39,7 @@ def shard_name(side: Side, number: int) -> str:
 
 
 def header_bytes(tokens: int) -> bytes:
-    """The header of a shard with so many tokens."""
+    """The header of a shard with the given number of tokens."""
     if not 0 <= tokens < 2**31:
         raise ValueError(f"a shard cannot hold {tokens} tokens: the header counts them in an int32")
     header = np.zeros(1, dtype=HEADER)
@@ -48,10 +48,10 @@ def header_bytes(tokens: int) -> bytes:
 
 
 def token_bytes(tokens: NDArray[np.integer]) -> bytes:
-    """Token ids as they stand in a shard.
+    """Token ids as stored in a shard.
 
     Raises:
-        LangJepaError: an id that two bytes cannot hold.
+        LangJepaError: an id does not fit into two bytes.
     """
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < MAX_VOCAB:
         worst = int(tokens.max()) if int(tokens.min()) >= 0 else int(tokens.min())
@@ -66,30 +66,30 @@ def write_shard(path: Path, tokens: NDArray[np.integer]) -> None:
 
     Args:
         path: of the file.
-        tokens: integers [N] below 65,536, each document with its BOS.
+        tokens: integers [N] below 65,536, in which each document begins with BOS.
 
     Raises:
-        LangJepaError: an id that two bytes cannot hold.
+        LangJepaError: an id does not fit into two bytes.
     """
     with atomic_file(path) as temporary:
         temporary.write_bytes(header_bytes(len(tokens)) + token_bytes(tokens))
 
 
 class TokenShardWriter:
-    """Writes the shards of one side, document by document; memory holds nothing.
+    """Write the shards of one side document by document, without holding any in memory.
 
-    A file gets its header last: until then it begins with zeros, which no reader takes for a shard.
+    A file gets its header last: until then it begins with zeros, which no reader accepts as a shard.
     """
 
     def __init__(self, folder: Path, side: Side, *, shard_tokens: int = SHARD_TOKENS) -> None:
-        """`folder` exists; a shard ends with the document that brings it to `shard_tokens`."""
+        """`folder` must exist; a shard ends with the document that brings it to `shard_tokens`."""
         self.folder, self.side, self.shard_tokens = folder, side, shard_tokens
         self.files: list[dict[str, str | int]] = []
         self._file: BinaryIO | None = None
         self._tokens = 0
 
     def append(self, document: NDArray[np.integer]) -> None:
-        """Add one document, its BOS included."""
+        """Add one document, including its BOS."""
         data = token_bytes(document)
         with writing(self.folder):
             if self._file is None:
@@ -101,7 +101,7 @@ class TokenShardWriter:
             self._close(self._file)
 
     def finish(self) -> list[dict[str, str | int]]:
-        """End the last shard; name, tokens and CRC-32 of all of them."""
+        """Finish the last shard and return name, token count and CRC-32 of all shards."""
         if self._file is not None:
             self._close(self._file)
         return self.files
@@ -119,12 +119,12 @@ class TokenShardWriter:
 
 
 class TokenShards:
-    """Shards as one long row of tokens, read through memory maps.
+    """Shards as one long token sequence, read through memory maps.
 
     Attributes:
         paths: of the shards, in order.
-        num_tokens: in all of them.
-        vocab_size: ids that may occur are below it.
+        num_tokens: in all shards.
+        vocab_size: all ids must be below it.
         bos_id: begins a document.
     """
 
@@ -134,8 +134,8 @@ class TokenShards:
         """Open the files, and check headers and sizes.
 
         Raises:
-            LangJepaError: no files, one that is missing, cut, foreign, of another version or empty, or one whose
-                first tokens lie outside the vocabulary; the message names the file.
+            LangJepaError: there are no files, or a file is missing, truncated, not a shard, of another version or
+                empty, or its first tokens are outside the vocabulary; the message names the file.
         """
         if not paths:
             raise LangJepaError("no token shards were given")
@@ -147,18 +147,18 @@ class TokenShards:
         self._shards = [open_shard(path) for path in self.paths]
         self._bases = np.concatenate([[0], np.cumsum([len(shard) for shard in self._shards])])
         self.num_tokens = int(self._bases[-1])
-        for base in self._bases[:-1].tolist():  # the rest is looked at when it is read
+        for base in self._bases[:-1].tolist():  # the rest is checked when it is read
             self.read(base, min(base + 4096, self.num_tokens))
 
     @classmethod
     def find(cls, folder: Path | str, side: Side, *, vocab_size: int = MAX_VOCAB) -> Self:
-        """The shards of one side in a folder: `*train_*.bin` or `*val_*.bin`, in the order of their names.
+        """Open the shards of one side in a folder: `*train_*.bin` or `*val_*.bin`, in the order of their names.
 
-        Where the folder has a manifest, the shards must be those that it names, with the checksums that it has (an
+        If the folder has a manifest, the shards must be those that it names, with the checksums that it contains (an
         earlier version wrote none).
 
         Raises:
-            LangJepaError: there are none, or not those of the manifest; and see above.
+            LangJepaError: there are no shards, or not those of the manifest; or as in the constructor.
         """
         folder = Path(folder)
         paths = sorted(folder.glob(f"*{side}_*.bin"))
@@ -188,7 +188,7 @@ class TokenShards:
         """Tokens start .. stop - 1 of all shards end to end, int64.
 
         Raises:
-            LangJepaError: an id outside the vocabulary; the message names the file.
+            LangJepaError: an id is outside the vocabulary; the message names the file.
         """
         if not 0 <= start <= stop <= self.num_tokens:
             raise IndexError(f"tokens {start}..{stop} do not lie among {self.num_tokens}")
@@ -207,7 +207,7 @@ class TokenShards:
         return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
 
     def _compare(self, wanted: dict[str, int]) -> None:
-        """Raise unless the shards are those that the manifest names."""
+        """Raise unless the shards are those named in the manifest."""
         sizes = [upper - lower for lower, upper in pairwise(self._bases.tolist())]
         found = {path.name: size for path, size in zip(self.paths, sizes, strict=True)}
         if found != wanted:
@@ -219,11 +219,11 @@ class TokenShards:
 
 
 def open_shard(path: Path) -> NDArray[np.uint16]:
-    """The tokens of one shard, uint16 [N], memory-mapped; header and size are checked.
+    """The tokens of one shard, uint16 [N], memory-mapped, after checking header and size.
 
     Raises:
-        LangJepaError: it cannot be read, is no shard, has another version, no tokens, or another size than its header
-            says.
+        LangJepaError: the file cannot be read, is not a shard, has another version, no tokens, or a size that does not
+            match its header.
     """
     try:
         with path.open("rb") as file:
@@ -248,20 +248,20 @@ def open_shard(path: Path) -> NDArray[np.uint16]:
         )
     if not tokens:
         raise LangJepaError(f"the token shard {path} holds no tokens")
-    # A plain view: slicing a np.memmap builds a Python object with attributes each time.
+    # A plain view, because every slice of a np.memmap builds a Python object with attributes.
     return np.asarray(np.memmap(path, dtype=TOKEN, mode="r", offset=HEADER_BYTES, shape=(tokens,)))
 
 
 class CorpusTokens:
-    """Index arithmetic over the memory-mapped arrays: nothing is copied, memory holds 8 bytes a document.
+    """A side of a prepared corpus as tokens, by index arithmetic: nothing is copied, memory holds 8 bytes per document.
 
     Attributes:
-        num_tokens: of the side, and one BOS for each document.
+        num_tokens: of the side, plus one BOS per document.
         vocab_size, bos_id: of the tokenizer.
     """
 
     def __init__(self, split: CorpusSplit, tokenizer: TextTokenizer) -> None:
-        """Use a side of a corpus.
+        """Read from a side of a corpus.
 
         Raises:
             LangJepaError: the side is empty, or the tokenizer has no token that begins a text.
@@ -286,7 +286,7 @@ class CorpusTokens:
         first = int(np.searchsorted(self._starts, start, side="right")) - 1
         last = int(np.searchsorted(self._starts, stop, side="left"))
         documents = np.arange(first, last)
-        begin = np.maximum(self._starts[documents] + 1, start)  # behind the BOS
+        begin = np.maximum(self._starts[documents] + 1, start)  # after the BOS
         end = np.minimum(self._starts[documents + 1], stop)
         lengths = np.maximum(end - begin, 0)
         offsets = self._text_starts[documents] + begin - self._starts[documents] - 1

@@ -1,8 +1,8 @@
-"""Endless batches of fixed-length token sequences, shared out among ranks, with a position that can be saved.
+"""Endless batches of fixed-length token sequences, divided among ranks, with a position that can be saved.
 
-In them spans are drawn, between which the span loss compares hidden states, outside of the model's graph. What is drawn
-is a hash of seed and the sequence's number in the training order: a resumed run draws it again, and it does not depend
-on the number of processes.
+Spans are drawn in them, outside the model's graph, between which the span loss compares hidden states. The draws are a
+hash of the seed and the sequence's number in the training order, so a resumed run draws the same, and they do not
+depend on the number of processes.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from lang_jepa.errors import LangJepaError
 
 
 class TokenSource(Protocol):
-    """Documents as one long row of tokens, each with a BOS before it: shards, or a side of a prepared corpus."""
+    """Documents as one long token sequence, each preceded by BOS: shards, or a side of a prepared corpus."""
 
     num_tokens: int
     vocab_size: int
@@ -33,27 +33,27 @@ class TokenSource(Protocol):
 class TokenStream:
     """Batches of one rank.
 
-    An epoch cuts the row of tokens, from a seeded offset below `length` on, into chunks that share their last token
-    with the next one's first, so that every token is a target once. Chunks come in a seeded permutation that takes no
-    memory. A step of all ranks is `batch_size * ranks` consecutive chunks of it, of which each rank has its own; the
-    chunks after the last whole step are left out of the epoch (other ones in each).
+    From a seeded offset below `length` on, an epoch cuts the tokens into chunks whose last token is the first of the
+    next chunk, so every token is a target once. Chunks are visited in a seeded permutation that takes no memory. A step
+    of all ranks is `batch_size * ranks` consecutive chunks of it, divided among the ranks; the chunks after the last
+    whole step are left out of the epoch (different ones each time).
 
-    The position is (epoch, step) and the same on all ranks. It may be taken up with other numbers of ranks as long as
+    The position is (epoch, step), the same on all ranks. It can be resumed with a different number of ranks if
     `batch_size * ranks` is the same.
     """
 
     def __init__(
         self, source: TokenSource, *, batch_size: int, length: int, seed: int, rank: int = 0, ranks: int = 1
     ) -> None:
-        """Begin at the beginning.
+        """Start at the beginning.
 
         Args:
             source: of the tokens.
             batch_size: sequences in a batch of this rank.
-            length: tokens that a model reads; a sequence has one more.
+            length: tokens that the model reads; a sequence has one more.
             seed: of the order and the offsets.
-            rank: of `ranks`.
-            ranks: processes that share the tokens.
+            rank: of this process, below `ranks`.
+            ranks: number of processes that share the tokens.
 
         Raises:
             LangJepaError: there are fewer tokens than one step takes.
@@ -70,7 +70,7 @@ class TokenStream:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The position before the next batch, and what it belongs to."""
+        """The position before the next batch, and the stream it belongs to."""
         return {"epoch": self.epoch, "step": self.step, "of": self._identity()}
 
     @property
@@ -79,10 +79,10 @@ class TokenStream:
         return self.step >= self._steps(self._offset(self.epoch))
 
     def restart(self, state: dict[str, Any]) -> None:
-        """Take up a saved position.
+        """Resume from a saved position.
 
         Raises:
-            LangJepaError: it belongs to other tokens, another seed, length or number of sequences per step.
+            LangJepaError: it is damaged, or belongs to other tokens, seed, length or number of sequences per step.
         """
         ours, theirs = self._identity(), state.get("of")
         if not isinstance(theirs, dict):
@@ -111,7 +111,7 @@ class TokenStream:
         return torch.from_numpy(rows)
 
     def _offset(self, epoch: int) -> int:
-        """Where an epoch begins to cut."""
+        """The token at which an epoch's first chunk begins."""
         return int(np.random.default_rng([self.seed, epoch]).integers(self.length))
 
     def _chunks(self, offset: int) -> int:
@@ -130,9 +130,9 @@ class TokenStream:
 
 
 def document_numbers(tokens: Tensor, bos_id: int) -> Tensor:
-    """Which document each token belongs to, int64 [B, T], counted within its row.
+    """Number of the document that each token belongs to, int64 [B, T], counted within its row.
 
-    A row that begins inside a document begins with number 0, one that begins with a BOS with 1.
+    Numbering begins with 0 in a row that begins inside a document, and with 1 in a row that begins with BOS.
 
     Args:
         tokens: int64 [B, T].
@@ -143,9 +143,9 @@ def document_numbers(tokens: Tensor, bos_id: int) -> Tensor:
 
 Form = Literal["partition", "triple"]
 POSITIONS = {"partition": 4, "triple": 3}
-"""Positions of one span in each form."""
+"""Number of positions that describe a span in each form."""
 LEAST = 3
-"""Tokens that a document must have in a sequence, so that a span has something beside it."""
+"""Minimum number of tokens of a document in a sequence, so that there is something besides the span."""
 
 _DRAWS = 4
 
@@ -160,28 +160,28 @@ def draw_spans(
     bos_id: int | None,
     seed: int,
 ) -> Indices:
-    """Positions of spans, each inside one document of its sequence.
+    """Draw positions of spans, each inside one document of its sequence.
 
-    A document is drawn by its number of tokens (those shorter than `LEAST` never), then the length of the span, evenly
-    between the shortest and the longest, then where it begins, evenly; of a triple also where its middle lies.
+    A document is drawn with probability proportional to its number of tokens (documents shorter than `LEAST` never),
+    then the span's length uniformly between the shortest and the longest, then its start uniformly, and for a triple
+    its middle.
 
     Args:
         tokens: [B, T]; a document begins at bos_id, and at the beginning of the sequence.
         numbers: int64 [B], the sequences' numbers in the training order.
-        form: `partition`, positions of a document's first token, the one before the span, its last, and the document's
-            last; or `triple`, three positions in order.
-        spans: S of each sequence.
-        max_frac: longest span, or way from the first to the last position, as a share of the document's tokens here.
+        form: `partition`, positions of a document's first token, the one before the span, the span's last, and the
+            document's last; or `triple`, three positions in order.
+        spans: S, number of spans per sequence.
+        max_frac: longest span, or longest distance between first and last position, as a share of the document here.
         bos_id: begins a document (None: a sequence is one).
         seed: of the draws.
 
     Returns:
-        int64 [B, S, 4] (partition) or [B, S, 3] (triple); -1 throughout where a sequence has no document that is long
-        enough.
+        int64 [B, S, 4] (partition) or [B, S, 3] (triple); all -1 if a sequence has no document that is long enough.
     """
     drawn = uniform(numbers, spans * _DRAWS, seed, 0).reshape(len(numbers), spans, _DRAWS)
     first, count = _drawn_documents(np.asarray(tokens), bos_id, drawn[..., 0])
-    steps = np.maximum(count - 1, 2)  # from token to token; what is too short is taken out at the end
+    steps = np.maximum(count - 1, 2)  # from token to token; documents that are too short are removed at the end
     if form == "partition":
         longest = np.clip(np.floor(max_frac * count), 1, steps - 1)
         length = 1 + np.floor(drawn[..., 1] * longest)
@@ -201,14 +201,14 @@ def draw_spans(
 def _drawn_documents(
     tokens: NDArray[np.integer], bos_id: int | None, drawn: NDArray[np.float64]
 ) -> tuple[Indices, Indices]:
-    """First position and tokens, each int64 [B, S], of documents drawn by their number of tokens; 0 and 0 for none.
+    """First position and size, each int64 [B, S], of documents drawn in proportion to their size; 0 and 0 for none.
 
-    Every token of a document that is long enough is equally likely to be hit by `drawn` [B, S].
+    Every token of a sufficiently long document is equally likely to be hit by `drawn` [B, S].
     """
     rows, length = tokens.shape
     begins = np.zeros(tokens.shape, dtype=bool) if bos_id is None else tokens == bos_id
     begins[:, 0] = True
-    document = np.cumsum(begins.ravel()) - 1  # through all sequences: each begins with one
+    document = np.cumsum(begins.ravel()) - 1  # across all sequences: each begins with a document
     starts = np.flatnonzero(begins)
     sizes = np.diff(np.append(starts, rows * length))
     fits = (sizes[document] >= LEAST).reshape(rows, length)
