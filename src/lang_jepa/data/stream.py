@@ -196,7 +196,7 @@ class StreamBatches(IterableDataset[Batch]):
         """Deal what is left to a different number of loader processes; nothing is lost or read twice."""
         queues = [len(self.rest[worker :: self.workers]) for worker in range(self.workers)]
         begun = [number + bool(block or batch) for number, block, batch in self.places]
-        taken = [max(0, number - queue) for number, queue in zip(begun, queues, strict=True)]  # of the row itself
+        taken = [max(0, number - queue) for number, queue in zip(begun, queues, strict=True)]  # from the row itself
         ends = [self._queued(w, queues[w] + taken[w] - 1)[0] + 1 for w in range(self.workers) if taken[w]]
         begin, left = max([self.begin, *ends]), list[Place]()
         for worker, (number, block, batch) in enumerate(self.places):

@@ -214,7 +214,7 @@ class _Building:
         if self.held is None:
             self._append(whole)
             return
-        # Training gets a file's first lines, however few it has; a cut that the document brings along is respected.
+        # Training gets a file's first lines, however few it has; a cut set by the document is respected.
         cut = learnt if document.learnt is not None else min(max(learnt, least), len(sentences))
         for piece, held in ((whole.part(0, cut), False), (whole.part(cut, len(sentences)), True)):
             if 0 < len(piece.sentences) < least and not held:

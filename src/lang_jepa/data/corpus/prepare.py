@@ -208,7 +208,7 @@ class _Job:
                 shutil.rmtree(self.partial, ignore_errors=True)
 
     def _report_if_stale(self, file: Path) -> None:
-        """Report if `file` is the manifest of a corpus of this source that is out of date or has other settings."""
+        """Report if `file` is the manifest of a corpus of this source that is out of date or was read differently."""
         reason: str | None = None
         with suppress(LangJepaError, KeyError, TypeError):  # not ours to fix: whoever uses that corpus gets the error
             manifest = read_json(file, what="manifest of another corpus")

@@ -135,7 +135,7 @@ class ShardWriter:
         documents.append(np.array([sentences.length]))
         sentences.append(np.array([tokens.length]))
         ids = np.concatenate(self._ids)
-        ids = ids.astype(f"S{max(1, int(np.strings.str_len(ids).max()))}")  # not the width of blocks
+        ids = ids.astype(f"S{max(1, int(np.strings.str_len(ids).max()))}")  # narrower than in the blocks
         file = _ArrayFile(shard_file(self.folder, self.side, self.first + len(self.shards), "ids"), ids.dtype)
         file.append(ids)
         for each in (*self._files.values(), file):

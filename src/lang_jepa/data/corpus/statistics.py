@@ -123,7 +123,7 @@ class Losses:
         duplicates: documents dropped as duplicates, by kind.
         left_out: parts of the files that are not in the texts, by kind.
         sentences: sentences used in training.
-        cut: those of them of which only the beginning is read.
+        cut: number of those that are too long to be read to their end.
         max_length: number of tokens that are read.
         limit: the setting that determines `max_length`.
         tokens: tokens of all documents that were kept.

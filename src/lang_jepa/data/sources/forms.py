@@ -192,7 +192,7 @@ def fitted(settings: DataSettings, path: AnyPath, kind: formats.Kind, given: Col
         LangJepaError: there is no such column, or several; the message says which options select one.
     """
     head, column, alone = Head.of(path, kind), settings.text_column, {"group_column": None, "speaker_column": None}
-    if not head.rows:  # values that are conversations by themselves
+    if not head.rows:  # no columns: each value is a conversation by itself
         return settings if "group_column" in given else settings.model_copy(update=alone)
     of_training = settings.group_column in head.names and column in head.names
     if "group_column" in given or (of_training and not head.holds_turns(column)):

@@ -1,7 +1,7 @@
 """Convert reStructuredText to prose with headings, by our own rules.
 
 docutils would need to know all directives and roles used by a page's author (Sphinx's and those of its extensions) and
-reports unknown ones as errors in the text. Prose only requires telling paragraphs from what is indented below a mark.
+reports unknown ones as errors in the text. Prose only requires telling paragraphs from content indented below markup.
 """
 
 import re

@@ -257,7 +257,7 @@ class StorySource(Source):
         return cls(settings, f"built-in stories (seed {STORY_SEED}, {count})")
 
     def fingerprint(self, *, quick: bool = False) -> str:
-        """Generator version, seed and count."""
+        """Fingerprint of the generator version, seed and count."""
         return fingerprint(["stories", STORIES_FORMAT, STORY_SEED, self.settings.limit])
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:

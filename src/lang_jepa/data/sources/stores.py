@@ -344,7 +344,7 @@ def _refusal(error: Exception, address: str, done: str) -> LangJepaError | None:
 def _status(error: Exception) -> int | None:
     """The HTTP status behind an error; s3fs has it only in the cause of its own error."""
     for answer in (getattr(one, "response", None) for one in (error, error.__cause__)):
-        if isinstance(answer, dict):  # of botocore
+        if isinstance(answer, dict):  # from botocore
             return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
     answer = getattr(error, "response", None)
     found = getattr(answer, "status_code", None) or getattr(error, "status", None) or getattr(error, "code", None)

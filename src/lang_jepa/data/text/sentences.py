@@ -286,7 +286,7 @@ def make_splitter(settings: DataSettings) -> SentenceSplitter:
         LangJepaError: `splitter=sat` without the extra `sat` installed.
     """
     if settings.units != "sentences":
-        return LineSplitter()  # turns are lines by then
+        return LineSplitter()  # turns are lines by now
     if settings.splitter == "sat":
         return SatSplitter(settings.max_sentence_chars, settings.splitter_device)
     return RuleSplitter(settings.max_sentence_chars, settings.language)

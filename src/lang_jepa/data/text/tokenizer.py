@@ -111,7 +111,7 @@ class TextTokenizer:
             LangJepaError: `tokenizer.json` is missing or damaged.
         """
         file = Path(folder) / "tokenizer.json"
-        read_json(file, what="tokenizer file")  # for its messages: the backend raises bare exceptions only
+        read_json(file, what="tokenizer file")  # for its messages, since the backend raises only bare exceptions
         try:
             return cls(Tokenizer.from_file(str(file)), specials)
         except Exception as error:  # the backend raises no narrower kind

@@ -87,7 +87,7 @@ class Contexts:
     asked: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Self:
-        """Move what is computed with."""
+        """Move the tensors to a device."""
 
         def moved(one: Tensor | None) -> Tensor | None:
             return None if one is None else one.to(device, non_blocking=True)
@@ -145,7 +145,7 @@ class Targets:
         return hashes[self.picked]
 
     def to(self, device: torch.device | str) -> Self:
-        """Move what is computed with."""
+        """Move the tensors to a device."""
         return type(self)(
             sequences=self.sequences.to(device),
             segments=self.segments.to(device, non_blocking=True),

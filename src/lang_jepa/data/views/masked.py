@@ -196,7 +196,7 @@ class MaskedView(PassageView):
         positions = np.arange(len(numbers)) + np.repeat(np.arange(len(sizes)) * (before + after) + before, sizes)
         segments = sizes + before + after
         last = np.cumsum(segments) - 1
-        lengths = np.ones(int(segments.sum()), dtype=np.int64)  # of a mask
+        lengths = np.ones(int(segments.sum()), dtype=np.int64)  # the length of a mask
         lengths[positions[~hidden]] = self._lengths(numbers[~hidden])
         if before:
             lengths[last + 1 - segments] = len(self.prefix)
@@ -261,7 +261,7 @@ class MaskedConceptsView(PassageView):
 
     @property
     def targets(self) -> int:
-        """Three predictions of each sentence, but only one of the sentences at the ends of a passage."""
+        """Three predictions of each sentence, but only one of a passage's first sentence and one of its last."""
         counts = self._bounds(np.arange(self.count))[1]
         return int(np.where(counts > 1, 3 * counts - 4, 0).sum())
 
