@@ -192,7 +192,7 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
         *(["## Before encoding", "\n\n".join(before)] if (before := list(beforehand(model.settings.data))) else []),
         f"**Licence of the weights:** {said}.",
         "## Training",
-        "\n".join(_training(model, run)),
+        "\n".join(_training(model)),
         "## Scores",
         "\n".join(_scores(run)),
         "## Limits",
@@ -247,7 +247,7 @@ def beforehand(data: DataSettings) -> Iterator[str]:
         yield _MASKED.format(masks=f"[\n{masks},\n]")
 
 
-def _training(model: ConceptModel, run: Path) -> Iterator[str]:
+def _training(model: ConceptModel) -> Iterator[str]:
     yield "| setting | value |"
     yield "|---|---|"
     for key in _SETTINGS:

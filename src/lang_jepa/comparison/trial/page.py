@@ -233,7 +233,7 @@ def _surprise(one: Mapping[str, Any]) -> str:
 
 
 def _topics(facts: Facts) -> str:
-    found, logs, unit = facts.get("topics"), facts["kind"] == "logs", facts["unit"]
+    found, logs = facts.get("topics"), facts["kind"] == "logs"
     if not found or not found["topics"]:
         return "<p>Too few different sentences to be put into topics.</p>"
     shown = found["topics"]
@@ -247,7 +247,7 @@ def _topics(facts: Facts) -> str:
             f"{counted(found['count'], 'topic')} of {found['of']} ({found['chosen']}), by the vectors of "
             f"{_space(facts)}. Named by their most telling words."
         )
-    body = f'<p>{_e(said)}</p><ul class="cards two">{"".join(_topic(one, unit, logs) for one in shown)}</ul>'
+    body = f'<p>{_e(said)}</p><ul class="cards two">{"".join(_topic(one, logs) for one in shown)}</ul>'
     if logs and found["rare"]:
         rare = "".join(
             f"<li>{_place(one['typical'][0]['place'])}<p>{_quote(one['typical'][0]['text'])}</p></li>"
@@ -257,7 +257,7 @@ def _topics(facts: Facts) -> str:
     return body
 
 
-def _topic(one: Mapping[str, Any], unit: str, logs: bool) -> str:
+def _topic(one: Mapping[str, Any], logs: bool) -> str:
     title = one["text"] if logs else ", ".join(one["words"])
     typical = "".join(f"<p>{_quote(near['text'])} {_place(near['place'])}</p>" for near in one["typical"])
     return (

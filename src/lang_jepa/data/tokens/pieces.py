@@ -92,7 +92,7 @@ class Pieces:
         return any(test(index) for test in tests)
 
 
-def train_pieces(texts: Iterable[str], vocab_size: int, *, max_characters: int = SAMPLE_CHARACTERS) -> Pieces:
+def train_pieces(texts: Iterable[str], vocab_size: int) -> Pieces:
     """Train a BPE with byte fallback that reproduces every text exactly, including white space.
 
     Ids 0 to 3 are padding, BOS, EOS and unknown (which byte fallback leaves unused), followed by 256 bytes. There is no

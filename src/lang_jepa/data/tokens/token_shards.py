@@ -253,7 +253,7 @@ def open_shard(path: Path) -> NDArray[np.uint16]:
 
 
 class CorpusTokens:
-    """A side of a prepared corpus as tokens, by index arithmetic: nothing is copied, memory holds 8 bytes per document.
+    """A side of a prepared corpus as tokens, by index arithmetic: no copies; memory holds two int64 per document.
 
     Attributes:
         num_tokens: of the side, plus one BOS per document.
