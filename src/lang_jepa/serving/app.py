@@ -1,4 +1,4 @@
-"""The endpoints."""
+"""The HTTP endpoints."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ _ALONE = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Of pages: nothing comes from, or goes to, another address."""
+"""Content security policy of the pages: nothing is loaded from, or sent to, another origin."""
 _PAGE_HEADERS = {
     "Content-Security-Policy": _ALONE,
     "X-Content-Type-Options": "nosniff",
@@ -42,11 +42,11 @@ Given = TypeVar("Given")
 
 
 def make_app(served: Served, rules: Rules) -> FastAPI:
-    """The server as an ASGI application; its lifespan starts and ends the thread of the model.
+    """Return the server as an ASGI application; its lifespan starts and ends the model's thread.
 
     Args:
-        served: the model.
-        rules: who may ask, and how much.
+        served: the model to serve.
+        rules: who may send requests, and how large these may be.
     """
     counts = Counts()
 
@@ -78,21 +78,21 @@ def make_app(served: Served, rules: Rules) -> FastAPI:
 
 
 def _add_about(app: FastAPI, served: Served, counts: Counts) -> None:
-    """What is served, and the pages."""
+    """Add the endpoints that describe the model and the server, and the pages."""
 
     @app.get("/health")
     async def health() -> shapes.Health:
-        """Whether the server is ready, and what its model can do."""
+        """Report that the server is ready, and what its model can do."""
         return served.health()
 
     @app.get("/run")
     async def run(request: Request) -> shapes.Run:
-        """Curves, scores and settings of the model's training."""
+        """Return the training curves, scores and settings of the model."""
         return await _worker(request).do(lambda: run_of(served))
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        """Counters for Prometheus."""
+        """Return the metrics of the server in the Prometheus text format."""
         return Response(counts.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def page(path: str, name: str) -> None:
@@ -107,16 +107,16 @@ def _add_about(app: FastAPI, served: Served, counts: Counts) -> None:
 
 
 def _add_embeddings(app: FastAPI, served: Served, rules: Rules) -> None:
-    """OpenAI's endpoints."""
+    """Add OpenAI's endpoints."""
 
     @app.get("/v1/models")
     async def models() -> shapes.ModelList:
-        """The model that is served."""
+        """List the model that is served."""
         return shapes.ModelList(data=[shapes.Model(id=served.name, created=served.started)])
 
     @app.post("/v1/embeddings", response_model=shapes.EmbeddingList)
     async def embeddings(request: Request, asked: shapes.Embeddings) -> Response:
-        """Vectors of texts, as `ConceptModel.encode` makes them."""
+        """Return the vector of each text, as `ConceptModel.encode` computes it."""
         if asked.model not in (None, served.name):
             message = f"there is no model {visible(str(asked.model))!r} here: name {served.name!r}, or leave model out"
             raise Refused(404, message, param="model", code="model_not_found")
@@ -128,7 +128,7 @@ def _add_embeddings(app: FastAPI, served: Served, rules: Rules) -> None:
 
 
 def _texts_only(given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
-    """The texts of `input`; raises Refused for token ids."""
+    """Return the texts of `input`; raise Refused for token ids."""
     texts = [given] if isinstance(given, str) else [one for one in given if isinstance(one, str)]
     if len(texts) < len(given) and not isinstance(given, str):
         message = "input holds token ids, which belong to another model's tokenizer: send a text or a list of texts"
@@ -137,7 +137,7 @@ def _texts_only(given: str | list[str] | list[int] | list[list[int]]) -> list[st
 
 
 def _embedding_list(found: Encoded, encoding: str, name: str) -> dict[str, Any]:
-    """The body of an answer."""
+    """Return the response body of `/v1/embeddings`."""
     if encoding == "base64":
         rows = [base64.b64encode(row.astype("<f4").tobytes()).decode("ascii") for row in found.vectors]
     else:
@@ -148,7 +148,7 @@ def _embedding_list(found: Encoded, encoding: str, name: str) -> dict[str, Any]:
 
 
 def _add_tools(app: FastAPI, served: Served, rules: Rules) -> None:
-    """What a model says of contexts and documents; each is one call in the model's thread."""
+    """Add the endpoints for contexts and documents; each request is one call in the model's thread."""
 
     def tool(path: str, shape: type[Any], given: type[Any], work: Callable[[Any], Any]) -> None:
         async def answer(request: Request, asked: Any) -> Any:
@@ -183,7 +183,7 @@ def _of(served: Served, work: Callable[[Served, Asked], Given]) -> Callable[[Ask
 
 
 def _check_texts(asked: Any, rules: Rules) -> None:
-    """Raise Refused for too many texts in a request, or one that is too long."""
+    """Raise Refused for an empty list of texts in a request, too many texts, or one that is too long."""
     most = {"units": documents.MOST_UNITS}
     for name in type(asked).model_fields:
         value = getattr(asked, name)
@@ -204,7 +204,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
-    """What does not fit the shape of a request; what was sent is not repeated."""
+    """Answer a request that does not fit its schema; the error does not repeat what was sent."""
     assert isinstance(error, RequestValidationError)
     wrong = error.errors()
     if wrong[0]["type"] == "json_invalid":
@@ -221,5 +221,5 @@ async def _answer_http(request: Request, error: Exception) -> Response:
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
-    """A bug of ours, whose traceback the server's log has."""
+    """Answer a request that ran into a bug; the traceback is in the server's log."""
     return await _answer_error(request, Refused(500, "an error in the server, which its log describes"))

@@ -1,4 +1,4 @@
-"""What a server counts, in the text form of Prometheus."""
+"""Metrics of the server, in the text format of Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -7,10 +7,10 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Counts:
-    """The counters of one server.
+    """The metrics of one server.
 
     Attributes:
-        waiting: length of the line of requests.
+        waiting: number of requests that wait for the model.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Counts:
         self.waiting = Gauge("lang_jepa_queue_length", "Requests that wait for the model.", registry=register)
 
     def request(self, path: str, method: str, status: int, seconds: float) -> None:
-        """Count an answered request; `path` and `method` are of a fixed list, or "other"."""
+        """Count an answered request; `path` and `method` come from fixed lists, or are "other"."""
         self._requests.labels(path, method, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
@@ -38,5 +38,5 @@ class Counts:
         self._texts.inc(texts)
 
     def text(self) -> bytes:
-        """All of them, as `GET /metrics` gives them."""
+        """Return all metrics, as `GET /metrics` serves them."""
         return generate_latest(self._all)

@@ -1,4 +1,4 @@
-"""What is known of the training of a model: curves, scores, verdicts, settings."""
+"""What is known about the training of a model: curves, scores, verdicts, settings."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ METRICS, SCORES = "metrics.csv", "scores.json"
 
 
 def run_of(served: Served) -> shapes.Run:
-    """The curves, scores, verdicts and settings of the run that a model comes from; empty where they are not there.
+    """Return the curves, scores, verdicts and settings of a model's training run; those that are missing stay empty.
 
     Raises:
         LangJepaError: one of the files is damaged.
@@ -39,7 +39,7 @@ def run_of(served: Served) -> shapes.Run:
 
 
 def _conclusions(rows: list[Row]) -> list[shapes.Conclusion]:
-    """What the intervals say, as `lang-jepa evaluate` prints it under each table."""
+    """Return what the intervals say, as `lang-jepa evaluate` prints it under each table."""
     tasks = dict.fromkeys((row.task, row.split) for row in rows)
     return [
         shapes.Conclusion(
@@ -50,13 +50,13 @@ def _conclusions(rows: list[Row]) -> list[shapes.Conclusion]:
 
 
 def _folder(path: Path) -> Path:
-    """The run directory of a model: its own folder, or the one around that."""
+    """Return a model's run directory: its own folder, or the one around that."""
     folder = path.parent if path.is_file() else path
     return folder.parent if folder.name == "model" and (folder.parent / METRICS).is_file() else folder
 
 
 def _verdicts(served: Served, rows: list[dict[str, float]]) -> list[str]:
-    """What was said at the end of training and measured for the document tools, in words."""
+    """Return the warnings from training and what was measured for the document tools, in words."""
     model = served.model
     if not isinstance(model, ConceptModel):
         return []
@@ -67,7 +67,7 @@ def _verdicts(served: Served, rows: list[dict[str, float]]) -> list[str]:
 
 
 def _settings(served: Served) -> dict[str, Any]:
-    """The settings that say most about a model."""
+    """Return the settings that say most about a model."""
     model = served.model
     if not isinstance(model, ConceptModel):
         network = model.model.settings
@@ -91,5 +91,5 @@ def _settings(served: Served) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """A value, or None where it is a number that JSON does not have."""
+    """Return a value, or None if it is a number that JSON cannot represent."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

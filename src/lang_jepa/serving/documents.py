@@ -1,4 +1,4 @@
-"""The answers about whole texts: surprise, what is out of place, topics, repetitions, and a map of the units."""
+"""Answers about whole texts: surprise, units out of place, topics, repetitions, and a map of the units."""
 
 import time
 from collections.abc import Sequence
@@ -32,23 +32,23 @@ from lang_jepa.serving.served import Served, as_hit
 from lang_jepa.settings.data import DataSettings
 
 MOST_UNITS = 5000
-"""Units of a document."""
+"""Most units that a document may have."""
 _EXPECTED = 50
-"""Units, the most surprising ones, for which it is said what was expected."""
+"""For how many of the most surprising units the answer says what was expected instead."""
 _TITLE = 80
-"""Characters of a title."""
+"""Most characters of a title."""
 _UNITS = {"prose": "sentences", "lines": "lines", "turns": "turns"}
 
 
 @dataclass
 class Units:
-    """A document in its units.
+    """A document split into units.
 
     Attributes:
-        texts: as they are shown, n of them.
-        read: as the model gets them.
-        speakers: who says each, "" where nobody is named.
-        lines: of each its line, from 1.
+        texts: the n units as they are shown.
+        read: the units as the model reads them.
+        speakers: who says each unit, "" if nobody is named.
+        lines: the line of each unit, from 1 (None: not found).
         notes: what a reader should know.
     """
 
@@ -60,7 +60,7 @@ class Units:
 
 
 def study(served: Served, asked: shapes.Document) -> shapes.Study:
-    """Everything about a document."""
+    """Study a document: surprise, units out of place, topics, repetitions, and a map of its units."""
     begun = time.perf_counter()
     model = served.encoder
     units = read_units(model, asked)
@@ -94,7 +94,7 @@ def study(served: Served, asked: shapes.Document) -> shapes.Study:
 
 
 def surprise(served: Served, asked: shapes.Document) -> shapes.Study:
-    """How much each unit of a document surprises; `segments` of the request has no effect, and is refused."""
+    """Measure how surprising each unit of a document is; `segments` does not apply here and is refused."""
     if asked.segments is not None:
         raise Refused(400, "segments has no effect with /surprise: ask /segment or /document", param="segments")
     begun = time.perf_counter()
@@ -114,7 +114,7 @@ def surprise(served: Served, asked: shapes.Document) -> shapes.Study:
 
 
 def segment(served: Served, asked: shapes.Document) -> shapes.Study:
-    """Where topics begin."""
+    """Split a document into topics."""
     begun = time.perf_counter()
     model = served.encoder
     units = read_units(model, asked)
@@ -134,7 +134,7 @@ def segment(served: Served, asked: shapes.Document) -> shapes.Study:
 
 
 def flat_map(vectors: NDArray[np.float32]) -> list[tuple[float, float]]:
-    """Vectors [n, D] on their first two principal axes; the largest entry of each axis is positive."""
+    """Project vectors [n, D] onto their first two principal axes, whose entries of largest magnitude are positive."""
     centred = vectors.astype(np.float64) - vectors.mean(0)
     flat = np.zeros((len(vectors), 2))
     values, axes = np.linalg.eigh(centred.T @ centred)
@@ -145,10 +145,10 @@ def flat_map(vectors: NDArray[np.float32]) -> list[tuple[float, float]]:
 
 
 def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
-    """A document as it is split.
+    """Split a document into units.
 
     Raises:
-        Refused: no text or two, none that could be read, or too many units.
+        Refused: neither or both of `text` and `units` are given, they hold no text, or there are too many units.
     """
     if (asked.text is None) == (asked.units is None):
         raise Refused(400, "give either text or units", param="text")
@@ -181,7 +181,7 @@ def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
 
 
 def _settings(model: ConceptModel, asked: shapes.Document) -> DataSettings:
-    """The model's settings, with the units that were asked for."""
+    """Return the model's data settings, with the units that the request asks for."""
     data = model.settings.data
     units = _UNITS.get(asked.format, data.units)
     if asked.format == "auto" and asked.text is not None and not model.has_predictor:
@@ -192,7 +192,7 @@ def _settings(model: ConceptModel, asked: shapes.Document) -> DataSettings:
 
 
 def _lines(text: str, units: Sequence[str]) -> list[int | None]:
-    """The line of a text that each unit begins on, from 1; units follow each other."""
+    """Return the line of a text on which each unit begins, from 1 (None: not found); units are in order."""
     found: list[int | None] = []
     position, line = 0, 1
     for unit in units:
@@ -208,7 +208,7 @@ def _lines(text: str, units: Sequence[str]) -> list[int | None]:
 
 
 def _add_expected(served: Served, read: Read, rows: list[shapes.Unit], using: document.Using) -> None:
-    """To the most surprising units, what of the index was expected in their place."""
+    """Add to the most surprising units what the model expected in their place, from the index."""
     index = served.index
     known = [number for number, row in enumerate(rows) if row.surprise is not None]
     if index is None or not known:
@@ -221,13 +221,13 @@ def _add_expected(served: Served, read: Read, rows: list[shapes.Unit], using: do
 
 
 def by_words(said: str) -> shapes.By:
-    """A way in words, and whether that is by the predictor or by copying."""
+    """Return a method in words, and whether it uses the predictor or copying."""
     choice: Literal["prediction", "copying"] = "prediction" if learned(said) else "copying"
     return shapes.By(choice=choice, words=said)
 
 
 def _segments(texts: Sequence[str], vectors: NDArray[np.float32], boundaries: Sequence[int]) -> list[shapes.Segment]:
-    """Topics, each with the unit that is nearest to the mean of its units as its title."""
+    """Return the topics; the title of each is the unit closest to the mean of its units."""
     edges = [0, *boundaries, len(texts)]
     found = []
     for begin, end in pairwise(edges):

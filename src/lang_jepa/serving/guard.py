@@ -1,4 +1,4 @@
-"""What is refused before a model is asked: other sites and hosts, missing keys, bodies that are too large or slow."""
+"""Refuse requests before they reach the model: other sites or hosts, missing keys, bodies too large or too slow."""
 
 import asyncio
 import hmac
@@ -33,17 +33,17 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Rules:
-    """Who may ask, and how much.
+    """Who may send requests, and how large these may be.
 
     Attributes:
-        host: that the server listens on.
-        api_key: that every request but those for `OPEN` has to bear (None: none is needed).
-        allow_remote: other machines may ask without a key, and any name may be in the Host header.
-        max_body: bytes of a body.
-        max_texts: texts of a request.
-        max_characters: of a text.
-        queue: requests that may wait.
-        timeout: seconds in which a body has to arrive, and for which a request waits until it is begun.
+        host: address that the server listens on.
+        api_key: key that every request must carry, except for the paths in `OPEN` (None: no key is needed).
+        allow_remote: other machines may send requests without a key, and the Host header may hold any name.
+        max_body: most bytes of a request body.
+        max_texts: most texts in a request.
+        max_characters: most characters of a text.
+        queue: most requests that may wait for the model.
+        timeout: seconds within which a body must arrive, and for which a request may wait before work on it begins.
     """
 
     host: str = "127.0.0.1"
@@ -56,7 +56,7 @@ class Rules:
     timeout: float = 30.0
 
     def check(self) -> None:
-        """Raise LangJepaError where everybody could ask, unless that is wanted, and for a time that never ends."""
+        """Raise LangJepaError if anybody could ask and that is not wanted, for an empty key or an endless timeout."""
         if not math.isfinite(self.timeout):
             raise LangJepaError(f"--timeout {self.timeout} is no number of seconds")
         if self.api_key is not None and not self.api_key.strip():
@@ -68,15 +68,15 @@ class Rules:
             )
 
     def texts(self, texts: list[str], param: str, most: int | None = None) -> list[str]:
-        """The texts of a request.
+        """Return the texts of a request if they are within the limits.
 
         Args:
-            texts: of it.
-            param: the field that they are in.
+            texts: texts of the request.
+            param: the field that holds them.
             most: how many there may be (None: `max_texts`).
 
         Raises:
-            Refused: none, too many, or one that is too long.
+            Refused: no text, too many, or one that is too long.
         """
         if not texts:
             raise Refused(400, f"{param} is empty: give at least one text", param=param, code="empty")
@@ -96,20 +96,20 @@ class Rules:
 
 
 class Guard:
-    """ASGI middleware: refuses, counts, and hands on the requests that are left with their whole body.
+    """ASGI middleware that counts all requests, refuses some, and passes the others on with their whole body.
 
     Args:
-        app: that answers.
-        rules: who may ask.
-        counts: of all requests.
-        paths: that there are; others count as "other".
+        app: the application that answers.
+        rules: who may send requests, and how large these may be.
+        counts: metrics of all requests.
+        paths: the paths that exist; all others count as "other".
     """
 
     def __init__(self, app: Any, *, rules: Rules, counts: Counts, paths: frozenset[str]) -> None:
         self._app, self._rules, self._counts, self._paths = app, rules, counts, paths
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Refuse a request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -129,14 +129,14 @@ class Guard:
         except Refused as error:
             await _refuse(error, noted)
         except _GoneError:
-            status = 499  # as servers log a client that left
+            status = 499  # the status that servers log for a client that disconnected
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._counts.request(path, method, status, time.perf_counter() - begun)
 
     def _admit(self, scope: Message, headers: dict[str, str]) -> None:
-        """Raise Refused for another site's page, another host name, a missing key or a body that is no JSON."""
+        """Raise Refused for pages of other sites, other host names, missing or wrong keys, and bodies that are not JSON."""
         rules, host, origin = self._rules, headers.get("host", ""), headers.get("origin")
         if is_loopback(rules.host) and not (rules.api_key or rules.allow_remote or _names_loopback(host)):
             message = f"this server answers to localhost and loopback addresses only, not to the host {host!r}"
@@ -154,7 +154,7 @@ class Guard:
                 raise Refused(400, "send JSON, with the header 'Content-Type: application/json'", code="wrong_type")
 
     async def _body(self, receive: Receive, headers: dict[str, str]) -> bytes:
-        """The whole body; no more of it is read than the limit."""
+        """Read the whole body, and no more of it than the limit allows."""
         most, seconds = self._rules.max_body, self._rules.timeout
         large = Refused(
             413, f"the body is larger than {most:,} bytes (--max-body): send less at once", code="too_large"
@@ -180,7 +180,7 @@ class Guard:
 
 
 class _GoneError(Exception):
-    """The client left before its request was there."""
+    """The client disconnected before its request had arrived."""
 
 
 def _names_loopback(host: str) -> bool:
@@ -192,7 +192,7 @@ def _names_loopback(host: str) -> bool:
 
 
 def _site(origin: str) -> str:
-    """Host and port of an Origin header, empty where it has none."""
+    """Return host and port of an Origin header, empty if it has none."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -200,7 +200,7 @@ def _site(origin: str) -> str:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body once, and then what comes (that the client left)."""
+    """Return a `receive` that yields the body once, then whatever arrives (that the client disconnected)."""
     given = False
 
     async def replay() -> Message:
@@ -214,7 +214,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 async def _refuse(error: Refused, send: Send) -> None:
-    """Answer with an error; the connection is closed where its body may not have been read."""
+    """Answer with an error and close the connection, since the body may not have been read."""
     body = json.dumps(error.body).encode()
     named = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
     headers = [(name.encode(), value.encode()) for name, value in {**named, **error.headers}.items()]

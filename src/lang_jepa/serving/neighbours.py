@@ -1,4 +1,4 @@
-"""Of each unit of a document, what of the same document is like it, and what was expected in its place."""
+"""For each unit of a document: the most similar units of the same document, and those expected in its place."""
 
 import time
 from typing import cast
@@ -17,19 +17,19 @@ from lang_jepa.serving.refusals import Refused
 from lang_jepa.serving.served import Served
 
 _BLOCK = 256
-"""Units that are compared with all others at a time."""
+"""Units compared with all others at a time."""
 _TOP = 3
 
 
 class Near(BaseModel):
-    """A unit of the document."""
+    """A unit of the document, with its score."""
 
     unit: int = Field(description="Its number, from 0; of units that the model reads as the same the first.")
     score: float = Field(description="Cosine in the similarity that the way compares in.")
 
 
 class Around(BaseModel):
-    """Of one unit."""
+    """The neighbours of one unit."""
 
     similar: list[Near] = Field(description="The units that are most like it, best first.")
     expected: list[Near] = Field(description="The units nearest to what was expected here; empty of the first unit.")
@@ -37,7 +37,7 @@ class Around(BaseModel):
 
 
 class Neighbours(BaseModel):
-    """Of each unit of a document, in order."""
+    """The neighbours of each unit of a document, in order."""
 
     units: list[Around]
     different: int = Field(
@@ -48,7 +48,7 @@ class Neighbours(BaseModel):
 
 
 def neighbours(served: Served, asked: shapes.Document) -> Neighbours:
-    """Of each unit of a document, the units most like it, and those that were rather expected in its place."""
+    """Find, for each unit of a document, the units most similar to it and those most expected in its place."""
     if asked.segments is not None:
         raise Refused(400, "segments has no effect with /neighbours: ask /segment or /document", param="segments")
     begun = time.perf_counter()
@@ -74,13 +74,13 @@ def neighbours(served: Served, asked: shapes.Document) -> Neighbours:
 
 
 def _groups(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each text the number of its group, [n], and of each group of equal texts the place of the first, [G]."""
+    """Return the group of each text, [n], and the position of the first text of each group of equal ones, [G]."""
     number = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     group = np.array([number[text] for text in texts], dtype=np.int64)
     return group, np.unique(group, return_index=True)[1]
 
 
 def _best(scores: NDArray[np.float32], first: NDArray[np.int64]) -> list[Near]:
-    """The highest scores [G] of groups, with the place where each first stands."""
+    """Return the highest scores [G] of groups, each with the position where its group first occurs."""
     top = np.argsort(-scores, kind="stable")[:_TOP]
     return [Near(unit=int(first[row]), score=float(scores[row])) for row in top if np.isfinite(scores[row])]

@@ -1,6 +1,6 @@
-"""The model that is served, what it can do, and the answers to questions about single texts and contexts.
+"""The model that is served, what it can do, and its answers about single texts and contexts.
 
-Everything here runs in the thread that owns the model, but for what says so.
+Everything here runs in the thread that owns the model, unless it says otherwise.
 """
 
 import time
@@ -38,13 +38,13 @@ _DOCUMENTS = ("/document", "/surprise", "/neighbours", "/segment")
 
 @dataclass
 class Served:
-    """A model with its index.
+    """The model that is served, with its index.
 
     Attributes:
         model: an encoder or a GPT.
-        path: that it was named by.
-        index: that is searched (None: there is none).
-        started: Unix time.
+        path: the path that the user named.
+        index: the index to search (None: there is none).
+        started: Unix time at which the server started.
     """
 
     model: ConceptModel | TextGPT
@@ -54,13 +54,13 @@ class Served:
 
     @classmethod
     def open(cls, path: Path, index: Path | None = None, precision: str | None = None) -> "Served":
-        """Load a model, and map the index.
+        """Load a model and map its index.
 
         Args:
-            path: run directory of an encoder, a decoder or a GPT, model directory, checkpoint, or folder of a
+            path: run directory of an encoder, a decoder or a GPT, a model directory, a checkpoint, or the folder of a
                 pretrained encoder.
             index: folder that `lang-jepa index` made with this model.
-            precision: what an encoder computes in, `fp32`, `bf16` or `auto` (None: as the index was made, else fp32).
+            precision: precision of an encoder: `fp32`, `bf16` or `auto` (None: that of the index, else fp32).
 
         Raises:
             LangJepaError: either cannot be read, or they do not belong together.
@@ -87,7 +87,7 @@ class Served:
 
     @property
     def name(self) -> str:
-        """Name of the run's folder, or of the model's."""
+        """Name of the run's folder, or of the model's own."""
         folder = self.path.resolve()
         if folder.name == "model" and (folder.parent / SAVED).is_file():
             return folder.parent.name
@@ -95,7 +95,7 @@ class Served:
 
     @property
     def encoder(self) -> ConceptModel:
-        """The model.
+        """The model, as an encoder.
 
         Raises:
             CannotDo: it is a GPT.
@@ -106,7 +106,7 @@ class Served:
 
     @property
     def can(self) -> list[str]:
-        """Endpoints that answer for this model."""
+        """Endpoints that this model can answer."""
         if isinstance(self.model, TextGPT):
             return [*_ENCODE, "/continue"]
         found = [*_ENCODE, *_DOCUMENTS]
@@ -119,7 +119,7 @@ class Served:
         return found
 
     def health(self) -> shapes.Health:
-        """What is served; asks no model."""
+        """Describe what is served, without running the model."""
         model, recipe, units, precision = self.model, None, "texts", "fp32"
         if isinstance(model, ConceptModel):
             units, precision = model.settings.data.units, model.precision
@@ -130,7 +130,7 @@ class Served:
         )
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of each text, cut to what is read.
+        """Return the token ids of each text, cut to what the model reads.
 
         Raises:
             LangJepaError: a text without a token.
@@ -143,15 +143,15 @@ class Served:
         return tokens if isinstance(model, TextGPT) else [ids[: model.room] for ids in tokens]
 
     def vectors(self, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
-        """As `ConceptModel.encode`, of what `tokenize` gives: float32 [n, D], unit rows."""
+        """Encode what `tokenize` returns, as `ConceptModel.encode` does: float32 [n, D], unit rows."""
         return self.model.encode_tokens(tokens)
 
     def context(self, given: shapes.Context, roles: Sequence[str] | None = None) -> list[str]:
-        """What came before, as the model reads it.
+        """Return what came before, as the model reads it.
 
         Raises:
-            Refused: roles for a model of no turns, of another number, or beside those of messages.
-            LangJepaError: nothing is there, or it is no conversation.
+            Refused: roles for a model that reads no turns, of the wrong number, or beside messages; an empty context.
+            LangJepaError: a text or a role that is no valid text, or the context is no conversation.
         """
         settings, said = self.encoder.settings.data, shapes.texts_in(given)
         chat = [] if isinstance(given, str) else [one for one in given if isinstance(one, shapes.Message)]
@@ -177,7 +177,7 @@ class Served:
         return texts_of(found)
 
     def predict(self, asked: shapes.Predict) -> shapes.Predicted:
-        """The predicted concept, and what is nearest to it in the index."""
+        """Predict the concept that follows a context, and find the units of the index closest to it."""
         model = self.predicting()
         vector = model.predict_next(self.context(asked.context, asked.roles), role=asked.role)
         hits = []
@@ -186,7 +186,7 @@ class Served:
         return shapes.Predicted(embedding=vector.tolist(), nearest=list(map(as_hit, hits)))
 
     def rank(self, asked: shapes.Rank) -> shapes.Ranking:
-        """Candidates by their cosine with the prediction, beside that with the context's recency-weighted mean."""
+        """Rank candidates by their cosine with the prediction, beside that with the context's recency-weighted mean."""
         model = self.predicting()
         context = self.context(asked.context, asked.roles)
         kind, statistics, named = model.similarity_kind, model.statistics, model.knows_speakers
@@ -207,7 +207,7 @@ class Served:
         return shapes.Ranking(ranked=sorted(ranked, key=lambda one: -one.score))
 
     def search(self, asked: shapes.Search) -> shapes.Found:
-        """What an index holds of one meaning, or what may come next."""
+        """Search the index for units that mean the same as a query, or that may follow a context."""
         index = self.searched()
         given = asked.query if asked.mode == "meaning" or asked.context is None else asked.context
         if given is None or (asked.query is not None and asked.context is not None):
@@ -221,7 +221,7 @@ class Served:
         return shapes.Found(hits=[_found(hit, places) for hit in found[0]])
 
     def reply(self, asked: shapes.Reply) -> shapes.Replies:
-        """What was said in the index in places like this one, by the predictor, and by the last turn alone."""
+        """Find what was said in similar positions of the index, by the predictor, and by the last turn alone."""
         self.predicting()
         index = self.searched()
         if index.arrays.predicted is None:
@@ -241,7 +241,7 @@ class Served:
         return shapes.Replies(replies=replies, copying=copying)
 
     def decode(self, asked: shapes.Decode) -> shapes.Texts:
-        """The decoder's sentence of each text's concept, or of the prediction after a context."""
+        """Decode the concept of each text, or the prediction after a context, into a sentence."""
         model = self._decoding()
         if (asked.texts is None) == (asked.context is None):
             raise Refused(400, "give either texts or context", param="texts")
@@ -252,7 +252,7 @@ class Served:
         return shapes.Texts(texts=model.decode(vectors))
 
     def go_on(self, asked: shapes.Continue) -> shapes.Texts:
-        """A text with what a GPT writes after it, or the sentences that an encoder with a decoder imagines."""
+        """Continue a text: a GPT returns it with what it writes, an encoder with a decoder imagines sentences."""
         if isinstance(self.model, TextGPT):
             if asked.sentences is not None:
                 raise Refused(400, "sentences has no effect with a GPT: give tokens", param="sentences")
@@ -265,10 +265,10 @@ class Served:
         return shapes.Texts(texts=[one.text for one in imagined])
 
     def predicting(self) -> ConceptModel:
-        """The model.
+        """Return the model, if it predicts the next unit.
 
         Raises:
-            CannotDo: it predicts no next unit.
+            CannotDo: it does not.
         """
         model = self.encoder
         if not model.predicts_next:
@@ -279,7 +279,7 @@ class Served:
         return model
 
     def searched(self) -> Index:
-        """The index.
+        """Return the index.
 
         Raises:
             CannotDo: there is none.
@@ -302,7 +302,7 @@ class Served:
 
 
 def _found(hit: IndexHit, places: HitPlaces | None) -> shapes.FoundHit:
-    """A hit, with its place in its file where that is looked up."""
+    """Return a hit, with its place in its file if places are looked up."""
     found = shapes.FoundHit(**as_hit(hit).model_dump())
     if places is None:
         return found
@@ -313,6 +313,6 @@ def _found(hit: IndexHit, places: HitPlaces | None) -> shapes.FoundHit:
 
 
 def as_hit(hit: IndexHit) -> shapes.Hit:
-    """A hit as it is sent."""
+    """Return a hit as it is sent to clients."""
     place = shapes.Place(document=hit.document, position=hit.position)
     return shapes.Hit(text=hit.text, score=hit.score, place=place)

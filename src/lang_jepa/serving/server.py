@@ -1,4 +1,4 @@
-"""A server from the socket to its end: the port is taken before the model is loaded, and running requests are ended."""
+"""Run a server: take the port before the model is loaded, and let running requests finish at the end."""
 
 import errno
 import os
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from lang_jepa.serving.served import Served
 
 CONNECTIONS = 1000
-"""Connections at once; more get 503."""
+"""Most connections at once; further ones get 503."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; connections wait until the model is loaded.
+    """Open a socket that listens; connections wait until the model is loaded.
 
     Raises:
-        LangJepaError: the port is in use, or the address is none of this machine's.
+        LangJepaError: the port is in use, or the address does not belong to this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -41,7 +41,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Says when it has started."""
+    """A uvicorn server that calls `on_start` once it has started."""
 
     def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
         super().__init__(config)
@@ -61,21 +61,21 @@ def serve(
     port: int,
     on_ready: "Callable[[Served, str], None]",
 ) -> None:
-    """Serve a model until SIGTERM or SIGINT; requests that run are answered first.
+    """Serve a model until SIGTERM or SIGINT; requests that are running are answered first.
 
     Args:
         path, index, precision: see `Served.open`.
-        rules: who may ask, and how much.
-        port: to listen on (0: any that is free).
+        rules: who may send requests, and how large these may be.
+        port: port to listen on (0: any that is free).
         on_ready: called with the model and the address, once requests are answered.
 
     Raises:
-        LangJepaError: everybody could ask, the port is in use (both are found before the model is loaded), or the
+        LangJepaError: `rules` are refused or the port is in use (both are found before the model is loaded), or the
             model or the index cannot be read.
     """
     rules.check()
     with listen(rules.host, port) as opened:
-        from lang_jepa.serving.app import make_app  # torch takes seconds, and the port is known to be free by now
+        from lang_jepa.serving.app import make_app  # torch takes seconds; by now the port is known to be free
         from lang_jepa.serving.served import Served
 
         served = Served.open(path, index, precision)
@@ -93,4 +93,4 @@ def serve(
         try:
             _Server(config, lambda: on_ready(served, address)).run(sockets=[opened])
         except Interrupted:
-            return  # uvicorn has ended the server, and raises the signal again
+            return  # uvicorn has shut the server down and raises the signal again

@@ -1,4 +1,4 @@
-"""What the endpoints take and give, as JSON; /openapi.json and /docs are made of these."""
+"""Request and response bodies of the endpoints; /openapi.json and /docs are generated from them."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,13 +12,13 @@ Role = Annotated[
 
 
 class _Request(BaseModel):
-    """A body: unknown fields are refused, and nothing is converted."""
+    """A request body; unknown fields are refused, and nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Message(BaseModel):
-    """One message of a chat, in OpenAI's form: its text is read, and who says it."""
+    """One message of a chat, in OpenAI's format; its text and its role are read."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -30,7 +30,7 @@ Context = str | list[str] | list[Message]
 
 
 def texts_in(context: Context) -> list[str]:
-    """The texts of a context; of a message those of its parts, where it is in parts."""
+    """Return the texts of a context; for a message in parts, the texts of the parts."""
     found = []
     for one in [context] if isinstance(context, str) else context:
         content = one.content if isinstance(one, Message) else one
@@ -40,7 +40,7 @@ def texts_in(context: Context) -> list[str]:
 
 
 class Embeddings(_Request):
-    """As OpenAI's."""
+    """Texts to encode, in OpenAI's format."""
 
     input: str | list[str] | list[int] | list[list[int]] = Field(
         description="A text or a list of texts; lists of token ids are refused."
@@ -60,13 +60,13 @@ class _Context(_Request):
 
 
 class Predict(_Context):
-    """A context."""
+    """A context, after which the next unit is predicted."""
 
     top_k: TopK = 5
 
 
 class Rank(_Context):
-    """A context, and what may follow it."""
+    """A context, and candidates that may follow it."""
 
     candidates: list[str] = Field(description="Texts that may come next.")
 
@@ -79,7 +79,7 @@ class Reply(_Request):
 
 
 class Search(_Request):
-    """What is searched for."""
+    """What to search for."""
 
     query: str | None = Field(default=None, description="A text; with mode=after it is the context.")
     context: Context | None = Field(default=None, description="With mode=after: what came before, oldest first.")
@@ -94,7 +94,7 @@ class Search(_Request):
 
 
 class Document(_Request):
-    """A text to study, whole or in units."""
+    """A text to study, whole or already split into units."""
 
     text: str | None = Field(default=None, description="The text.")
     units: list[str] | None = Field(default=None, description="Or its sentences, lines or turns, in order.")
@@ -110,14 +110,14 @@ class Document(_Request):
 
 
 class Decode(_Request):
-    """Texts, of each of which the concept is decoded; or a context, whose prediction is."""
+    """Texts whose concepts are decoded, or a context, after which the prediction is decoded."""
 
     texts: list[str] | None = Field(default=None, description="Texts to encode and decode.")
     context: Context | None = Field(default=None, description="What came before: the prediction after it is decoded.")
 
 
 class Continue(_Request):
-    """A text to go on with."""
+    """A text to continue."""
 
     text: str = Field(description="The beginning.")
     tokens: int | None = Field(
@@ -129,7 +129,7 @@ class Continue(_Request):
 
 
 class Place(BaseModel):
-    """Where a unit of the index stands."""
+    """The position of a unit of the index."""
 
     document: str = Field(description="Id of its document: file and row, or file and line of an index of lines.")
     position: int = Field(description="In the document, from 0.")
@@ -144,13 +144,13 @@ class Hit(BaseModel):
 
 
 class IndexInfo(BaseModel):
-    """The index that is searched."""
+    """The index that is served."""
 
     units: int
 
 
 class Health(BaseModel):
-    """What is served."""
+    """The model that is served, and what it can do."""
 
     status: Literal["ok"] = "ok"
     model: str = Field(description="Name of its folder.")
@@ -162,7 +162,7 @@ class Health(BaseModel):
 
 
 class Embedding(BaseModel):
-    """The vector of one text, a unit vector."""
+    """The unit vector of one text."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -170,7 +170,7 @@ class Embedding(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens read."""
+    """How many tokens were read."""
 
     prompt_tokens: int
     total_tokens: int
@@ -195,7 +195,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """Models that may be named; there is one."""
+    """The models that a request may name; there is only one."""
 
     object: Literal["list"] = "list"
     data: list[Model]
@@ -209,7 +209,7 @@ class Predicted(BaseModel):
 
 
 class RankedCandidate(BaseModel):
-    """A candidate."""
+    """A candidate with its scores."""
 
     index: int = Field(description="In the request, from 0.")
     text: str
@@ -257,7 +257,7 @@ class By(BaseModel):
 
 
 class Segment(BaseModel):
-    """A topic."""
+    """A topic of the document."""
 
     start: int = Field(description="Its first unit.")
     end: int = Field(description="The unit behind its last one.")
@@ -273,7 +273,7 @@ class Repeated(BaseModel):
 
 
 class Study(BaseModel):
-    """A document: surprise, places, topics, repetitions."""
+    """What was found in a document: surprise, units out of place, topics, repetitions."""
 
     units: list[Unit]
     by: dict[str, By] = Field(description="Of surprise, out_of_place and segments.")
@@ -289,7 +289,7 @@ class Study(BaseModel):
 
 
 class FoundHit(Hit):
-    """A unit of the index that was found; `path` and `line` as far as its file still says so."""
+    """A unit of the index that was found; `path` and `line` are given as far as its file still confirms them."""
 
     path: str | None = Field(default=None, description="Its file, from the folder that the server was started in.")
     line: int | None = Field(default=None, description="It begins on, from 1.")
@@ -303,7 +303,7 @@ class Found(BaseModel):
 
 
 class ReplyHit(Hit):
-    """A turn of the index that was said in a place like this one."""
+    """A turn of the index that was said in a similar position."""
 
     likeness: float = Field(description="Cosine of that place with this one.")
     after: str = Field(description="The turn that it answered there.")
@@ -317,20 +317,20 @@ class Replies(BaseModel):
 
 
 class Texts(BaseModel):
-    """Texts."""
+    """The texts that were decoded or written."""
 
     texts: list[str]
 
 
 class Curve(BaseModel):
-    """One column of metrics.csv, where it has values."""
+    """One column of metrics.csv, at the steps for which it has values."""
 
     step: list[float]
     value: list[float | None]
 
 
 class Conclusion(BaseModel):
-    """What the scores of one task and split say of the model among its baselines."""
+    """What the scores of one task and split say about the model compared with its baselines."""
 
     task: str
     split: str
@@ -338,7 +338,7 @@ class Conclusion(BaseModel):
 
 
 class Run(BaseModel):
-    """The training of the model; empty where its run directory is not there."""
+    """The training of the model; empty as far as its run directory is missing."""
 
     curves: dict[str, Curve]
     scores: list[dict[str, Any]] = Field(description="Rows of the last evaluation (scores.json).")
@@ -357,6 +357,6 @@ class ErrorBody(BaseModel):
 
 
 class Error(BaseModel):
-    """Every answer with a status of 400 or more."""
+    """The body of every answer with a status of 400 or more."""
 
     error: ErrorBody

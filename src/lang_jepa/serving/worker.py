@@ -1,6 +1,6 @@
-"""The one thread that owns the model: requests wait in a line, and texts that wait together are encoded together.
+"""The one thread that owns the model: requests wait in a queue, and texts that wait together are encoded together.
 
-A request alone is encoded at once. Where others wait, `GATHER` passes for more to come, and all of them make one
+A single request is encoded at once. If several wait, the thread waits `GATHER` seconds for more and encodes them as one
 batch, up to `BATCH_TEXTS` and `BATCH_CHARACTERS`. A request with a text that cannot be read fails alone.
 """
 
@@ -22,25 +22,25 @@ from lang_jepa.serving.refusals import Refused
 Tokens = NDArray[np.int64]
 Answer = TypeVar("Answer")
 GATHER = 0.002
-"""Seconds that a batch waits for more, where it has more than one request already."""
+"""Seconds that a batch of more than one request waits for further ones."""
 BATCH_TEXTS = 256
 BATCH_CHARACTERS = 16_000
-"""About a pass of the encoder: larger batches make those in front wait, and are no faster."""
+"""About one pass of the encoder: larger batches are no faster, and make the first requests wait."""
 
 
 class Encoder(Protocol):
-    """What makes vectors of texts in two steps; the first finds what cannot be read."""
+    """Encodes texts in two steps; the first finds texts that cannot be read."""
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of each text; raises LangJepaError for one that has none."""
+        """Return the token ids of each text; raise LangJepaError for a text that has none."""
 
     def vectors(self, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
-        """Float32 [n, D]."""
+        """Return the vectors of tokenized texts, float32 [n, D]."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Vectors float32 [n, D] of the texts of one request, and how many tokens these have in all."""
+    """Vectors float32 [n, D] of the texts of one request, and the total number of their tokens."""
 
     vectors: NDArray[np.float32]
     tokens: int
@@ -48,7 +48,7 @@ class Encoded:
 
 @dataclass(eq=False)
 class Job:
-    """One request in the line: texts to encode, or `work` to do (then there are no texts)."""
+    """One request in the queue: texts to encode, or `work` to do (then there are no texts)."""
 
     texts: Sequence[str] = ()
     work: Callable[[], Any] | None = None
@@ -56,13 +56,13 @@ class Job:
 
 
 class Worker:
-    """Starts the thread.
+    """Starts the thread that owns the model, and queues requests for it.
 
     Args:
-        encoder: asked by the thread alone.
-        counts: gets batch sizes and the length of the line.
-        most: requests that may wait.
-        patience: seconds that one waits at most before it is begun.
+        encoder: used by the thread only.
+        counts: receives batch sizes and the length of the queue.
+        most: most requests that may wait.
+        patience: most seconds that a request waits before work on it begins.
     """
 
     def __init__(self, encoder: Encoder, counts: Counts, *, most: int, patience: float) -> None:
@@ -75,17 +75,17 @@ class Worker:
         self._thread.start()
 
     async def encode(self, texts: Sequence[str]) -> Encoded:
-        """Encode texts, together with those of others that wait.
+        """Encode texts, together with those of other requests that wait.
 
         Raises:
-            Refused: 503, too many wait, or it waited too long.
+            Refused: 503: too many requests wait, this one waited too long, or the server is shutting down.
             LangJepaError: a text that cannot be encoded.
         """
         encoded: Encoded = await self._answer(Job(texts))
         return encoded
 
     async def do(self, work: Callable[[], Answer]) -> Answer:
-        """What `work` gives, which is called in the model's thread; errors as `encode`, and its own."""
+        """Return the result of `work`, called in the model's thread; raises as `encode` does, or as `work` does."""
         answer: Answer = await self._answer(Job(work=work))
         return answer
 
@@ -110,7 +110,7 @@ class Worker:
         return await waiting
 
     def close(self) -> None:
-        """Do what is in the line, take no more, and end the thread."""
+        """Finish what is queued, accept nothing more, and end the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -125,7 +125,7 @@ class Worker:
                 self._encode(jobs)
 
     def _take(self) -> list[Job]:
-        """One piece of work, or requests to encode together; nothing once it is closed and all is done."""
+        """Take one piece of work, or requests to encode together; empty once the worker is closed and all is done."""
         with self._changed:
             while not self._line and not self._closed:
                 self._changed.wait()
@@ -141,7 +141,7 @@ class Worker:
             return taken
 
     def _join(self, taken: list[Job]) -> None:
-        """Move to `taken` what waits to be encoded and fits beside it."""
+        """Move requests that wait to be encoded to `taken`, as long as they fit into its batch."""
         texts = sum(len(job.texts) for job in taken)
         characters = sum(len(text) for job in taken for text in job.texts)
         for job in [job for job in self._line if job.work is None]:
@@ -163,11 +163,11 @@ class Worker:
             self._encode_read(read)
 
     def _encode_read(self, read: list[tuple[Job, list[Tokens]]]) -> None:
-        """Answer requests of which the tokens are known."""
+        """Encode and answer requests whose texts are tokenized."""
         together = [ids for _, tokens in read for ids in tokens]
         try:
             vectors = self._encoder.vectors(together)
-        except Exception as error:  # noqa: BLE001 - as above; of several, each is tried alone
+        except Exception as error:  # noqa: BLE001 - as above; several are then tried one by one
             if len(read) == 1:
                 read[0][0].future.set_exception(error)
             else:
@@ -183,7 +183,7 @@ class Worker:
 
 
 def _settle(job: Job, work: Callable[[], Any]) -> None:
-    """Give a request what `work` gives, or its error."""
+    """Answer a request with the result of `work`, or with its error."""
     try:
         job.future.set_result(work())
     except Exception as error:  # noqa: BLE001 - it is the answer to this request
