@@ -1,1 +1,1 @@
-"""Models to use: loading, encoding, predicting, decoding, tools for documents."""
+"""Trained models in use: loading, encoding, predicting, decoding, tools for documents."""

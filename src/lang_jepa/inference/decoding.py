@@ -1,4 +1,4 @@
-"""A trained concept decoder: concepts to sentences, and how well given texts follow from concepts."""
+"""A trained concept decoder: turns concepts into sentences, and scores how well texts follow from concepts."""
 
 from collections.abc import Sequence
 
@@ -19,17 +19,17 @@ BATCH = 256
 
 
 def encoder_fingerprint(encoder: TextEncoder) -> str:
-    """Hash of the weights that concepts are made with, the head's included."""
+    """Return a hash of the weights that produce concepts, the head's included."""
     return digest(encoder.state_dict())
 
 
 class TextDecoder:
-    """Concepts to sentences.
+    """Turns concepts into sentences.
 
     Args:
         network: the trained decoder.
-        tokenizer: of its text.
-        settings: of its training.
+        tokenizer: tokenizer of its text.
+        settings: settings of its training.
         encoder: fingerprint of the encoder whose concepts it was trained on.
     """
 
@@ -52,11 +52,11 @@ class TextDecoder:
         return self.network.mean.numel()
 
     def decode(self, concepts: NDArray[np.floating], how: Generation) -> list[list[str]]:
-        """Texts of concepts, `how.returned` each, best first.
+        """Decode each concept into `how.returned` texts, best first.
 
         Args:
             concepts: [n, D].
-            how: the way of choosing. Concepts are decoded in blocks, and each block of a sample has a seed of its own.
+            how: how tokens are chosen. Concepts are decoded in blocks; when sampling, each block has its own seed.
 
         Raises:
             LangJepaError: the concepts have another width, or are not finite.
@@ -71,11 +71,11 @@ class TextDecoder:
 
     @torch.inference_mode()
     def score(self, concepts: NDArray[np.floating], texts: Sequence[str]) -> Scores:
-        """How well given texts follow from concepts, by teacher forcing.
+        """Score how well given texts follow from concepts, by teacher forcing.
 
         Args:
             concepts: [n, D].
-            texts: n sentences; what goes beyond decoder.max_length tokens does not count.
+            texts: n sentences; tokens beyond decoder.max_length do not count.
         """
         if len(concepts) != len(texts):
             raise LangJepaError(
@@ -101,10 +101,10 @@ def build_decoder(
     mean: NDArray[np.float32] | None = None,
     whitening: NDArray[np.float32] | None = None,
 ) -> ConceptDecoder:
-    """A fresh decoder for a tokenizer.
+    """Build a fresh decoder for a tokenizer.
 
     Raises:
-        LangJepaError: the tokenizer has no token that could end a text.
+        LangJepaError: the tokenizer has no token that can end a text.
     """
     if tokenizer.eos_id is None:
         raise LangJepaError(
@@ -124,10 +124,10 @@ def build_decoder(
 def restore(
     tensors: dict[str, torch.Tensor], settings: DecoderSettings, tokenizer: TextTokenizer, *, encoder: str, where: str
 ) -> TextDecoder:
-    """A decoder from its tensors.
+    """Rebuild a decoder from its tensors.
 
     Raises:
-        LangJepaError: they do not fit the settings and the tokenizer.
+        LangJepaError: they do not fit the settings or the tokenizer.
     """
     if not isinstance(tensors.get("mean"), torch.Tensor):
         raise LangJepaError(f"{where} is not of a decoder: it lacks 'mean'")

@@ -1,8 +1,8 @@
-"""What a user imports: a model with all its tools, and the corpus that it was trained on, if that is still there.
+"""The class that users import: a model with all its tools, and the corpus it was trained on, if that still exists.
 
-The settings of a model that someone else made name folders of another machine. Of those nothing is read here but a
-finished corpus that is the model's own by its name, which ends in the hash of what it was made of; and nothing is
-prepared or written there.
+The settings of a model that someone else made name folders of another machine. From these, only a finished corpus is
+read, and only under the name that the model's card gives, which ends in a hash of what the corpus was made of. Nothing
+is prepared or written there.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Imagined:
     Attributes:
         text: the alternative whose concept agrees best with the predicted one.
         agreement: cosine of the two, by the model's default similarity.
-        alternatives: (agreement, sentence) of all of them, best first.
+        alternatives: (agreement, sentence) of every alternative, best first.
     """
 
     text: str
@@ -50,21 +50,21 @@ class Imagined:
 def imagine(
     model: EmbeddingModel, decoder: TextDecoder, context: Sequence[str], steps: int, *, beams: int = 8
 ) -> list[Imagined]:
-    """Sentences that might follow a context.
+    """Imagine sentences that might follow a context.
 
-    The decoder writes `beams` alternatives of the predicted concept by beam search. Each is encoded again, and the one
-    nearest to the prediction goes on: what the decoder finds probable as text is not always what was meant.
+    The decoder writes `beams` alternatives for the predicted concept by beam search. Each is encoded again, and the one
+    closest to the prediction is kept: what the decoder finds probable as text is not always what was meant.
 
     Args:
-        model: with a predictor of the next sentence.
-        decoder: of its concepts.
+        model: a model that predicts the next sentence.
+        decoder: a decoder of its concepts.
         context: sentences so far, oldest first.
-        steps: sentences to add.
-        beams: alternatives of each.
+        steps: how many sentences to add.
+        beams: alternatives for each sentence.
 
     Raises:
-        LangJepaError: a model or a context that `predict_next` refuses, steps below 1, or a prediction of
-            which the decoder writes nothing but empty texts.
+        LangJepaError: a model or a context that `predict_next` refuses, steps below 1, or a prediction for
+            which the decoder writes only empty texts.
     """
     if not isinstance(steps, int) or steps < 1:
         raise LangJepaError(f"there must be at least one sentence to imagine, not {steps}")
@@ -86,13 +86,13 @@ def imagine(
 
 
 def _weights(card: dict[str, Any]) -> str:
-    """What the choices were measured with: every file of the model but its decoder, which has no part in them."""
+    """Return a hash of what the choices were measured with: all files of the model except those of its decoder."""
     hashes = card["sha256"].items()
     return fingerprint({name: digest for name, digest in hashes if not name.startswith("decoder")})
 
 
 class ConceptModel(EmbeddingModel):
-    """A trained encoder and predictor, with what can be done with them: words for concepts, and tools for documents.
+    """A trained encoder and predictor with all their tools: decoding concepts, and tools for documents and dialogues.
 
     Example:
         >>> model = ConceptModel.load("runs/quickstart/model")             # doctest: +SKIP
@@ -102,33 +102,33 @@ class ConceptModel(EmbeddingModel):
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: str | torch.device = "cpu", precision: str = "fp32") -> Self:
-        """As `EmbeddingModel.load`; with what was chosen for the document tools."""
+        """Load a model as `EmbeddingModel.load` does, with what was chosen for the document tools."""
         model = super().load(path, device=device, precision=precision)
         model.load_choices()
         return model
 
     def similarity(self, a: object, b: object) -> Vectors:
-        """How like each other texts are, by the model's own similarity (`similarity_kind`), in [-1, 1].
+        """Return how similar texts are, by the model's own similarity (`similarity_kind`), in [-1, 1].
 
         Args:
-            a: A texts, or their vectors [A, D] as `encode` gives them (an array, tensor, table or list of rows); or one
-                text, or one vector [D], which is one row. The length of a vector does not count.
-            b: B of them.
+            a: A texts, or their vectors [A, D] as `encode` returns them (an array, tensor, table or list of rows); or
+                one text or one vector [D], which counts as one row. The length of a vector does not matter.
+            b: B texts or vectors.
 
         Returns:
             float32 [A, B].
 
         Raises:
-            LangJepaError: what `encode` refuses, or vectors of another width or with entries that are not finite.
+            LangJepaError: what `encode` refuses, or vectors of another width or with non-finite entries.
         """
         cosines: Vectors = self._comparable(a) @ self._comparable(b).T
         return cosines.clip(-1, 1)
 
     def similarity_pairwise(self, a: object, b: object) -> Vectors:
-        """As `similarity`, of each row of `a` with the row of `b` in the same place: float32 [N].
+        """Return the similarity of each row of `a` with the same row of `b`, float32 [N]; see `similarity`.
 
         Raises:
-            LangJepaError: also where they are not equally many.
+            LangJepaError: as `similarity`, or the two differ in number.
         """
         left, right = self._comparable(a), self._comparable(b)
         if len(left) != len(right):
@@ -140,25 +140,25 @@ class ConceptModel(EmbeddingModel):
         return cosines.clip(-1, 1)
 
     def _comparable(self, given: object) -> Vectors:
-        """Unit rows [N, D] whose dot products are the similarity, of texts or of what `encode` gave."""
+        """Return unit rows [N, D] whose dot products are the similarity, from texts or the output of `encode`."""
         found = texts_or_vectors(given, self.dim)
         vectors = self.encode(found) if isinstance(found, list) else unit_rows(found)
         return prepare(vectors, self.statistics, self.similarity_kind)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Vectors for a vector store: [N][D] unit rows, whose cosines are the model's own similarity.
+        """Return vectors for a vector store: [N][D] unit rows, whose cosines are the model's own similarity.
 
-        With `embed_query` it is what LangChain calls an embeddings object, and what takes one.
+        With `embed_query` this makes the model what LangChain, and whatever follows it, takes as an embeddings object.
         """
         rows: list[list[float]] = self._comparable(texts_of(texts)).tolist()
         return rows
 
     def embed_query(self, text: str) -> list[float]:
-        """As `embed_documents`, of one text: [D]."""
+        """Return the vector [D] of one text, as `embed_documents` does."""
         return self.embed_documents([text])[0]
 
     def decode(self, z: Vectors, method: Method = "greedy", **options: Any) -> list[str]:
-        """The sentence of each concept, as the trained decoder writes it.
+        """Decode each concept into a sentence with the trained decoder.
 
         Args:
             z: float [n, D], from `encode`, `predict_next` or elsewhere.
@@ -171,7 +171,7 @@ class ConceptModel(EmbeddingModel):
         return [best for best, *_ in self.decode_several(z, method, **options)]
 
     def decode_several(self, z: Vectors, method: Method = "beam", **options: Any) -> list[list[str]]:
-        """As `decode`, with `returned=N` sentences for each concept, best first."""
+        """Decode each concept into `returned=N` sentences, best first; see `decode`."""
         decoder = self._decoder()
         unknown = sorted(options.keys() - {field.name for field in fields(Generation)})
         if unknown:
@@ -179,7 +179,7 @@ class ConceptModel(EmbeddingModel):
         return decoder.decode(vectors_of(z, decoder.dim), Generation(method=method, **options))
 
     def score_texts(self, z: Vectors, texts: Sequence[str]) -> Scores:
-        """How well the decoder predicts given texts from concepts [n, D], by teacher forcing.
+        """Score how well the decoder predicts given texts from concepts [n, D], by teacher forcing.
 
         Raises:
             LangJepaError: this model has no decoder.
@@ -197,16 +197,16 @@ class ConceptModel(EmbeddingModel):
 
     @property
     def decoder_is_foreign(self) -> bool:
-        """Whether the decoder was trained on the concepts of other weights than this encoder's."""
+        """Whether the decoder was trained on concepts of weights other than this encoder's."""
         return self.decoder is not None and self.decoder.encoder != encoder_fingerprint(self.jepa.encoder)
 
     def imagine(self, context: Sequence[str], steps: int, *, beams: int = 8) -> list[Imagined]:
-        """Go on with a text: predicted concept, sentence, appended, next; see `lang_jepa.inference.model`."""
+        """Continue a text: predict a concept, decode it, append the sentence, repeat; see `imagine` in this module."""
         refuse_without_predictor(self.jepa.predictor)
         return imagine(self, self._decoder(), context, steps, beams=beams)
 
     def rank(self, context: Sequence[str], candidates: Sequence[str], *, role: str | None = None) -> list[Ranked]:
-        """Candidates for the next turn, the likeliest first; see `lang_jepa.inference.replies.rank`."""
+        """Rank candidates for the next turn, the likeliest first; see `lang_jepa.inference.replies.rank`."""
         return replies.rank(self, context, candidates, role=role)
 
     def reply(
@@ -218,25 +218,25 @@ class ConceptModel(EmbeddingModel):
         top: int | None = None,
         role: str | None = None,
     ) -> list[Reply]:
-        """What to say next, from earlier conversations, best first, each with the context that it answered there.
+        """Choose what to say next from earlier conversations, best first, each with the context that it answered.
 
         Args:
             context: turns so far, oldest first.
-            bank: earlier conversations, each a list of turns; or a `ReplyBank`, which is made once for many questions.
+            bank: earlier conversations, each a list of turns; or a `ReplyBank`, built once for many queries.
             k: contexts of the bank that vote.
-            top: replies at most (None: 3, or `k` where that is less).
+            top: replies at most (None: 3, or `k` if that is less).
             role: whose turns of the bank are replies; a `ReplyBank` has its own.
         """
         return ReplyBank.of(self, bank, role).reply(context, k=k, top=top)
 
     def choose(self, tools: dict[str, Choice]) -> None:
-        """Save what the document tools should use, in the model directory that this model was loaded from too."""
+        """Set what the document tools use, and save it in the model directory if this model was loaded from one."""
         self.choices = dict(tools)
         if self.folder is not None:
             Choices(self.choices, _weights(self.card)).save(self.folder)
 
     def load_choices(self) -> None:
-        """Take what was saved in the model directory, if anything was."""
+        """Load what `choose` saved in the model directory, if anything."""
         if self.folder is not None:
             saved = Choices.load(self.folder, model=_weights(self.card))
             self.choices = saved.tools if saved else {}
@@ -245,25 +245,25 @@ class ConceptModel(EmbeddingModel):
     segment = document.segment
 
     def outliers(self, text: str | Sequence[str], **options: Any) -> list[SentenceFit]:
-        """Sentences by how little they fit between their neighbours, the least fitting first."""
+        """Rank sentences by how little they fit between their neighbours, the worst fit first."""
         return document.outliers(self, text, **options).ranked()
 
     def next(self, context: str | Sequence[str], candidates: Sequence[str], **options: Any) -> list[Continuation]:
-        """Candidates by how well they fit as the next sentence, best first."""
+        """Rank candidates by how well they fit as the next sentence, best first."""
         return document.continuations(self, context, candidates, **options)[0]
 
     def redundant(self, text: str | Sequence[str], **options: Any) -> list[Repetition]:
-        """Sentences that repeat an earlier one, the clearest first."""
+        """Return sentences that repeat an earlier one, the clearest first."""
         found = [one for one in document.redundant(self, text, **options) if one.repeats]
         return sorted(found, key=lambda one: -one.cosine)
 
 
 def own_folder(corpus_dir: str, name: object) -> Path | None:
-    """The folder of a finished corpus, None if it is not there; one in a store is copied to this machine first.
+    """Return the folder of a finished corpus, None if there is none; one in a store is copied to this machine first.
 
     Args:
-        corpus_dir: of the model's settings.
-        name: of the corpus in the model's card.
+        corpus_dir: data.corpus_dir of the model's settings.
+        name: name of the corpus in the model's card.
     """
     if not isinstance(name, str) or not name or Path(name).name != name:
         return None
@@ -274,14 +274,14 @@ def own_folder(corpus_dir: str, name: object) -> Path | None:
 
 
 def own_corpus(model: EmbeddingModel, named: Path | None = None) -> Corpus | None:
-    """The corpus of a model, None if it is not here (see `missing`).
+    """Open the corpus of a model; None if it is not here (see `missing`).
 
     Args:
-        model: as it was loaded.
+        model: the loaded model.
         named: a prepared corpus that the user names (None: the one of its training).
 
     Raises:
-        LangJepaError: `named` is no corpus, or one in other tokens than the model's; or the model's own is damaged.
+        LangJepaError: `named` is no corpus, or its tokens are not the model's; or the model's own corpus is damaged.
     """
     data = model.settings.data
     folder = named or (None if data.streaming else own_folder(data.corpus_dir, model.card.get("corpus")))
@@ -297,10 +297,10 @@ def own_corpus(model: EmbeddingModel, named: Path | None = None) -> Corpus | Non
 
 
 def missing(model: EmbeddingModel, cure: str = "") -> str:
-    """That the corpus of a model is not here, and how to get it.
+    """Explain that the corpus of a model is not here, and how to get it.
 
     Args:
-        model: as it was loaded.
+        model: the loaded model.
         cure: what to do (empty: name another corpus with --corpus).
     """
     data, name = model.settings.data, model.card.get("corpus")
@@ -315,7 +315,7 @@ def missing(model: EmbeddingModel, cure: str = "") -> str:
 
 
 def _prepare(model: EmbeddingModel) -> str:
-    """The command that prepares documents with the model's tokenizer."""
+    """Return the command that prepares documents with the model's tokenizer."""
     folder = model.folder or Path("MODEL")
     return (
         f"lang-jepa prepare {folder / 'settings.yaml'} -o data.train_file=DOCUMENTS -o data.corpus_dir=corpora "

@@ -1,4 +1,4 @@
-"""What a monitor says of a unit, and how the first units of sessions are judged."""
+"""What a monitor says about a unit, and how it judges the first units of sessions."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from lang_jepa.evaluation.rarity import SCORES, Usual, Values, least_rate, thres
 from lang_jepa.inference.events import Over
 
 FIRST = [SCORES.index("novelty"), SCORES.index("n-gram")]
-"""Columns of `SCORES` that need nothing before a unit: they are added up for the first unit of a session."""
+"""Columns of `SCORES` that need nothing before a unit: the first unit of a session is judged by their sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +17,20 @@ class Scored:
     """A unit with its scores.
 
     Attributes:
-        index: of the unit, from 0 on since the monitor began.
-        text: of it.
-        surprise, novelty, ngram, repetition: shares of usual units that have less.
-        score: the sum of the rarities (-ln of the shares that have as much) of those that decide.
-        threshold: of that sum.
-        first: whether it is the first of its session and judged as such, by `FIRST` in the place of those that decide.
-        expected: the known units that were likeliest in its place, best first; of alarms alone.
-        severe: whether it is a line at a severe level of a kind that was not known, and an alarm for that alone.
-        alarm: whether the score is above the threshold, or the unit is severe or stuck, and no unit was an alarm before
-            it in its run of equal units.
-        stuck: whether it came so often in a row that it is an alarm for that alone.
-        times: how often it came in a row in its course, itself counted.
-        event: index of the alarm that it is, or that it repeats (None: of none).
-        over: the event that ended with it, which is the next other unit of that course.
+        index: number of the unit, from 0 since the monitor began.
+        text: the unit.
+        surprise, novelty, ngram, repetition: shares of usual units that have less of each score.
+        score: sum of the rarities (-ln of the share of usual units that have as much) of the scores that decide.
+        threshold: threshold for that sum.
+        first: whether it is the first of its session and judged as such, by `FIRST` instead of the scores that decide.
+        expected: the known units that were likeliest in its place, best first; for alarms only.
+        severe: whether it is a line at a severe level of a kind that was not known, which alone makes it an alarm.
+        alarm: whether the score is above the threshold, or the unit is severe or stuck, and no earlier unit in its run
+            of equal units was an alarm.
+        stuck: whether it came so often in a row that this alone makes it an alarm.
+        times: how often it has come in a row in its course, itself included.
+        event: index of the alarm that it is or repeats (None: neither).
+        over: the event that it ended, as the next different unit of that course (None: it ended none).
     """
 
     index: int
@@ -52,19 +52,19 @@ class Scored:
 
 
 class FirstUnits:
-    """Judges units that have none before them in their session, which surprise cannot.
+    """Judges the first units of sessions, which surprise cannot judge.
 
-    They are compared with the usual units that are the first of theirs. Where these are too few to set a threshold at
-    the rate, they are compared with all usual units, as if each of them were a first one, and the threshold is above
+    They are compared with the usual units that are first in their sessions. If these are too few to set a threshold at
+    the rate, they are compared with all usual units, as if each of them were a first one, and the threshold lies above
     those few too.
 
     Args:
         scores: novelty and n-gram of usual units, as if each of them were a first one, float64 [n, 2].
-        first: which of them are, [n]; one at least.
+        first: which of them are first units, [n]; at least one is.
         rate: share of first units that may be false alarms; 0: none of the usual ones.
 
     Attributes:
-        threshold: of the sum of both.
+        threshold: threshold for the sum of both scores.
     """
 
     def __init__(self, scores: Values, first: NDArray[np.bool_], rate: float) -> None:
@@ -74,6 +74,6 @@ class FirstUnits:
         self.threshold = max(threshold(self.sums(some, own=True), rate) for some in (compared, own))
 
     def sums(self, scores: Values, *, own: bool = False) -> Values:
-        """The sum of the rarities of novelty and n-gram, [n], from float64 [n, 2]; `own`: of the usual units."""
+        """Return the summed rarities of novelty and n-gram, [n], from scores [n, 2]; `own`: of the usual units."""
         sums: Values = self._usual.rarity(scores, own=own).sum(1)
         return sums

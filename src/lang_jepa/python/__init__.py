@@ -1,1 +1,1 @@
-"""What Python users call: training from texts that are in memory, and a scikit-learn transformer."""
+"""The Python API: training on texts that are in memory, and a scikit-learn transformer."""

@@ -1,4 +1,4 @@
-"""Texts and conversations as Python users have them, made into one file that a recipe reads."""
+"""Turn texts and conversations that Python users pass in into one file that a recipe reads."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from lang_jepa.files.atomic import atomic_file
 from lang_jepa.settings.data import DataSettings
 
 PROBED = 64
-"""Items by which it is judged what data hold."""
+"""How many items are inspected to find out what the data hold."""
 DIALOGUE, DOCUMENTS = "dialogue", "documents"
 _FORMS = "give each conversation as a list of {'role': ..., 'content': ...} or of strings, a turn each"
 
@@ -30,9 +30,9 @@ class Given:
     """Data to train on.
 
     Attributes:
-        path: of files (None: they are in memory).
-        columns: names of the columns of a table (None: data without columns).
-        items: texts, conversations or rows of a table, which can be gone through more than once.
+        path: path of the files (None: the data are in memory).
+        columns: names of the columns of a table (None: the data have no columns).
+        items: texts, conversations or rows of a table; they can be iterated more than once.
     """
 
     path: str | None = None
@@ -41,14 +41,14 @@ class Given:
 
     @classmethod
     def of(cls, data: object) -> "Given":
-        """What a user hands over.
+        """Wrap what a user passes in.
 
         Args:
             data: a path or a name that `data.train_file` may have; texts or conversations in a list, generator, array
-                or column of a table; a `datasets.Dataset` or a pandas `DataFrame`.
+                or table column; a `datasets.Dataset` or a pandas `DataFrame`.
 
         Raises:
-            LangJepaError: something else, or nothing.
+            LangJepaError: the data are anything else, or empty.
         """
         if isinstance(data, str | PathLike):
             return cls(path=_path(str(data)))
@@ -77,14 +77,14 @@ class Given:
         return cls(items=items)
 
     def column(self, data: DataSettings, *, chosen: bool) -> str:
-        """The column that texts or conversations are in, or are to be written to.
+        """Return the column that holds texts or conversations, or to which they are written.
 
         Args:
             data: settings of the recipe.
             chosen: whether the user named `data.text_column`.
 
         Raises:
-            LangJepaError: a table has no such column, or two of one name that is read.
+            LangJepaError: a table has no such column, or has two of a name that is read.
         """
         column = data.text_column
         if self.columns is None:
@@ -107,7 +107,7 @@ class Given:
         )
 
     def rows(self, data: DataSettings, column: str) -> Iterator[dict[str, Any]]:
-        """What is written of each item: the column, and of a table those of groups and speakers too."""
+        """Yield what is written of each item: the column and, for a table, those of groups and speakers too."""
         wanted = [column, *groups.beside(data)]
         for item in self.items:
             if self.columns is None:
@@ -117,11 +117,11 @@ class Given:
                 yield {name: _value(item[name]) for name in wanted if name in self.columns}
 
     def check(self, data: DataSettings, column: str) -> None:
-        """Raise where a recipe is for another kind of data; of files nothing is read.
+        """Raise if a recipe is for another kind of data; files are not read.
 
         Raises:
-            LangJepaError: conversations for a recipe of texts, or the other way round; names the recipe that fits. Log
-                lines that are not in files.
+            LangJepaError: conversations for a recipe of texts, or the reverse (the message names the recipe that fits);
+                texts of one line each for a recipe of lines.
         """
         if self.path is not None or data.group_column is not None:
             return
@@ -151,7 +151,7 @@ class Given:
 
 
 class _Rows:
-    """The rows of a pandas table as mappings, each time anew."""
+    """The rows of a pandas table as mappings; they can be iterated more than once."""
 
     def __init__(self, table: Any, names: tuple[str, ...]) -> None:
         self._table, self._names = table, names
@@ -168,16 +168,16 @@ def _path(name: str) -> str:
 
 
 def _value(item: Any) -> Any:
-    """An item as JSON holds it: a conversation by its messages alone; nothing for what is missing."""
+    """Return an item as JSON holds it: of a conversation only the messages, None for a missing value."""
     if isinstance(item, Mapping):
         item = next((item[key] for key in MESSAGES if key in item), item)
-    if (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType"):  # of pandas
+    if (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType"):  # from pandas
         return None
     return item.tolist() if hasattr(item, "tolist") else item
 
 
 def _fault(value: object) -> str:
-    """Why a value is no conversation; nothing where it is one."""
+    """Return why a value is no conversation, or an empty string if it is one."""
     try:
         turns(value)
     except NoConversation as error:
@@ -186,14 +186,14 @@ def _fault(value: object) -> str:
 
 
 def plain_texts(found: str) -> LangJepaError:
-    """What to raise where a recipe of conversations is given plain texts."""
+    """Return the error for a recipe of conversations that is given plain texts."""
     return LangJepaError(
         f"this recipe learns from conversations (data.units=turns), and {found}: take recipe='{DOCUMENTS}'; or {_FORMS}"
     )
 
 
 def conversations(found: str, data: DataSettings) -> LangJepaError:
-    """What to raise where a recipe of texts is given conversations, or something else."""
+    """Return the error for a recipe of texts that is given conversations, or something else."""
     return LangJepaError(
         f"this recipe learns from texts (data.units={data.units}), and {found}: take recipe='{DIALOGUE}' for "
         'conversations; a document of several sentences is one string, " ".join(sentences)'
@@ -201,10 +201,10 @@ def conversations(found: str, data: DataSettings) -> LangJepaError:
 
 
 def check_files(data: DataSettings) -> None:
-    """As `Given.check`, of what `data.train_file` names; of stories and the hub no text is looked at.
+    """Check what `data.train_file` names as `Given.check` does; texts of stories and of the hub are not inspected.
 
     Raises:
-        LangJepaError: files hold conversations for a recipe of texts, or the other way round; or it cannot be opened.
+        LangJepaError: files hold conversations for a recipe of texts, or the reverse; or the source cannot be opened.
     """
     place = find(data.train_file)
     if place is not None and data.units != "turns" and data.group_column is None:
@@ -221,17 +221,17 @@ def check_files(data: DataSettings) -> None:
 
 
 def write_rows(rows: Iterable[dict[str, Any]], folder: Path, name: str) -> None:
-    """Write rows as `folder/name`, a JSON object a line; a file of this name is there already, and is not touched."""
+    """Write rows to `folder/name`, one JSON object per line; a file of that name that already exists is not touched."""
     if not (folder / name).exists():
         with atomic_file(folder / name) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(map(_line, rows))
 
 
 def name_of(rows: Iterable[dict[str, Any]]) -> str:
-    """A name for the file of some rows: a hash of what is in it, so that the same texts are the same file.
+    """Return a name for the file of some rows: a hash of its content, so that equal texts have one file.
 
     Raises:
-        LangJepaError: a row that JSON cannot hold; names its number.
+        LangJepaError: a row that JSON cannot hold; the message names its number.
     """
     total = hashlib.blake2b(digest_size=8)
     for number, row in enumerate(rows):

@@ -20,7 +20,7 @@ from lang_jepa.training import train as training
 from lang_jepa.training.reporter import Reporter, Silent
 
 TEXTS = "texts"
-"""Folder beside the run directory, in which texts that were handed over are kept."""
+"""Folder beside the run directory that holds the texts passed to `train`."""
 _FOLDER, _FILE, _COLUMN = "logging.log_dir", "data.train_file", "data.text_column"
 
 
@@ -36,29 +36,29 @@ def train(
 ) -> ConceptModel:
     """Train an encoder and its predictor on texts or conversations, and load the model.
 
-    It is `lang-jepa train` on a file that holds them: `texts/HASH.jsonl` beside the run directory, which stays there,
-    since a run that goes on reads it again. The name is a hash of the content, so that the same texts are prepared
-    once. An older run in `output` is moved aside, never overwritten.
+    This is `lang-jepa train` on a file that holds them: `texts/HASH.jsonl` beside the run directory. The file stays
+    there, since a resumed run reads it again. HASH is a hash of the content, so the same texts are prepared only once.
+    An older run in `output` is moved aside, never overwritten.
 
     Args:
         data: documents (strings), or conversations (lists of `{"role", "content"}` messages or of strings, or mappings
-            with `messages`), in a list, generator, array or column of a table; a `datasets.Dataset` or pandas
+            with `messages`), in a list, generator, array or table column; a `datasets.Dataset` or pandas
             `DataFrame` with such a column (`data.text_column`); or the path of a file or folder.
-        recipe: name of a recipe of an encoder, or path of a YAML file: `documents` for texts, `dialogue` for
+        recipe: name of an encoder's recipe, or path of a YAML file: `documents` for texts, `dialogue` for
             conversations, `log` for texts whose lines are log lines.
-        steps: of the optimizer, optimization.max_steps (None: the recipe's).
+        steps: optimizer steps, optimization.max_steps (None: the recipe's).
         seed: meta.seed (None: the recipe's).
-        output: the run directory, logging.log_dir (None: the recipe's, `runs/documents` say).
-        settings: any others by their dotted names, `{"data.val_fraction": 0.1}`: the names and rules of `-o`.
-        quiet: print nothing, and give warnings as Python does; otherwise print what the command prints.
+        output: the run directory, logging.log_dir (None: the recipe's, such as `runs/documents`).
+        settings: other settings by dotted name, `{"data.val_fraction": 0.1}`; names and rules are those of `-o`.
+        quiet: print nothing and issue warnings as Python warnings; otherwise print what the command prints.
 
     Returns:
         The model, on the CPU; `model.run_dir` is the run directory.
 
     Raises:
-        LangJepaError: a recipe for another kind of data (names the one that fits), of another system, a setting that is
-            wrong or without effect, too little text, and what else `lang_jepa.training.train.train` refuses.
-        KeyboardInterrupt: training was interrupted; it is saved, and the message says how to go on.
+        LangJepaError: a recipe for another kind of data (the message names one that fits) or of another system, a
+            setting that is wrong or has no effect, too little text, or what `lang_jepa.training.train.train` raises.
+        KeyboardInterrupt: training was interrupted; it is saved, and the message says how to resume.
     """
     if not isinstance(recipe, str | PathLike):
         raise LangJepaError(f"recipe is the name of a recipe or a path, not {recipe!r}")
@@ -87,17 +87,17 @@ def train(
 
 
 class _Warns(Silent):
-    """A reporter that says only what has to be acted on."""
+    """A reporter that shows only warnings, which call for action."""
 
     def warning(self, text: str) -> None:
         warnings.warn(text, stacklevel=2)
 
 
 def _chosen(settings: Mapping[str, object], **usual: object) -> Iterator[tuple[str, object]]:
-    """What the user set, by its names.
+    """Yield what the user set, by dotted names.
 
     Raises:
-        LangJepaError: something twice, or where the documents are, which the first argument says.
+        LangJepaError: something is set twice, or the location of the data, which the first argument gives.
     """
     names = {"steps": "optimization.max_steps", "seed": "meta.seed", "output": _FOLDER}
     if not isinstance(settings, Mapping) or not all(isinstance(name, str) and "." in name for name in settings):
@@ -116,7 +116,7 @@ def _chosen(settings: Mapping[str, object], **usual: object) -> Iterator[tuple[s
 
 
 def _typed(chosen: Mapping[str, object]) -> list[str]:
-    """Overrides as they are typed after -o, with values that keep their types.
+    """Return overrides as they are typed after -o, with values that keep their types.
 
     Raises:
         LangJepaError: a value that no setting can have.
@@ -135,7 +135,7 @@ def _typed(chosen: Mapping[str, object]) -> list[str]:
 
 
 def _written(given: Given, recipe: str, chosen: Mapping[str, object]) -> Settings:
-    """Settings that read what was given, which is written once all is known to fit."""
+    """Write the given data, once all is known to fit, and return settings that read them."""
     before = load_settings(recipe, _typed(chosen))
     column = given.column(before.data, chosen=_COLUMN in chosen)
     given.check(before.data, column)

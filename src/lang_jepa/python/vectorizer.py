@@ -15,12 +15,12 @@ from lang_jepa.python.train import train
 
 
 class ConceptVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Texts to their concepts, float32 [N, D], in pipelines of scikit-learn.
+    """Transform texts into their concepts, float32 [N, D], in scikit-learn pipelines.
 
     Args:
-        model: a model, or the path of one, which `fit` takes as it is (None: `fit` trains one on its texts).
-        recipe, steps, seed, settings: of the training, see `lang_jepa.train`; read only where there is no `model`.
-        output: the run directory (None: of a training only the model stays, in memory).
+        model: a model or the path of one, which `fit` uses as it is (None: `fit` trains one on its texts).
+        recipe, steps, seed, settings: options of the training, see `lang_jepa.train`; used only without `model`.
+        output: the run directory (None: only the model remains after training, in memory).
         verbose: print what training prints.
 
     Attributes:
@@ -47,10 +47,10 @@ class ConceptVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.output, self.settings, self.verbose = output, settings, verbose
 
     def fit(self, X: Iterable[str], y: object = None) -> Self:
-        """Load the model, or train one on the texts; `y` is not read.
+        """Load the model, or train one on the texts; `y` is ignored.
 
         Raises:
-            LangJepaError: there is no such model, X holds something else than texts, or what `lang_jepa.train` refuses.
+            LangJepaError: there is no such model, X holds something other than texts, or what `lang_jepa.train` raises.
         """
         texts = texts_of(X)
         if self.model is not None:
@@ -60,7 +60,7 @@ class ConceptVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         else:
             with TemporaryDirectory(prefix="lang-jepa-") as folder:
                 self.model_ = self._train(texts, f"{folder}/run", {"data.corpus_dir": f"{folder}/corpora"})
-            self.model_.folder = None  # which is gone
+            self.model_.folder = None  # it is gone
         return self
 
     def _train(self, texts: list[str], output: str | PathLike[str], usual: Mapping[str, object]) -> ConceptModel:
@@ -76,7 +76,7 @@ class ConceptVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         )
 
     def transform(self, X: Iterable[str]) -> Vectors:
-        """As `ConceptModel.encode`: float32 [N, D], unit rows.
+        """Encode texts as `ConceptModel.encode` does: float32 [N, D], unit rows.
 
         Raises:
             NotFittedError: before `fit`.

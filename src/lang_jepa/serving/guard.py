@@ -136,7 +136,7 @@ class Guard:
             self._counts.request(path, method, status, time.perf_counter() - begun)
 
     def _admit(self, scope: Message, headers: dict[str, str]) -> None:
-        """Raise Refused for pages of other sites, other host names, missing or wrong keys, and bodies that are not JSON."""
+        """Raise Refused for pages of other sites, wrong hosts, missing or wrong keys, and bodies that are not JSON."""
         rules, host, origin = self._rules, headers.get("host", ""), headers.get("origin")
         if is_loopback(rules.host) and not (rules.api_key or rules.allow_remote or _names_loopback(host)):
             message = f"this server answers to localhost and loopback addresses only, not to the host {host!r}"
