@@ -1,4 +1,4 @@
-"""Courses of units that come interleaved, such as the sessions of a log: what came last in each of the recent ones."""
+"""Courses of units that come interleaved, such as the sessions of a log: the last units of each recent course."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 COURSES = 10_000
-"""Courses that are remembered; of those beyond, the ones that got no unit for longest begin anew."""
+"""Most courses that are remembered; beyond that, those that got no unit for longest are forgotten and begin anew."""
 
 Name = str | int | None
-"""Of a course; None is of the units that have no session. A number is of a course that comes whole, in one piece, such
+"""Name of a course; None is for units without a session. A number names a course that comes whole, in one piece, such
 as a conversation: it is not remembered.
 """
 
 
 @dataclass(slots=True)
 class Course:
-    """What has to be known of a course for its next unit.
+    """What must be known of a course to score its next unit.
 
     Attributes:
         before: its last units, as the model reads them, oldest first.
-        run: the score of repetition of the last one.
+        run: the score of repetition of the last unit.
         times: how often it came in a row.
         event: index of the alarm in that run (None: there was none).
     """
@@ -35,13 +35,13 @@ class Courses:
     """The courses that got a unit most recently.
 
     Args:
-        reach: units of each that are remembered.
-        most: courses that are.
+        reach: units of each course that are remembered.
+        most: most courses that are remembered.
     """
 
     def __init__(self, reach: int, most: int = COURSES) -> None:
         self._reach, self._most = reach, most
-        self._courses: dict[Name, Course] = {}  # the one that got a unit last stands last
+        self._courses: dict[Name, Course] = {}  # the course that got a unit last is the last
 
     def __len__(self) -> int:
         return len(self._courses)
@@ -50,7 +50,7 @@ class Courses:
         return iter(self._courses.values())
 
     def at(self, name: Name) -> Course:
-        """The course of a name, a new one where it is not remembered; it counts as the last that got a unit."""
+        """Return the course of a name, a new one if it is not remembered; it now counts as the last that got a unit."""
         course = self._courses.pop(name, None) or Course(deque(maxlen=self._reach))
         self._courses[name] = course
         if len(self._courses) > self._most:
@@ -58,12 +58,12 @@ class Courses:
         return course
 
     def parts(self, names: Iterable[Name]) -> list[tuple[Course, list[int]]]:
-        """The courses of some units, and the positions of the units of each.
+        """Return the courses of some units, and the positions of the units of each.
 
-        A course is forgotten where it would be if the units came one by one: its further ones are those of a new one.
+        A course is forgotten exactly when it would be if the units came one by one; its later units begin a new one.
 
         Args:
-            names: of the course of each unit.
+            names: name of the course of each unit.
         """
         whole: dict[Name, Course] = {}
         found: dict[int, tuple[Course, list[int]]] = {}
@@ -74,20 +74,20 @@ class Courses:
         return list(found.values())
 
     def plain(self) -> list[list[Any]]:
-        """All of them as plain data, to be taken up by `restore`."""
+        """Return all courses as plain data, for `restore`."""
         return [[name, list(one.before), one.run, one.times, one.event] for name, one in self._courses.items()]
 
     def restore(self, courses: list[list[Any]]) -> None:
-        """Take up what `plain` returned."""
+        """Restore what `plain` returned."""
         for name, before, run, times, event in courses:
             self._courses[name] = Course(deque(before, maxlen=self._reach), float(run), times, event)
 
 
 def in_courses(names: Iterable[Name]) -> dict[Name, list[int]]:
-    """Positions of the units of each course, in the order of their first units.
+    """Return the positions of the units of each course, in the order of their first units.
 
     Args:
-        names: of the course of each unit.
+        names: name of the course of each unit.
     """
     found: dict[Name, list[int]] = {}
     for row, name in enumerate(names):
@@ -96,7 +96,7 @@ def in_courses(names: Iterable[Name]) -> dict[Name, list[int]]:
 
 
 def are_courses(value: object) -> bool:
-    """Whether a value of JSON is what `Courses.plain` returns."""
+    """Whether a JSON value has the form that `Courses.plain` returns."""
     return isinstance(value, list) and all(
         isinstance(one, list)
         and len(one) == 5

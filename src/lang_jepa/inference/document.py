@@ -1,8 +1,8 @@
 """What a model finds in a document: surprise, topics, continuations, sentences out of place, repetitions.
 
 Each tool can work with the predictor or with a baseline that needs none (means of neighbouring sentences in the same
-space). Which was better on held-out documents is measured by `lang-jepa evaluate RUN --tasks document` and saved with
-the model; the tools use that one and say so. docs/document.md says what the numbers mean.
+space). `lang-jepa evaluate RUN --tasks document` measures which is better on held-out documents and saves the result
+with the model; the tools use the better one and say so. docs/document.md says what the numbers mean.
 """
 
 import os
@@ -43,11 +43,11 @@ from lang_jepa.inference.texts import texts_of
 Using = Literal["best", "predictor", "baseline"]
 
 REPEATED = 0.85
-"""Cosine with an earlier sentence from which on a sentence counts as repeating it, where nothing was measured."""
+"""Cosine from which a sentence counts as repeating an earlier one, if no threshold was measured."""
 _ROWS = 256
-"""Sentences that are compared with all earlier ones at a time."""
+"""Sentences compared with all earlier ones at a time."""
 _SAME = 1e-12
-"""Cosines that differ by less are equal but for rounding."""
+"""Cosines that differ by less are equal up to rounding."""
 
 
 def study(
@@ -60,13 +60,13 @@ def study(
     against: Against | None = None,
     progress: Progress = silent,
 ) -> Study:
-    """All tools on one document; memory grows with its sentences, not with their square.
+    """Run all tools on one document; memory grows with the number of its sentences, not with its square.
 
     Args:
-        model, text, using, against: as `surprise`.
+        model, text, using, against: see `surprise`.
         candidates: sentences that might follow, to be ranked.
-        segments: topics wanted.
-        progress: called with how far it is.
+        segments: how many topics are wanted.
+        progress: called with the progress made.
     """
     sentences, speakers = units_of(model, text)
     found = study_read(Read.by(model, sentences, progress), speakers, segments=segments, using=using, against=against)
@@ -83,12 +83,12 @@ def study_read(
     using: Using = "best",
     against: Against | None = None,
 ) -> Study:
-    """As `study`, of a document that was encoded before; nothing is ranked.
+    """Run the tools of `study` on a document that is already encoded; nothing is ranked.
 
     Args:
         read: the document.
         speakers: who says each unit (empty: nobody is named).
-        segments, using, against: as `study`.
+        segments, using, against: see `study`.
     """
     return Study(
         fits_of(read, "next", using, against),
@@ -105,18 +105,18 @@ def study_read(
 def surprise(
     model: EmbeddingModel, text: str | Sequence[str], *, using: Using = "best", against: Against | None = None
 ) -> Fits:
-    """How far each sentence lies from what the sentences before it let expect.
+    """Measure how far each sentence lies from what is expected after the sentences before it.
 
     Args:
-        model: any; without a predictor the baseline is used.
+        model: any model; without a predictor the baseline is used.
         text: a text, or its sentences.
-        using: the better way as measured, or one of the two.
+        using: the method that was measured to be better, or one of the two.
         against: whose sentences are shuffled in: the document's own, outside the context (then an on-topic sentence out
-            of order is as surprising as any), or training sentences (then only what is off topic is). None: the
-            document's, where it has enough of them.
+            of order is as surprising as any), or training sentences (then only off-topic sentences are surprising).
+            None: the document's own, if it has enough of them.
 
     Raises:
-        LangJepaError: no text, a way or a reference that the model does not have.
+        LangJepaError: no text, or a method or a reference that the model does not have.
     """
     return fits_of(Read.by(model, sentences_of(model, text)), "next", using, against)
 
@@ -124,9 +124,9 @@ def surprise(
 def outliers(
     model: EmbeddingModel, text: str | Sequence[str], *, using: Using = "best", against: Against | None = None
 ) -> Fits:
-    """How well each sentence fits between its neighbours on both sides; `.ranked()` begins with what fits least.
+    """Measure how well each sentence fits between its neighbours on both sides; `.ranked()` begins with the worst fit.
 
-    Args and errors as `surprise`.
+    Arguments and errors are those of `surprise`.
     """
     return fits_of(Read.by(model, sentences_of(model, text)), "outliers", using, against)
 
@@ -134,11 +134,11 @@ def outliers(
 def segment(
     model: EmbeddingModel, text: str | Sequence[str], *, count: int | None = None, using: Using = "best"
 ) -> Topics:
-    """Where the topic changes.
+    """Find where the topic changes.
 
     Args:
-        model, text, using: as `surprise`.
-        count: segments wanted (None: those that the threshold gives that was best on held-out documents).
+        model, text, using: see `surprise`.
+        count: how many segments are wanted (None: as many as the threshold gives that was best on held-out documents).
 
     Raises:
         LangJepaError: as `surprise`; a count below 1.
@@ -147,8 +147,8 @@ def segment(
 
 
 def topics_of(read: Read, count: int | None, using: Using) -> Topics:
-    """As `segment`, of a document that was encoded before."""
-    # With it all tasks of an evaluation are loaded, of which `infer` needs none.
+    """Run `segment` on a document that is already encoded."""
+    # Importing this loads all evaluation tasks, none of which `infer` needs.
     from lang_jepa.evaluation.tasks.document_segmentation import GapSetting, boundaries, gap_scores, shape
 
     if count is not None and count < 1:
@@ -170,7 +170,7 @@ def topics_of(read: Read, count: int | None, using: Using) -> Topics:
 def continuations(
     model: EmbeddingModel, context: str | Sequence[str], candidates: Sequence[str], *, using: Using = "best"
 ) -> tuple[list[Continuation], str]:
-    """Candidates by how well they fit as the next sentence, best first, and the way in words.
+    """Rank candidates by how well they fit as the next sentence, best first; also return the method in words.
 
     Raises:
         LangJepaError: as `surprise`; no candidates.
@@ -199,15 +199,15 @@ def continuations(
 
 
 def redundant(model: EmbeddingModel, text: str | Sequence[str], *, threshold: float | None = None) -> list[Repetition]:
-    """For each sentence but the first the earlier one that is nearest to it, by cosine.
+    """Find, for each sentence but the first, the earlier one that is closest to it by cosine.
 
-    No predictor is used: a sentence that was to be expected may still say something new. Similarity and threshold are
-    those that were best at finding planted paraphrases, if `evaluate --tasks document` measured them; else centred
-    cosine and `REPEATED`.
+    No predictor is used: an expected sentence may still say something new. Similarity and threshold are those that were
+    best at finding planted paraphrases, if `evaluate --tasks document` measured them; otherwise centred cosine and
+    `REPEATED`.
 
     Args:
-        model, text: as `surprise`.
-        threshold: cosine from which on a sentence counts as repeating the earlier one (None: as above).
+        model, text: see `surprise`.
+        threshold: cosine from which a sentence counts as repeating the earlier one (None: as above).
     """
     return _repetitions(Read.by(model, sentences_of(model, text)), threshold)
 
@@ -224,7 +224,7 @@ def _repetitions(read: Read, threshold: float | None) -> list[Repetition]:
         for position, row in enumerate(cosines, start=begin):
             if position:
                 best = row[:position].max()
-                earlier = int(np.argmax(row[:position] >= best - _SAME))  # the first of equally near ones
+                earlier = int(np.argmax(row[:position] >= best - _SAME))  # the first of equally close ones
                 cosine = float(row[earlier])
                 sentence = read.sentences[position]
                 found.append(Repetition(position, sentence, earlier, cosine, cosine >= threshold))
@@ -232,7 +232,7 @@ def _repetitions(read: Read, threshold: float | None) -> list[Repetition]:
 
 
 def _repeating(model: EmbeddingModel) -> tuple[Similarity, float, str]:
-    """Similarity and threshold of repetitions, and both in words."""
+    """Return similarity and threshold for repetitions, and both in words."""
     choice = model.choices.get("redundant")
     if choice is None:
         why = "not measured" if model.has_predictor else "the model is an encoder alone"
@@ -242,7 +242,7 @@ def _repeating(model: EmbeddingModel) -> tuple[Similarity, float, str]:
 
 
 def fits_of(read: Read, tool: Tool, using: Using, against: Against | None) -> Fits:
-    """As `surprise` (`tool` is `next`) or `outliers`, of a document that was encoded before."""
+    """Run `surprise` (`tool` is `next`) or `outliers` on a document that is already encoded."""
     model = read.model
     way, said = way_of(model, tool, using)
     kind = cast(Similarity, way.similarity)
@@ -267,14 +267,14 @@ def fits_of(read: Read, tool: Tool, using: Using, against: Against | None) -> Fi
 
 
 def _usual(model: EmbeddingModel, count: int) -> Against:
-    """The reference for a document of so many sentences."""
+    """Return the default reference for a document of `count` sentences."""
     if count - 2 * REACH - 1 >= LEAST_REFERENCE or model.statistics.sample is None:
         return "document"
     return "training"
 
 
 def _training_sample(model: EmbeddingModel) -> Floats:
-    """Embeddings of training sentences, [N, D]."""
+    """Return embeddings of training sentences, [N, D]."""
     if model.statistics.sample is None:
         raise LangJepaError(
             "this model has no training sentences to compare with (an older version saved it, or it was never "
@@ -284,10 +284,10 @@ def _training_sample(model: EmbeddingModel) -> Floats:
 
 
 def way_of(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, str]:
-    """How a tool works with a model, and that in words.
+    """Return the method that a tool uses with a model, and its description in words.
 
     Raises:
-        LangJepaError: the predictor is asked for, and the model has none.
+        LangJepaError: the predictor is asked for, but the model has none.
     """
     choice = model.choices.get(tool)
     if choice is None:
@@ -302,7 +302,7 @@ def way_of(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, 
 
 
 def _hint(model: EmbeddingModel) -> str:
-    """How to measure what was not measured yet, once for all tools."""
+    """Say how to measure what was not measured yet, once for all tools."""
     lacking = [tool for tool in ("next", "outliers", "segment", "redundant") if tool not in model.choices]
     if not lacking or not model.has_predictor:
         return ""
@@ -311,7 +311,7 @@ def _hint(model: EmbeddingModel) -> str:
 
 
 def _place(model: EmbeddingModel) -> str:
-    """The folder of a model as a command takes it: its run's, where it lies in one."""
+    """Return the folder of a model as a command takes it: that of its run, if it lies in one."""
     folder = getattr(model, "folder", None)
     if folder is None:
         return "RUN"
@@ -320,7 +320,7 @@ def _place(model: EmbeddingModel) -> str:
 
 
 def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, str]:
-    """Without a measurement the baseline, which has not been beaten yet, or what was asked for."""
+    """Without a measurement, return the baseline, which nothing has beaten yet, or the method that was asked for."""
     if using == "predictor":
         if not model.predicts_next:
             raise LangJepaError("this model has no predictor of next sentences; take the baseline")

@@ -12,11 +12,11 @@ class SentenceFit:
     """A sentence and how it fits its position.
 
     Attributes:
-        position: from 0.
+        position: position in the document, from 0.
         sentence: the text.
-        fit: cosine of the sentence with what is expected at its position; None where nothing stands beside it.
+        fit: cosine of the sentence with what is expected at its position; None if nothing stands beside it.
         surprise: standard deviations by which the fit is below the mean fit of shuffled sentences there: 0 fits no
-            better than they do, -2 much better, above 0 worse. None where there is no fit.
+            better than they do, -2 much better, above 0 worse. None without a fit, or with too few sentences to judge.
     """
 
     position: int
@@ -27,11 +27,11 @@ class SentenceFit:
 
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """All sentences of a document, with how they fit.
+    """All sentences of a document, with how well they fit.
 
     Attributes:
         sentences: in order.
-        used: the way in words, with its score and that of the other.
+        used: the method in words, with its score and that of the other.
         against: whose sentences were shuffled in for the calibration.
     """
 
@@ -40,21 +40,21 @@ class Fits:
     against: Against
 
     def ranked(self) -> list[SentenceFit]:
-        """Those with a surprise, the most surprising first."""
+        """Return the sentences with a surprise, the most surprising first."""
         known = [one for one in self.sentences if one.surprise is not None]
         return sorted(known, key=lambda one: -cast(float, one.surprise))
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """A document in segments.
+    """A document split into segments.
 
     Attributes:
         sentences: in order.
         boundaries: positions at which a new topic begins, ascending, 0 left out.
-        scores: for each sentence but the first how much of a boundary lies before it, in standard deviations above the
+        scores: for each sentence but the first, how much of a boundary lies before it, in standard deviations above the
             document's mean.
-        used: the way in words.
+        used: the method in words.
     """
 
     sentences: list[str]
@@ -63,14 +63,14 @@ class Topics:
     used: str
 
     def segments(self) -> list[list[str]]:
-        """The sentences of each segment."""
+        """Return the sentences of each segment."""
         ends = [0, *self.boundaries, len(self.sentences)]
         return [self.sentences[begin:end] for begin, end in pairwise(ends)]
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A candidate, its cosine with what is expected next, and standard deviations above the candidates' mean."""
+    """A candidate, its cosine with what is expected next, and its standard deviations above the candidates' mean."""
 
     sentence: str
     fit: float
@@ -79,7 +79,7 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """A sentence, the earlier one that is nearest to it, their cosine, and whether that counts as a repetition."""
+    """A sentence, the earlier one closest to it, their cosine, and whether that counts as a repetition."""
 
     position: int
     sentence: str
@@ -90,7 +90,7 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Everything at once, as the command shows it."""
+    """The findings of all tools, as the command shows them."""
 
     surprise: Fits
     outliers: Fits
@@ -98,8 +98,8 @@ class Study:
     repetitions: list[Repetition]
     next: list[Continuation]
     repeated: str
-    """By which repetitions were found, in words."""
+    """How repetitions were found, in words."""
     speakers: list[str]
-    """Who says each turn of a conversation, "" where nobody is named; of other texts nothing."""
+    """Who says each turn of a conversation, "" if nobody is named; empty for other texts."""
     hint: str
-    """How to measure what was not measured for the model yet; empty where all was."""
+    """How to measure what was not measured for the model yet; empty if everything was."""

@@ -1,4 +1,4 @@
-"""A document in a picture: its sentences from top to bottom, and beside each how surprising it is."""
+"""Draw a document: its sentences from top to bottom, and beside each how surprising it is."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST = 60
-"""Sentences that are written out; of a longer document only the most surprising are."""
+"""Most sentences that are written out; of a longer document only the most surprising are."""
 _WRITTEN = 12
 """Sentences of a longer document that are written out."""
 _LETTERS = 88
 
 
 def draw_study(found: Study, path: Path, *, title: str = "", unit: str = "sentence") -> None:
-    """Write a PNG, atomically.
+    """Draw a study as a PNG, written atomically.
 
     Args:
-        found: of `lang_jepa.inference.document.study`.
-        path: of the picture.
+        found: what `lang_jepa.inference.document.study` returns.
+        path: path of the picture.
         title: what was read.
         unit: what a sentence is called.
     """
@@ -49,12 +49,12 @@ def draw_study(found: Study, path: Path, *, title: str = "", unit: str = "senten
 
 
 def _first(found: Study) -> list[int]:
-    """Positions of the most surprising sentences."""
+    """Return the positions of the most surprising sentences."""
     return [one.position for one in found.surprise.ranked()[:_WRITTEN]]
 
 
 def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
-    """A bar and a dot beside each of some sentences; a line above one that begins a topic."""
+    """Draw a bar and a dot beside each of some sentences, and a line above one that begins a topic."""
     place = {position: row for row, position in enumerate(rows)}
     for label, fits, draw in (
         ("surprise", found.surprise, lambda y, x, label: axes.barh(y, x, color="tab:orange", label=label)),
@@ -77,7 +77,7 @@ def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
 
 
 def _draw_course(axes: "Axes", found: Study, unit: str) -> None:
-    """Surprise over a long document, with a line where a topic begins."""
+    """Draw surprise over a long document, with a line where a topic begins."""
     known = [one for one in found.surprise.sentences if one.surprise is not None]
     surprises: Any = [one.surprise for one in known]
     axes.plot([one.position for one in known], surprises, color="tab:orange", linewidth=0.8)

@@ -1,4 +1,4 @@
-"""A document as a model reads it: each distinct sentence encoded once, in parts, so that progress can be shown."""
+"""A document as a model reads it: each distinct sentence is encoded once, in parts, so that progress can be shown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,17 +20,17 @@ from lang_jepa.inference.texts import text_of, texts_of
 LEAST_REFERENCE = 10
 """Fewer sentences than this are too few to say what is usual."""
 _NOTHING = 1e-6
-"""Deviations below this are rounding."""
+"""Deviations below this are rounding errors."""
 
 
 def of_document(expected: Floats, own: Floats) -> tuple[Values, Values]:
-    """Mean and deviation of the fits of the document's other sentences at each position, those within `REACH` left out.
+    """Return mean and deviation of the fits of the document's other sentences at each position, except within `REACH`.
 
-    Where too few remain, only the sentence itself is left out.
+    If too few remain, only the sentence itself is left out.
 
     Args:
-        expected: [Q, D] what is expected at each position.
-        own: [Q, D] the sentence that stands there.
+        expected: [Q, D], what is expected at each position.
+        own: [Q, D], the sentence that stands there.
     """
     count = len(own)
     positions = np.arange(count)
@@ -52,7 +52,7 @@ def of_document(expected: Floats, own: Floats) -> tuple[Values, Values]:
 
 
 def of_others(expected: Floats, others: Floats) -> tuple[Values, Values]:
-    """Mean and deviation of the fits of other sentences [N, D] at each position."""
+    """Return mean and deviation of the fits of other sentences [N, D] at each position."""
     middle = others.astype(np.float64).mean(0)
     asked, rows = expected.astype(np.float64), others.astype(np.float64) - middle
     squares = np.einsum("qd,qd->q", asked @ (rows.T @ rows), asked) / len(rows)
@@ -62,26 +62,26 @@ def of_others(expected: Floats, others: Floats) -> tuple[Values, Values]:
 def _moments(
     means: NDArray[np.float64], squares: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> tuple[Values, Values]:
-    """Mean and deviation from moments of values that were shifted by their middle."""
+    """Return mean and deviation from the moments of values that were shifted by their mean."""
     spreads = np.sqrt(np.maximum(squares - means**2, 0.0))
     return means + shift, np.where(spreads > _NOTHING, spreads, 0.0)
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with what is being done, how much of it is done, and how much there is in all."""
 
 PART = 2048
 """Sentences encoded, or contexts predicted from, between two calls of `Progress`."""
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Progress that is not shown."""
+    """Show no progress."""
 
 
 def units_of(model: EmbeddingModel, text: str | Sequence[str]) -> tuple[list[str], list[str]]:
-    """The sentences, lines or turns of a text, split as in training, and who says each turn (empty: nobody is named).
+    """Split a text into sentences, lines or turns as in training; also return who says each turn (empty: nobody named).
 
-    A list is taken as it is; for a model that knows speakers, as of `as_turns`.
+    A list is taken as it is or, for a model that knows speakers, as `as_turns` returns it.
 
     Raises:
         LangJepaError: no sentence at all, or an empty one in a list.
@@ -100,7 +100,7 @@ def units_of(model: EmbeddingModel, text: str | Sequence[str]) -> tuple[list[str
 
 
 def sentences_of(model: EmbeddingModel, text: str | Sequence[str]) -> list[str]:
-    """Those of `units_of`."""
+    """Return the units of `units_of` without their speakers."""
     return units_of(model, text)[0]
 
 
@@ -109,12 +109,12 @@ class Read:
     """The sentences of a document with their embeddings.
 
     Attributes:
-        model: what read them.
-        sentences: in order, n of them.
-        distinct: [S] each once.
-        rows: int64 [n], rows of the sentences in `distinct`.
+        model: the model that read them.
+        sentences: the n sentences in order.
+        distinct: [S], each sentence once.
+        rows: int64 [n], the row of each sentence in `distinct`.
         embeddings: float32 [S, D], unit rows.
-        progress: called with the predictions made.
+        progress: called with the number of predictions made.
     """
 
     model: EmbeddingModel
@@ -138,7 +138,7 @@ class Read:
         return cls(model, sentences, distinct, rows, embeddings, progress)
 
     def reading(self, *, gaps: bool = False) -> Reading:
-        """All positions of the document, or those between two sentences; made once, with what is predicted there."""
+        """Return all positions of the document, or the gaps between sentences, with predictions there; built once."""
         if gaps not in self._readings:
             reach = max(REACH, self.model.settings.data.window_size)
             positions = Positions.of(self.distinct, [self.rows], reach=reach, gaps=gaps)
@@ -147,12 +147,12 @@ class Read:
 
 
 def encoder(model: EmbeddingModel, progress: Progress = silent) -> Encoder:
-    """A model as the rules for positions ask it, with as much of a predictor as it has."""
+    """Wrap a model for the rules for positions, with its predictor if it predicts next sentences."""
     return _Predicting(model, progress) if model.predicts_next else _Reader(model, progress)
 
 
 class _Reader:
-    """A model that is asked in parts, each of which is reported."""
+    """A model without a predictor, as the rules for positions use it."""
 
     def __init__(self, model: EmbeddingModel, progress: Progress) -> None:
         self.dim, self.statistics, self.encode = model.dim, model.statistics, model.encode
@@ -160,7 +160,7 @@ class _Reader:
 
 
 class _Predicting(_Reader):
-    """The same with a predictor."""
+    """A model with a predictor, which is asked in parts, each of them reported."""
 
     @property
     def sees_both_sides(self) -> bool:
@@ -177,7 +177,7 @@ class _Predicting(_Reader):
 def _in_parts(
     ask: Callable[..., NDArray[np.float32]], asked: Sequence[Sequence[object]], dim: int, what: str, progress: Progress
 ) -> NDArray[np.float32]:
-    """What a model gives for each of `asked` (sequences of one length, walked together), float32 [n, D]."""
+    """Ask a model in parts about `asked` (sequences of one length, walked together): float32 [n, D]."""
     total = len(asked[0])
     found = np.empty((total, dim), dtype=np.float32)
     for begin in range(0, total, PART):

@@ -1,4 +1,4 @@
-"""Whether alarms have become too many for the rate that was asked for."""
+"""Detect that alarms have become too many for the rate that was asked for."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -6,23 +6,23 @@ from collections.abc import Iterable, Sequence
 from lang_jepa.evaluation.rarity import chance_of
 
 TIMES = 3.0
-"""The stated rate, so many times, from which alarms are too many."""
+"""How many times the stated rate alarms must exceed to be too many."""
 IMPLAUSIBLE = 1e-4
-"""Chance of so many alarms or more, at `TIMES` the stated rate, below which they are."""
+"""Alarms are too many if the chance of as many or more, at `TIMES` the stated rate, is below this."""
 RECENT = 1000
-"""Last units over which alarms are counted, at most."""
+"""Most last units over which alarms are counted."""
 
 
 class Drift:
     """Counts alarms among the last units.
 
-    What repeats an alarm is left out: a stuck line is one event, however long it goes on.
+    Units that repeat an alarm are left out: a stuck line is one event, however long it goes on.
 
     Args:
-        per_thousand: alarms among a thousand units that were asked for.
+        per_thousand: the stated rate, alarms per thousand units.
 
     Attributes:
-        found: alarms among how many last units, when they first were too many (None: they were not).
+        found: how many alarms there were among how many last units when they first were too many (None: never).
     """
 
     def __init__(self, per_thousand: float) -> None:
@@ -31,11 +31,11 @@ class Drift:
         self._recent: deque[bool] = deque(maxlen=RECENT)
 
     def count(self, alarms: Sequence[bool], events: Sequence[bool]) -> None:
-        """Take the next units.
+        """Count the next units.
 
         Args:
             alarms: which of them are alarms.
-            events: which of them belong to one: alarms, and what repeats them.
+            events: which of them belong to an event: alarms, and units that repeat them.
         """
         for alarm, event in zip(alarms, events, strict=True):
             if event and not alarm:
@@ -47,9 +47,9 @@ class Drift:
                     self.found = count, of
 
     def plain(self) -> list[bool]:
-        """The last units as plain data, to be taken up by `restore`."""
+        """Return the last units as plain data, for `restore`."""
         return list(self._recent)
 
     def restore(self, recent: Iterable[bool]) -> None:
-        """Take up what `plain` returned."""
+        """Restore what `plain` returned."""
         self._recent.extend(recent)

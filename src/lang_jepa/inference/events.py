@@ -1,4 +1,4 @@
-"""Alarms of one event: a unit that repeats the one before it in its course is an alarm once, however often it comes."""
+"""Group alarms into events: a unit that repeats the one before it in its course is one alarm however often it comes."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from lang_jepa.evaluation.rarity import Values
 from lang_jepa.inference.courses import Course
 
 STUCK = 5
-"""Times in a row from which a unit may be called stuck, however improbable fewer are."""
+"""Fewest times in a row for which a unit may be called stuck, however improbable fewer are."""
 
 
 class Over(NamedTuple):
@@ -21,12 +21,12 @@ class Over(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a unit stands in a run of equal ones.
+    """Where a unit stands in a run of equal units.
 
     Attributes:
         stuck: whether it came too often in a row.
-        times: how often it came in a row in its course, itself counted.
-        event: index of the alarm of this run (its own, where it is the alarm); None where there was none so far.
+        times: how often it has come in a row in its course, itself included.
+        event: index of the alarm of this run (its own, if it is the alarm); None if there was none so far.
         over: the event that ended with this unit, which differs from the one before it in its course.
     """
 
@@ -39,14 +39,14 @@ class Position(NamedTuple):
 def positions(
     course: Course, indices: Sequence[int], again: Sequence[bool], alarms: Sequence[bool], often: Sequence[bool]
 ) -> Iterator[Position]:
-    """Where the next units of a course stand; the course goes on with them.
+    """Yield where the next units of a course stand, and advance the course.
 
     Args:
-        course: before them.
-        indices: of each unit.
-        again: which of them are the same as the one before.
-        alarms: which of them are to be alarms; only the first one in a run is.
-        often: which of them came improbably often in a row: stuck from `STUCK` times on, which is an alarm too.
+        course: the course before these units.
+        indices: the index of each unit.
+        again: which units are the same as the one before.
+        alarms: which units are to be alarms; only the first one in a run becomes one.
+        often: which units came improbably often in a row: stuck from `STUCK` times on, which is an alarm too.
     """
     for index, same, alarm, many in zip(indices, again, alarms, often, strict=True):
         over = None
@@ -62,11 +62,11 @@ def positions(
 
 
 def per_run(values: Values, again: NDArray[np.bool_]) -> Values:
-    """The greatest value of each run of equal units, at the first of the run, and -inf at the others: [n].
+    """Return the greatest value of each run of equal units, at the first of the run, and -inf at the others: [n].
 
     Args:
-        values: of units in order, [n].
-        again: which of them are the same as the one before, [n]; the first is not.
+        values: values of units in order, [n].
+        again: which units are the same as the one before, [n]; the first is not.
     """
     starts = np.flatnonzero(~again)
     greatest = np.full(len(values), -np.inf)
@@ -75,7 +75,7 @@ def per_run(values: Values, again: NDArray[np.bool_]) -> Values:
 
 
 def stuck_runs(values: Values, again: NDArray[np.bool_]) -> Values:
-    """Values of units that came `STUCK` times in a row or more, and 0 in the place of others: [n], as of `per_run`."""
+    """Return the values of units that came `STUCK` times in a row or more, 0 for others: [n]; see `per_run`."""
     rows = np.arange(len(values))
     begun = np.maximum.accumulate(np.where(again, 0, rows))
     return np.where(rows - begun + 1 >= STUCK, values, 0.0)

@@ -1,16 +1,16 @@
-"""Which units are the first of a kind that nobody knew: what a sum of scores may pass over, and a reader must not."""
+"""Find units that are the first of an unknown kind, which a sum of scores may pass over but a reader must not."""
 
 from collections.abc import Mapping, Sequence
 
 RECENT = 1000
-"""Units within which a new kind is new once."""
+"""Units within which a new kind counts as new only once."""
 
 
 class NewKinds:
     """Tells which units are of a new kind.
 
     Args:
-        usual: texts of the usual units in their order, None for those that cannot be of a new kind.
+        usual: texts of the usual units in order, None for those that cannot be of a new kind.
 
     Attributes:
         among_usual: which of them were of a new kind themselves when they came; later units of their kinds are not.
@@ -23,11 +23,11 @@ class NewKinds:
         self._known, self._last = frozenset(filter(None, usual)), {}
 
     def new(self, texts: Sequence[str | None], number: int) -> list[bool]:
-        """Whether each of some units is of a kind that neither the usual ones have nor the `RECENT` before it.
+        """Return which units are of a kind that neither the usual units nor the `RECENT` units before it have.
 
         Args:
-            texts: masked units in their order; None for one that cannot be of a new kind.
-            number: of the first one, counted from where the monitor began.
+            texts: masked units in order; None for one that cannot be of a new kind.
+            number: number of the first one, counted from where the monitor began.
         """
         found = []
         for at, text in enumerate(texts, start=number):
@@ -41,9 +41,9 @@ class NewKinds:
         return found
 
     def plain(self) -> dict[str, int]:
-        """The new kinds of the last units, with the number of the last unit of each, to be taken up by `restore`."""
+        """Return the new kinds of the last units, with the number of the last unit of each, for `restore`."""
         return dict(self._last)
 
     def restore(self, last: Mapping[str, int]) -> None:
-        """Take up what `plain` returned."""
+        """Restore what `plain` returned."""
         self._last = dict(last)

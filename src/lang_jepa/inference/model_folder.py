@@ -1,4 +1,4 @@
-"""The model directory: what a trained model is on disk, for anyone to use.
+"""The model directory: the files of a trained model, for anyone to use.
 
     config.json, model.safetensors   the encoder, as transformers' AutoModel loads it
     tokenizer.json, ...              the tokenizer, as AutoTokenizer loads it
@@ -7,13 +7,13 @@
     statistics.safetensors           mean and whitening of training embeddings, for scores
     decoder.safetensors              the concept decoder, if one was trained, with the standardisation of concepts,
     decoder.yaml                     the settings of its training,
-    decoder-tokenizer/               and its tokenizer, where that is not the encoder's
+    decoder-tokenizer/               and its tokenizer, if that is not the encoder's
     settings.yaml                    the resolved settings of the training run
     lang_jepa.json                   format, weights (target or online), step, and the files' hashes
 
-The card has a fingerprint of itself too, so that no flipped bit in the whole directory goes unseen. Everything is
-safetensors, JSON or YAML: loading runs no code from the files. The directory of a GPT is described in
-`lang_jepa.inference.gpt`.
+The card also has a fingerprint of itself, so that no flipped bit in the whole directory goes unnoticed. Everything is
+safetensors, JSON or YAML: loading runs no code from the files. `lang_jepa.inference.gpt` describes the directory of a
+GPT.
 """
 
 import difflib
@@ -48,9 +48,9 @@ from lang_jepa.settings.parts import PREDICTOR
 from lang_jepa.settings.recipes import SYSTEMS, system_of
 
 FORMAT = 2
-"""2: settings and all of the tokenizer's files are hashed, and so is the card."""
+"""2: the settings, all files of the tokenizer and the card itself are hashed."""
 FORMATS = (1, FORMAT)
-"""Of models that are read."""
+"""Formats of models that can be read."""
 _OWN = "card"
 """Key of the card's fingerprint of itself."""
 
@@ -65,28 +65,28 @@ _TIED = ("model.lm_head.weight", "model.transformer.wte.weight")
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by its name relative to that."""
+    """Return the SHA-256 of every file below a folder, by its name relative to the folder."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
 
 
 def write_card(path: Path, about: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
-    """Write a card: what is said about the model, and the hashes of its files."""
+    """Write a card: what it says about the model, and the hashes of its files."""
     card = {"format": FORMAT, **about, "sha256": dict(hashes)}
     card.pop(_OWN, None)
     write_json(path, {**card, _OWN: fingerprint(card)})
 
 
 def read_card(path: Path, *, what: str, formats: Collection[int] = FORMATS) -> dict[str, Any]:
-    """A card whose files are as it says.
+    """Read a card, and check that all files are as it says.
 
     Args:
-        path: of the card.
-        what: names it in the error.
-        formats: that are read; from 2 on a card has its own fingerprint.
+        path: path of the card.
+        what: what errors call it.
+        formats: formats that are accepted; from 2 on, a card has its own fingerprint.
 
     Raises:
-        LangJepaError: no card, one of another format, or a file that is missing, damaged or exchanged.
+        LangJepaError: no card, one that is damaged or of another format, or a file that is missing, damaged or changed.
     """
     card: Any = read_json(path, what=f"{what} (is this a model directory?)")
     folder, found = path.parent, card.get("format") if isinstance(card, dict) else None
@@ -109,7 +109,7 @@ def read_card(path: Path, *, what: str, formats: Collection[int] = FORMATS) -> d
 
 
 def find_folder(path: Path | str, card: str) -> Path | None:
-    """The model directory at a path: itself, or inside a run directory; None if none has this card."""
+    """Find the model directory at a path: the path itself, or inside a run directory; None if neither has this card."""
     return next((folder for folder in (Path(path), Path(path) / "model") if (folder / card).is_file()), None)
 
 
@@ -117,35 +117,35 @@ def find_folder(path: Path | str, card: str) -> Path | None:
 def writing_model(
     folder: Path, card: str, settings: BaseModel, about: Mapping[str, Any], *, ours: Collection[str]
 ) -> Iterator[Path]:
-    """Write a model directory atomically: the block writes the parts, then settings and card are put beside them.
+    """Write a model directory atomically: the `with` block writes the parts, then settings and card are added.
 
     Args:
-        folder: of the model; one that holds something else is refused.
+        folder: folder of the model; one that holds something else is refused.
         card: name of its card.
-        settings: of the training.
+        settings: settings of the training.
         about: what the card says; the block may add to it.
-        ours: names in an older folder there that go with it; whatever else lies in that stays.
+        ours: names in an older folder there that are removed with it; whatever else lies in that stays.
 
     Raises:
-        LangJepaError: something else is there; the disk is full.
+        LangJepaError: something else is there, or the disk is full.
     """
     with atomic_folder(folder, known_by=card, ours=(*ours, SETTINGS)) as temporary:
         yield temporary
         save_settings(settings, temporary / SETTINGS)
         mode = (temporary / SETTINGS).stat().st_mode
         for file in temporary.glob("*.safetensors"):
-            file.chmod(mode)  # safetensors leaves its files readable by their owner alone
+            file.chmod(mode)  # safetensors makes its files readable by their owner only
         write_card(temporary / card, about, hash_files(temporary))
 
 
 def write_tensors(module: nn.Module, path: Path, *, without: Collection[str] = ()) -> None:
-    """Write a module's tensors as safetensors, those named in `without` left out."""
+    """Write a module's tensors as safetensors, except those named in `without`."""
     state = {name: part.detach().cpu().contiguous() for name, part in module.state_dict().items()}
     save_file({name: part for name, part in state.items() if name not in without}, path)
 
 
 def is_whole(path: Path, *, what: str) -> bool:
-    """Whether there is a card, and all files are as it says."""
+    """Whether there is a card and all files are as it says."""
     try:
         read_card(path, what=what)
     except LangJepaError:
@@ -154,10 +154,10 @@ def is_whole(path: Path, *, what: str) -> bool:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, all of them finite.
+    """Read the tensors of a safetensors file, which must all be finite.
 
     Raises:
-        LangJepaError: missing, damaged, or with NaN or infinity in it.
+        LangJepaError: the file is missing or damaged, or has NaN or infinity in it.
     """
     try:
         tensors = load_file(path)
@@ -168,15 +168,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 RUNS = "runs"
-"""Folder of run directories by default."""
+"""Default folder of run directories."""
 _NAMED = 8
-"""Runs that a message names."""
+"""Most runs that a message names."""
 _CHECKPOINTS = ("checkpoint-best.pth", "checkpoint-last.pth")
 
 
 def why_no_model(path: Path) -> str:
-    """Why a run has no model to read, and the commands that help: it is another system's, or did not end; else
-    nothing.
+    """Say why a run has no model to read (it is another system's, or did not finish) and which commands help; empty if
+    neither is so.
     """
     settings = path / SETTINGS
     if not settings.is_file():
@@ -209,8 +209,8 @@ def why_no_model(path: Path) -> str:
 
 
 def nearest_run(path: Path) -> str:
-    """What a path where nothing is was probably meant to be: the nearest run or model directory beside it, else those
-    that are in runs/; nothing where the path is there, or there are none.
+    """Suggest what a path that does not exist was meant to be: of the run and model directories beside it and in runs/
+    the one with the closest name, else all of them; empty if the path exists or there are none.
     """
     runs = [one for folder in dict.fromkeys((path.parent, Path(RUNS))) for one in _runs_in(folder)]
     if path.exists() or not runs:
@@ -223,7 +223,7 @@ def nearest_run(path: Path) -> str:
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    """The run and model directories in a folder, the newest first."""
+    """Return the run and model directories in a folder, the newest first."""
     found = [one.parent for name in (SETTINGS, CARD, GPT_CARD) for one in folder.glob(f"*/{name}")]
     return sorted(dict.fromkeys(found), key=lambda one: (-one.stat().st_mtime, one.name))
 
@@ -237,11 +237,11 @@ _OTHER_FILES = (
     "tokenizer_config.json", "special_tokens_map.json", "decoder.safetensors", "decoder.yaml",
     "decoder-tokenizer", "document.json",
 )  # fmt: skip
-"""Files that may stand beside them, and go when the model is replaced."""
+"""Files that may lie beside them, and are removed when the model is replaced."""
 
 
 def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | None = None) -> Jepa:
-    """A model of these settings: pretrained weights or fresh ones, and a fresh predictor.
+    """Build a model from settings: an encoder with pretrained or fresh weights, and a fresh predictor.
 
     Args:
         settings: the resolved settings.
@@ -265,7 +265,7 @@ def build_jepa(settings: Settings, tokenizer: TextTokenizer, *, weights: str | N
 
 
 def predictor_for(settings: Settings) -> nn.Module:
-    """A fresh predictor of these settings."""
+    """Build a fresh predictor from settings."""
     window, horizons = view_of(settings).reach(settings.data), settings.data.horizons
     return build_predictor(settings.model, window=window, horizons=horizons, own=settings.own_predictor)
 
@@ -281,15 +281,15 @@ def save_model(
     card: Mapping[str, Any],
     decoder: TextDecoder | None = None,
 ) -> None:
-    """Write a model directory atomically; what lies in an older one there, and was not written here, stays in it.
+    """Write a model directory atomically; files in an older one there that were not written here stay in it.
 
     Args:
-        folder: of the model; one that holds something else is refused.
+        folder: folder of the model; one that holds something else is refused.
         encoder, predictor, tokenizer, statistics, settings, decoder: the parts.
         card: what else lang_jepa.json should say (step, weights, scores).
 
     Raises:
-        LangJepaError: something else is there; weights that are not finite; the disk is full.
+        LangJepaError: something else is there, weights are not finite, or the disk is full.
     """
     for name, part in (("encoder", encoder), ("predictor", predictor)):
         check_finite(part.state_dict(), where=f"the {name} to be written to {folder}")
@@ -306,12 +306,12 @@ def save_model(
 
 
 def find_model(path: Path) -> Path | None:
-    """The model directory of an encoder at a path, see `find_folder`."""
+    """Find the model directory of an encoder at a path, see `find_folder`."""
     return find_folder(path, CARD)
 
 
 def find_gpt(path: Path | str) -> Path | None:
-    """The model directory of a GPT at a path, see `find_folder`."""
+    """Find the model directory of a GPT at a path, see `find_folder`."""
     return find_folder(path, GPT_CARD)
 
 
@@ -319,17 +319,17 @@ def load_model(folder: Path) -> tuple[Jepa, TextTokenizer, Statistics, Settings,
     """Read a model directory, checking that its files belong together; the last item is its card.
 
     Raises:
-        LangJepaError: not a model directory, a file missing, damaged or exchanged, weights that do not fit.
+        LangJepaError: not a model directory; a file is missing, damaged or replaced; the weights do not fit.
     """
     card = read_card(folder / CARD, what="model card")
     settings = read_settings(folder / SETTINGS)
     for name in ("config.json", "tokenizer.json"):
-        read_json(folder / name, what=name)  # before libraries read them, which fall over what is nested too deeply
+        read_json(folder / name, what=name)  # before libraries read them, which crash on JSON that is nested too deeply
     tokenizer = TextTokenizer.load(str(folder))
     # The weights are in the folder, whatever they came from in training.
     model = settings.model.model_copy(update={"pretrained": True, "weights_path": None})
     stored = settings.model_copy(update={"model": model})
-    read_tensors(folder / WEIGHTS)  # before a library reads it, which says less about what is wrong
+    read_tensors(folder / WEIGHTS)  # before a library reads it, whose errors say less
     jepa = build_jepa(stored, tokenizer, weights=str(folder))
     if jepa.encoder.head is not None:
         _load(jepa.encoder.head, folder / "head.safetensors")
@@ -345,11 +345,11 @@ def _load(module: nn.Module, path: Path) -> None:
 
 
 def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
-    """Put a decoder into a model directory, in the place of an older one; the whole directory changes at once.
+    """Put a decoder into a model directory, replacing an older one; the whole directory changes at once.
 
     Args:
         folder: a model directory.
-        decoder: trained on the concepts of its encoder.
+        decoder: decoder that was trained on the concepts of its encoder.
         card: what the card should say about the decoder (step, scores).
     """
     about = read_card(folder / CARD, what="model card")
@@ -363,7 +363,7 @@ def join_model(folder: Path, decoder: TextDecoder, **card: Any) -> None:
 
 
 def write_decoder(folder: Path, decoder: TextDecoder) -> dict[str, Any]:
-    """Write the decoder's files into a folder; returns what the card is to say about it."""
+    """Write the decoder's files into a folder; return what the card should say about it."""
     check_finite(decoder.network.state_dict(), where=f"the decoder to be written to {folder}")
     # The output weights are the same tensor as the input embeddings, which safetensors stores once.
     write_tensors(decoder.network, folder / DECODER_WEIGHTS, without=_TIED[:1])
@@ -375,12 +375,12 @@ def write_decoder(folder: Path, decoder: TextDecoder) -> dict[str, Any]:
 
 
 def read_decoder(folder: Path, card: dict[str, Any], tokenizer: TextTokenizer) -> TextDecoder | None:
-    """The decoder of a model directory whose hashes were checked, None if it has none.
+    """Read the decoder of a model directory whose hashes were checked; None if it has none.
 
     Args:
         folder: the model directory.
         card: its card.
-        tokenizer: the encoder's, used where the decoder has none of its own.
+        tokenizer: the encoder's, used if the decoder has none of its own.
     """
     if "decoder" not in card:
         return None

@@ -1,19 +1,19 @@
-"""Units as they come (lines of a log, messages): how surprising each is after those before it, and what is an alarm.
+"""Monitor a stream of units (log lines, messages): how surprising each is after those before it, and which are alarms.
 
 Each unit has the four scores of `evaluation/rarity.py`: surprise, novelty, n-gram, repetition. Each becomes the share
-of usual units that have as much of it, and those that find faults best together are added up. Faults that are put into
-the usual units decide which, and the threshold is a quantile of the sums of these units. They are the held-out ones of
-the training, or others that the user names.
+of usual units that have as much of it, and the scores that together find faults best are added up (as -ln). Faults
+inserted into the usual units decide which scores these are, and the threshold is a quantile of the usual units' sums.
+Usual units are the held-out ones of the training, or others that the user names.
 
-There are two more ways. A unit that comes so often in a row that this alone is improbable is an alarm (stuck). At a
-severe level (`data/text/levels.py`) a line of a kind that nobody knew is one where its novelty alone is above a
-quantile of its own. A unit that is repeated is one event (`events.py`), and all three ways together make as many events
-of the usual units as the stated rate says.
+Two more rules raise alarms. A unit is stuck if it comes so often in a row that this alone is improbable. A line at a
+severe level (`data/text/levels.py`) and of an unknown kind is an alarm if its novelty alone is above a quantile of its
+own. A unit that is repeated is one event (`events.py`), and all three rules together make as many events of the usual
+units as the stated rate says.
 
-A unit is scored after those before it in its course: of a model that was trained on sessions (`data.session`) in its
-session, else after all. The usual units are scored in courses too. The first unit of a session has none before it, so
-that surprise says nothing of it: where surprise is among what decides, novelty and n-gram decide there, with a
-threshold of their own at the stated rate (`FirstUnits`).
+A unit is scored after those before it in its course: its session if the model was trained on sessions (`data.session`),
+else all units. The usual units are scored in courses too. The first unit of a session has none before it, so surprise
+says nothing about it: if surprise is among the scores that decide, novelty and n-gram decide there instead, with their
+own threshold at the stated rate (`FirstUnits`).
 """
 
 import math
@@ -48,23 +48,23 @@ from lang_jepa.inference.monitor_state import FORMAT, read_state
 from lang_jepa.inference.monitor_units import FIRST, FirstUnits, Scored
 
 BLOCK = 256
-"""Units scored in one pass where many wait."""
+"""Units scored in one pass when many wait."""
 _NOTHING_EXPECTED = -1.0
 """Surprise of a first unit, below that of any other."""
 _CACHED = 50_000
-"""Units whose vectors are kept at most."""
+"""Most units whose vectors are cached."""
 SEVERE_SHARE = 0.5
-"""Of the stated rate, for severe units of new kinds at most; what they do not take is left to the sum."""
+"""Largest share of the stated rate for severe units of new kinds; what they do not use is left to the sum."""
 STUCK_SHARE = 0.5
-"""Of the stated rate, for units that come too often in a row at most, half for those that the training text has and
-half for others; what they do not take is left to the sum."""
+"""Largest share of the stated rate for units that come too often in a row, half of it for units that the training text
+has and half for others; what they do not use is left to the sum."""
 _SURPRISE, _NOVELTY, _REPETITION = map(SCORES.index, ("surprise", "novelty", "repetition"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What is computed of a unit once: its tokens as a key, its prepared vector [D], its novelty, whether the training
-    text has it, and whether it is a line at a severe level that it does not have.
+    """What is computed once for each unit: its tokens as a key, its prepared vector [D], its novelty, whether the
+    training text has it, and whether it is a line at a severe level that the training text lacks.
     """
 
     key: bytes
@@ -75,34 +75,34 @@ class _Unit:
 
 
 class Monitor:
-    """Scores units in their order.
+    """Scores units in order, and says which are alarms.
 
     Args:
-        model: whose predictor reads units encoded alone (`data.context=concepts`).
-        corpus: of its training: its training units are known and counted, its held-out ones are usual.
-        per_thousand: false alarms wanted in a thousand units (None: 1, or what the usual units can set).
-        usual: units in order of time that are usual in place of the held-out ones (None: those).
-        courses: of which each of them is one (None: by `data.session`).
+        model: a model whose predictor reads units encoded alone (`data.context=concepts`).
+        corpus: the corpus of its training: its training units are known and counted, its held-out units are usual.
+        per_thousand: false alarms wanted per thousand units (None: 1, or the least that the usual units can set).
+        usual: units in order of time that are usual instead of the held-out ones (None: the held-out ones).
+        courses: the course of each of these units (None: by `data.session`).
 
     Attributes:
-        per_thousand: as it is.
+        per_thousand: the rate in use.
         decides: columns of `SCORES` that are added up.
         merits: mean AUC of the faults in the usual units, by the scores that were added up (empty: no document has room
             for any).
-        threshold: of the sum.
-        least_novelty: of a severe unit of a new kind, above which it is an alarm.
-        least_run: score of repetition, above which a unit is an alarm for that alone: of units that the training text
-            has, and of others, whose runs say less, since nobody knows how often they repeat.
+        threshold: threshold for the sum.
+        least_novelty: novelty above which a severe unit of a new kind is an alarm.
+        least_run: score of repetition above which a unit is an alarm for that alone: for units that the training text
+            has, and for others, whose runs say less, since nobody knows how often they repeat.
         seen, alarms: units and alarms so far.
         first: judges the first units of sessions (None: surprise does not decide, or the model knows no sessions).
-        apart: units so far of no session (or group), where the model knows some; they are one course.
-        unjudged: units so far that had none before them in their course, and no score that decides.
-        drift: alarms among how many last units, when they first were too many for three times the stated rate (None:
-            they were not), see `Drift`.
+        apart: units so far without a session (or group), if the model knows these; together they are one course.
+        unjudged: units so far with none before them in their course, and no score that decides.
+        drift: how many alarms there were among how many last units, when alarms first became too many for three times
+            the stated rate (None: they did not), see `Drift`.
 
     Raises:
-        LangJepaError: the model predicts no next unit; too few usual units, or too few that have one before them; a
-            rate that is none, or that these cannot set.
+        LangJepaError: the model predicts no next unit; too few usual units, or too few that have one before them; an
+            invalid rate, or one that the usual units cannot set.
     """
 
     def __init__(
@@ -144,11 +144,11 @@ class Monitor:
         self._courses = Courses(max(model.settings.data.window_size, CACHE + ORDER))
 
     def feed(self, units: Iterable[str], *, block: int = BLOCK) -> Iterator[Scored]:
-        """Score units as they come, in blocks where many wait.
+        """Score units as they come, in blocks.
 
         Args:
             units: texts, as they stand in the source.
-            block: units that are scored together.
+            block: how many units are scored together.
         """
         waiting: list[str] = []
         for unit in units:
@@ -159,11 +159,11 @@ class Monitor:
         yield from self.score(waiting)
 
     def score(self, units: Sequence[str], courses: Sequence[Name] | None = None) -> list[Scored]:
-        """Score some units that follow those before.
+        """Score units that follow those scored before.
 
         Args:
             units: texts, as they stand in the source.
-            courses: of which each is one (None: by `data.session`; where that is not set, of the same).
+            courses: the course of each unit (None: by `data.session`; if that is not set, all share one).
         """
         if not units:
             return []
@@ -181,12 +181,12 @@ class Monitor:
         return self._judged(units, parts, self._severe(read, scores), self._often(read, scores), scores, expected)
 
     def open_events(self) -> list[Over]:
-        """The events that go on where the units end, so far: their unit was the last of its course."""
+        """Return the events that are still open, as they are so far: their unit was the last of its course."""
         return [Over(course.event, course.times) for course in self._courses if course.event is not None]
 
     @property
     def has_sessions(self) -> bool:
-        """Whether the model was trained on units that say of which course they are, a line or a message each."""
+        """Whether the model was trained on units, such as lines or messages, that name their course."""
         data = self.model.settings.data
         return data.session is not None or (data.units == "turns" and data.group_column is not None)
 
@@ -195,7 +195,7 @@ class Monitor:
         return self._drift.found
 
     def _names(self, units: Sequence[str], courses: Sequence[Name] | None) -> Sequence[Name]:
-        """Of the course of each unit."""
+        """Return the name of the course of each unit."""
         return session_names(units, self.model.settings.data) if courses is None else courses
 
     def _judged(
@@ -207,7 +207,7 @@ class Monitor:
         scores: Values,
         expected: Floats,
     ) -> list[Scored]:
-        """Units with their scores and what was expected, which are counted; `parts`: positions in each course."""
+        """Judge and count units by their scores and what was expected; `parts`: their positions in each course."""
         less, (sums, limits) = self._usual.less(scores), self._sums(scores)
         again, begins = scores[:, _REPETITION] > 0, scores[:, _SURPRISE] == _NOTHING_EXPECTED
         due, stands = (sums > limits) | severe, dict[int, Position]()
@@ -230,25 +230,25 @@ class Monitor:
         return found
 
     def _severe(self, units: Sequence[str], scores: Values) -> list[bool]:
-        """Which of some masked units in their order [n] are severe, of a new kind, and novel enough; scores [n, 4]."""
+        """Return which masked units, in order, are severe, of a new kind, and novel enough; scores [n, 4]."""
         new = self._kinds.new(self._severe_texts(units), self.seen)
         enough = (rounded(scores[:, _NOVELTY]) > self.least_novelty).tolist()
         return [one and far for one, far in zip(new, enough, strict=True)]
 
     def _often(self, units: Sequence[str], scores: Values) -> NDArray[np.bool_]:
-        """Which of some masked units [n] came improbably often in a row; scores [n, 4]."""
+        """Return which masked units came improbably often in a row, [n]; scores [n, 4]."""
         return self._too_often(rounded(scores[:, _REPETITION]), np.array([one.known for one in self._read(units)]))
 
     def _too_often(self, runs: Values, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which scores of repetition [n] are above the limit of their kind, `known` or not."""
+        """Return which scores of repetition [n] are above the limit for units that are `known`, or are not."""
         return np.greater(runs, np.where(known, *self.least_run))
 
     def _severe_texts(self, units: Sequence[str]) -> list[str | None]:
-        """Units that are severe and not of the training text, None in the place of others."""
+        """Return the units that are severe and not in the training text, None in place of the others."""
         return [text if unit.severe else None for text, unit in zip(units, self._read(units), strict=True)]
 
     def _set_thresholds(self, scores: Values, units: Sequence[_Unit]) -> None:
-        """Set the thresholds so that events of the usual units, with their scores [n, 4], come at the stated rate."""
+        """Set the thresholds so that the usual units, with scores [n, 4], make events at the stated rate."""
         known = np.array([one.known for one in units])
         rate, again = self.per_thousand / 1000, scores[:, _REPETITION] > 0
         novelty = np.where(self._kinds.among_usual, rounded(scores[:, _NOVELTY]), 0.0)
@@ -267,7 +267,7 @@ class Monitor:
             raise LangJepaError(no_threshold(self.per_thousand, int((~again).sum()), len(again)))
 
     def _first_units(self, scores: Values, units: Sequence[_Unit], rate: float) -> FirstUnits | None:
-        """What judges the first units of sessions at a rate, from the usual units and their scores [n, 4]."""
+        """Build what judges the first units of sessions at a rate, from the usual units and their scores [n, 4]."""
         if not self.has_sessions or _SURPRISE not in self.decides:
             return None
         alone = {key: self._ngrams.surprise([key])[0] for key in {unit.key for unit in units}}
@@ -275,12 +275,12 @@ class Monitor:
         return FirstUnits(as_first, scores[:, _SURPRISE] == _NOTHING_EXPECTED, max(0.0, rate))
 
     def _in_courses(self, units: Sequence[str], courses: Sequence[Name] | None) -> list[list[str]]:
-        """Units as the model reads them, those of each course by themselves."""
+        """Return units as the model reads them, grouped by course."""
         read = masked(units, self.model.settings.data)
         return [[read[row] for row in rows] for rows in in_courses(self._names(units, courses)).values()]
 
     def _sums(self, scores: Values) -> tuple[Values, Values]:
-        """The sums that decide [n] of units with scores [n, 4], and the threshold of each [n]."""
+        """Return the sums that decide, [n], for units with scores [n, 4], and the threshold of each, [n]."""
         sums, limits = self._plain_sums(scores), np.full(len(scores), self.threshold)
         begins = scores[:, _SURPRISE] == _NOTHING_EXPECTED
         if self.first is not None and begins.any():
@@ -288,33 +288,33 @@ class Monitor:
         return sums, limits
 
     def _plain_sums(self, scores: Values, *, own: bool = False) -> Values:
-        """The sums of the scores that decide, [n], from scores [n, 4]; `own`: of the usual units."""
+        """Return the summed rarities of the scores that decide, [n], from scores [n, 4]; `own`: of the usual units."""
         sums: Values = self._usual.rarity(scores, own=own)[:, self.decides].sum(1)
         return sums
 
     def _fit_likeliest(self, documents: Sequence[Sequence[str]], rows: Mapping[bytes, int]) -> None:
-        """By the usual units, as many as decide which scores are added up; `rows`: of known units by their keys."""
+        """Fit it on usual units, as many as decide which scores are added up; `rows`: of known units by key."""
         share = max(1, -(-sum(map(len, documents)) // DECIDING))
         some = [one[: -(-len(one) // share)] for one in documents if len(one)]
         came = [rows.get(unit.key, -1) for one in some for unit in self._read(one)]
         self._likeliest.fit(self._raw(some)[1], np.array(came))
 
     def _raw_alone(self, documents: Sequence[Sequence[str]]) -> Values:
-        """The four scores of documents without anything before them, float64 [n, 4]."""
+        """Return the four scores of documents with nothing before them, float64 [n, 4]."""
         return self._raw(documents)[0]
 
     def _raw(
         self, lines: Sequence[Sequence[str]], courses: Sequence[Course] = ()
     ) -> tuple[Values, Floats, list[float]]:
-        """The four scores of masked units in order.
+        """Compute the four scores of masked units in order.
 
         Args:
-            lines: of each course, the units that are scored, one at least.
-            courses: what came before them (nothing: each begins).
+            lines: for each course the units to score, at least one.
+            courses: what came before them (empty: each course begins).
 
         Returns:
-            float64 [n, 4]; what was expected, float32 [n, D], zeros where nothing is; the last score of repetition of
-            each line.
+            The scores, float64 [n, 4]; what was expected, float32 [n, D], zeros where nothing is; the last score of
+            repetition of each line.
         """
         courses = courses or [Course(deque()) for _ in lines]
         own: list[_Unit] = []
@@ -338,12 +338,12 @@ class Monitor:
         return np.column_stack([surprise, novelty, np.concatenate(ngram), again]), expected, runs
 
     def _contexts(self, line: Sequence[str], skip: int) -> list[tuple[str, ...]]:
-        """What the predictor reads before each unit of a line from `skip` on."""
+        """Return what the predictor reads before each unit of a line, from `skip` on."""
         window = self.model.settings.data.window_size
         return [tuple(line[max(0, at - window) : at]) for at in range(skip, len(line))]
 
     def _expected(self, contexts: Sequence[tuple[str, ...]]) -> Floats:
-        """The prepared predictions after contexts, float32 [n, D]; zeros after an empty one."""
+        """Return the prepared predictions after contexts, float32 [n, D]; zeros after an empty one."""
         model = self.model
         expected = np.zeros((len(contexts), model.dim), dtype=np.float32)
         distinct = {one: row for row, one in enumerate(dict.fromkeys(one for one in contexts if one))}
@@ -355,7 +355,7 @@ class Monitor:
         return expected
 
     def _read(self, units: Sequence[str]) -> list[_Unit]:
-        """What is known of units; of each distinct one it is computed once as long as the cache is small."""
+        """Return what is known of units, computed once for each distinct one as long as the cache has room."""
         model, new = self.model, [unit for unit in dict.fromkeys(units) if unit not in self._units]
         has_levels = model.settings.data.units == "lines"
         if len(self._units) + len(new) > _CACHED:
@@ -376,14 +376,14 @@ class Monitor:
         return [self._units[unit] for unit in units]
 
     def save(self, path: Path, **more: Any) -> None:
-        """Write where it stands, to be taken up by `restore`; keyword arguments are kept beside it."""
+        """Write the state for `restore`; keyword arguments are saved beside it."""
         state = {"courses": self._courses.plain(), "recent": self._drift.plain(), "kinds": self._kinds.plain(),
                  "apart": self.apart, "unjudged": self.unjudged}  # fmt: skip
         write_json(path, {"format": FORMAT, "model": weights_hash(self.model.jepa), "seen": self.seen,
                           "alarms": self.alarms, **state, **more})  # fmt: skip
 
     def restore(self, path: Path) -> Mapping[str, Any]:
-        """Take up what `save` wrote, and return it; errors are those of `read_state`."""
+        """Restore what `save` wrote, and return it; raises as `read_state` does."""
         state = read_state(path, self.model)
         self._courses.restore(state["courses"])
         self._drift.restore(state["recent"])

@@ -1,4 +1,4 @@
-"""What a monitor takes from its usual units: which scores find faults best that are put into them; what is likely."""
+"""What a monitor learns from its usual units: which scores best find faults inserted into them, and what is likely."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,26 +11,26 @@ from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.rarity import SCORES, Usual, Values, named, subsets
 
 PIECE, DECIDING = 64, 2000
-"""Usual units of a piece in which faults are put, and of all pieces, at most."""
+"""Most usual units in a piece that faults are inserted into, and in all pieces."""
 _UNDECIDED = [SCORES.index("surprise"), SCORES.index("novelty")]
-"""What decides where no document has room for a fault."""
+"""The scores that decide if no document has room for a fault."""
 
 _TEMPERATURES = np.geomspace(0.005, 1, 24)
 
 Raw = Callable[[Sequence[Sequence[str]]], Values]
-"""The scores of the units of documents, float64 [n, K]."""
+"""Returns the scores of the units of documents, float64 [n, K]."""
 
 
 def choose_scores(
     documents: Sequence[Sequence[str]], raw: Raw, usual: Usual, *, spoken: bool
 ) -> tuple[list[int], dict[str, float]]:
-    """Columns of `SCORES` that find faults in usual units best together, and the mean AUC of each sum of scores.
+    """Choose the columns of `SCORES` that together best find faults in usual units; also return each sum's mean AUC.
 
     Args:
         documents: the usual units in order.
-        raw: gives the scores of documents.
+        raw: returns the scores of documents.
         usual: the scores of these units.
-        spoken: units are turns with their speakers.
+        spoken: whether units are turns with their speakers.
     """
     sources = [one for one in documents if len(one) > WARM]
     if not sources:
@@ -58,7 +58,7 @@ def choose_scores(
 
 
 def _faults(copies: Sequence[Faulty], raw: Raw) -> Values:
-    """The scores of the units that are faults in some copies."""
+    """Return the scores of the units that are faults in some copies."""
     marks = [np.isin(np.arange(len(one.units)), [at for fault in one.faults for at in fault]) for one in copies]
     return raw([one.units for one in copies])[np.concatenate(marks)]
 
@@ -68,10 +68,10 @@ def _auc(usual: Values, wrong: Values) -> float:
 
 
 class Likeliest:
-    """Which known units are likely where a vector is expected: p(unit) ~ count(unit) exp(cosine / temperature).
+    """Finds the known units that are likely at an expected vector: p(unit) ~ count(unit) exp(cosine / temperature).
 
     A contrastive predictor learns ln p(unit | context) - ln p(unit) as cosine over temperature (van den Oord et al.
-    2018, section 2.3). The temperature of other predictors, and of prepared vectors, is nobody's setting: it is fitted.
+    2018, section 2.3). For other predictors, and for prepared vectors, no setting says the temperature: it is fitted.
 
     Args:
         texts: the known units, K.
@@ -85,11 +85,11 @@ class Likeliest:
         self.temperature = float(_TEMPERATURES[0])
 
     def fit(self, expected: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
-        """Take the temperature by which the units that came are likeliest.
+        """Choose the temperature under which the units that came are likeliest.
 
         Args:
             expected: what was expected, float32 [n, D]; zeros where nothing was.
-            rows: which known unit came, [n]; -1: none of them.
+            rows: which known unit came, [n]; -1: none of them did.
         """
         asked = (rows >= 0) & expected.any(1)
         if asked.any():
@@ -101,7 +101,7 @@ class Likeliest:
             self.temperature = float(_TEMPERATURES[int(np.argmax(likelihoods))])
 
     def __call__(self, expected: NDArray[np.float32], count: int = 3) -> tuple[str, ...]:
-        """The likeliest units at a vector [D], best first; none where nothing was expected."""
+        """Return the likeliest units at a vector [D], best first; none if nothing was expected."""
         if not expected.any():
             return ()
         order = np.argsort(-(self.space @ expected / self.temperature + self.logs), kind="stable")[:count]

@@ -1,4 +1,4 @@
-"""What a monitor takes from the corpus of the training: units that are counted and known, and those that are usual."""
+"""What a monitor takes from the training corpus: units that are counted and known, and units that are usual."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,26 +12,26 @@ from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.rarity import KNOWN, least_rate
 
 COUNTED = 500_000
-"""Training units that the n-grams count, and among which the known ones are, at most."""
+"""Most training units that the n-grams count; the known units are among them."""
 LEAST = 200
-"""Usual units from which a threshold can be had, those not counted that have none before them."""
+"""Fewest usual units that can set a threshold, not counting those with none before them."""
 USUAL_RATE = 1.0
-"""False alarms in a thousand units, where nothing else is wanted."""
+"""False alarms per thousand units, unless another rate is asked for."""
 
 
 def key_of(ids: Any, room: int) -> bytes:
-    """A unit's tokens, as far as the model reads them."""
+    """Return a key for a unit: its tokens, as far as the model reads them."""
     return np.asarray(ids[:room], dtype=np.int32).tobytes()
 
 
 def counted_units(split: CorpusSplit, room: int, *, names: bool) -> tuple[list[list[bytes]], NDArray[np.int64]]:
-    """The keys of the training units that are counted, a list for each document, and rows of the distinct ones.
+    """Return the keys of the training units that are counted, a list for each document, and rows of distinct ones.
 
     Args:
-        split: of more than `COUNTED` units the last ones of each document count, as many as its share. `KNOWN` of the
-            distinct ones are returned at most, spread evenly.
-        room: tokens of a unit that the model reads.
-        names: units of different speakers are distinct.
+        split: the training side. If it has more than `COUNTED` units, the last ones of each document count, in
+            proportion to its length. At most `KNOWN` of the distinct ones are returned, spread evenly.
+        room: most tokens of a unit that the model reads.
+        names: whether units of different speakers are distinct.
     """
     keys: dict[bytes, bytes] = {}
     first: dict[tuple[bytes, int], int] = {}
@@ -49,7 +49,7 @@ def counted_units(split: CorpusSplit, room: int, *, names: bool) -> tuple[list[l
 
 
 def batches(documents: Sequence[list[str]], most: int = 4096) -> Iterator[list[list[str]]]:
-    """Documents one after the other, together until they have so many units."""
+    """Yield documents in order, grouped until a group has `most` units or more."""
     some: list[list[str]] = []
     count = 0
     for one in documents:
@@ -63,7 +63,7 @@ def batches(documents: Sequence[list[str]], most: int = 4096) -> Iterator[list[l
 
 
 def documents(split: CorpusSplit, *, names: bool) -> Iterator[list[str]]:
-    """The units of each document of a side as the model reads them; `names`: with who says them."""
+    """Yield the units of each document of a side as the model reads them; `names`: with their speakers."""
     starts = split.document_starts
     for row in range(split.num_documents):
         rows = np.arange(starts[row], starts[row + 1])
@@ -71,15 +71,15 @@ def documents(split: CorpusSplit, *, names: bool) -> Iterator[list[str]]:
 
 
 def rate_of(wanted: float | None, lengths: Sequence[int], which: str) -> float:
-    """False alarms in a thousand units.
+    """Return the rate of false alarms per thousand units.
 
     Args:
-        wanted: by the user (None: `USUAL_RATE`, or what the usual units can set).
-        lengths: usual units of each course (file, session, conversation).
-        which: of them, for messages: usual or held-out.
+        wanted: the rate that the user wants (None: `USUAL_RATE`, or the least that the usual units can set).
+        lengths: number of usual units in each course (file, session, conversation).
+        which: what messages call these units: usual or held-out.
 
     Raises:
-        LangJepaError: there are too few usual units for any, or for this one; or too few that follow another one.
+        LangJepaError: there are too few usual units for any rate, or for this one; or too few that follow another.
     """
     count, following = sum(lengths), sum(length - 1 for length in lengths if length)
     cure = (
@@ -107,7 +107,7 @@ def rate_of(wanted: float | None, lengths: Sequence[int], which: str) -> float:
 
 
 def no_threshold(wanted: float, events: int, count: int) -> str:
-    """Why no threshold gives a rate: of `count` usual units in `events` runs of equal ones, no more are alarms."""
+    """Say why no threshold gives a rate: `count` usual units in `events` runs of equal ones make no more alarms."""
     return (
         f"no threshold gives {wanted:g} false alarms in a thousand: a unit that repeats the one before it is no alarm "
         f"of its own, and that leaves {events:,} of {counted(count, 'usual unit')}. Ask for "

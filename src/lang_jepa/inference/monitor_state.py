@@ -1,4 +1,4 @@
-"""Where a monitor stands, in a file: what was written is checked before it is taken up."""
+"""The state of a monitor in a file, which is checked before it is restored."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +11,14 @@ from lang_jepa.inference.courses import are_courses
 from lang_jepa.inference.embedding import EmbeddingModel
 
 FORMAT = 6
-"""Of the state: goes up whenever another one is written."""
+"""Format of the state: raise it whenever what is written changes."""
 
 
 def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
-    """What `Monitor.save` wrote.
+    """Read what `Monitor.save` wrote.
 
     Raises:
-        LangJepaError: it is missing, something else, of another version, or of another model.
+        LangJepaError: the file is missing, is something else, or is of another version or another model.
     """
     state: Mapping[str, Any] = read_json(path, what="the state of a monitor")
     if not isinstance(state, Mapping) or not _is_state(state):
@@ -29,7 +29,7 @@ def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
 
 
 def _is_state(state: Mapping[str, Any]) -> bool:
-    """Whether it has what `Monitor.save` writes."""
+    """Whether a state has what `Monitor.save` writes."""
     recent, kinds = state.get("recent"), state.get("kinds")
     return (
         state.get("format") == FORMAT

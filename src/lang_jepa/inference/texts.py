@@ -1,4 +1,4 @@
-"""Texts and vectors as users hand them over, made into lists of strings and arrays; what is neither is named."""
+"""Turn texts and vectors from users into lists of strings and arrays, or raise an error that names the fault."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Real
@@ -15,15 +15,15 @@ from lang_jepa.errors import LangJepaError
 
 
 def text_of(given: object, what: str = "the text", *, blank: bool = False) -> str:
-    """One text.
+    """Validate one text.
 
     Args:
-        given: what should be one.
-        what: it is called in errors.
+        given: what should be a text.
+        what: what errors call it.
         blank: whether it may be empty.
 
     Raises:
-        LangJepaError: no string, a lone surrogate in it, or nothing but white space.
+        LangJepaError: it is no string, has a lone surrogate, or holds nothing visible.
     """
     if not isinstance(given, str):
         said = type(given).__name__
@@ -43,13 +43,13 @@ def text_of(given: object, what: str = "the text", *, blank: bool = False) -> st
 
 
 def texts_of(given: object, what: str = "text", *, where: str = "", blank: bool = False) -> list[str]:
-    """A list of texts from a list, tuple, generator, array or column of a table, in order.
+    """Return a list of texts from a list, tuple, generator, array or table column, in order.
 
     Args:
         given: what should hold strings.
-        what: one of them is called in errors, before its number, counted from 0.
-        where: it stands, in errors.
-        blank: whether one may be empty.
+        what: what errors call one of them, followed by its number, counted from 0.
+        where: what errors begin with to say where it stands.
+        blank: whether a text may be empty.
 
     Raises:
         LangJepaError: a single string, something without an order or of several dimensions, or a text that `text_of`
@@ -60,12 +60,12 @@ def texts_of(given: object, what: str = "text", *, where: str = "", blank: bool 
 
 
 def role_of(given: object) -> str | None:
-    """The name of whoever speaks next, None where none is given; errors as `text_of`."""
+    """Validate the name of whoever speaks next, None if none is given; raises as `text_of` does."""
     return None if given is None else text_of(given, "the role")
 
 
 def items_of(given: object, what: str, *, where: str = "") -> list[Any]:
-    """The items of something ordered, by position whatever its index; errors as `texts_of`."""
+    """Return the items of something ordered, by position whatever its index; raises as `texts_of` does."""
     if isinstance(given, str):
         raise LangJepaError(f"{where}expected a list of {what}s, not a single string: put it into a list, [text]")
     if isinstance(given, bytes | bytearray | Mapping | Set) or not isinstance(given, Iterable):
@@ -77,10 +77,10 @@ def items_of(given: object, what: str, *, where: str = "") -> list[Any]:
 
 
 def tokens_of(given: object, vocab_size: int) -> list[NDArray[np.int64]]:
-    """Arrays of token ids, one a sentence.
+    """Validate arrays of token ids, one per sentence.
 
     Raises:
-        LangJepaError: no whole numbers, none at all, or one that is no id; the message names the sentence.
+        LangJepaError: not whole numbers, none at all, or one that is no token id; the message names the sentence.
     """
     found = []
     for number, one in enumerate(items_of(given, "array of token ids")):
@@ -94,10 +94,10 @@ def tokens_of(given: object, vocab_size: int) -> list[NDArray[np.int64]]:
 
 
 def device_of(name: str | torch.device) -> torch.device:
-    """A device that torch can compute on here.
+    """Return a device that torch can compute on here.
 
     Raises:
-        LangJepaError: there is none of that name, or not on this machine.
+        LangJepaError: there is no device of that name, or not on this machine.
     """
     try:
         device = torch.device(name)
@@ -109,7 +109,7 @@ def device_of(name: str | torch.device) -> torch.device:
 
 
 def contexts_of(given: object) -> tuple[list[list[str]], bool]:
-    """Contexts, each a list of sentences, and whether one alone was given.
+    """Return contexts, each a list of sentences, and whether a single one was given.
 
     Raises:
         LangJepaError: a bare string, no context or an empty one, a mixture, or a sentence that `text_of` refuses.
@@ -129,7 +129,7 @@ def contexts_of(given: object) -> tuple[list[list[str]], bool]:
 
 
 def sides_of(before: object, after: object) -> tuple[list[list[str]], list[list[str]]]:
-    """The sentences before and after each of some positions; one side of a position may be empty.
+    """Return the sentences before and after each of some positions; one side of a position may be empty.
 
     Raises:
         LangJepaError: sides that differ in number or are both empty, or a sentence that `text_of` refuses.
@@ -145,15 +145,15 @@ def sides_of(before: object, after: object) -> tuple[list[list[str]], list[list[
 
 
 def vectors_of(given: object, dim: int, what: str = "concept") -> NDArray[np.float32]:
-    """Finite vectors [n, dim].
+    """Validate finite vectors [n, dim].
 
     Args:
         given: an array, tensor, table or list of rows.
         dim: their width.
-        what: one of them is called in errors, before its number.
+        what: what errors call one of them, followed by its number.
 
     Raises:
-        LangJepaError: no numbers, another shape, or an entry that is not finite; the message names its row.
+        LangJepaError: not numbers, another shape, or an entry that is not finite; the message names its row.
     """
     given = _array_of(given)
     try:
@@ -173,14 +173,14 @@ def vectors_of(given: object, dim: int, what: str = "concept") -> NDArray[np.flo
 
 
 def _array_of(given: Any) -> Any:
-    """A tensor, of any device and precision, as an array; anything else as it is."""
+    """Return a tensor of any device and precision as an array, and anything else as it is."""
     if not hasattr(given, "detach"):
         return given
     return (given.detach().float() if given.is_floating_point() else given.detach()).cpu().numpy()
 
 
 def texts_or_vectors(given: object, dim: int) -> list[str] | NDArray[np.float32]:
-    """Texts, or vectors [n, dim] where numbers are given; one of either is one row.
+    """Return texts, or vectors [n, dim] if numbers are given; a single text or vector is one row.
 
     Raises:
         LangJepaError: what `text_of` or `vectors_of` refuses.
@@ -207,13 +207,13 @@ def _context(given: object, what: str, *, empty: bool = False) -> list[str]:
 
 
 def _several(given: object) -> bool:
-    """Whether something holds other things, as text and single numbers do not."""
+    """Whether something is a container, which text and single numbers are not."""
     plain = isinstance(given, str | bytes | bytearray) or getattr(given, "ndim", 1) == 0
     return isinstance(given, Iterable) and not plain
 
 
 def _odd(given: object, dim: int) -> str:
-    """Which row of a list is none of numbers."""
+    """Say which row of a list is not `dim` numbers."""
     rows = enumerate(given) if isinstance(given, list | tuple) else ()
     for number, row in rows:
         size = len(row) if isinstance(row, list | tuple | np.ndarray) else None
@@ -228,7 +228,7 @@ def _named(given: object) -> str:
 
 
 def as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) -> CorpusSplit:
-    """Contexts as the documents of a corpus in memory.
+    """Return contexts as the documents of an in-memory corpus.
 
     Raises:
         LangJepaError: the tokenizer keeps nothing of a sentence.
@@ -252,11 +252,11 @@ def as_documents(contexts: Sequence[Sequence[str]], tokenizer: TextTokenizer) ->
 
 
 def about_tokens(context: Sequence[str]) -> int:
-    """About how many tokens a context has: a token in four letters."""
+    """Estimate how many tokens a context has: one for every four characters."""
     return sum(map(len, context)) // 4 + 1
 
 
 def nearest(before: Sequence[str], after: Sequence[str], room: int) -> tuple[Sequence[str], Sequence[str]]:
-    """The nearest sentences of two sides, `room` in all at most, as a passage of training has them around a place."""
+    """Return the nearest sentences of two sides, at most `room`, as training passages have them around a position."""
     left = min(len(before), max(room - room // 2, room - len(after)))
     return before[len(before) - left :], after[: room - left]
