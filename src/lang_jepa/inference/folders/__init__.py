@@ -1,1 +1,1 @@
-"""Whole folders of texts: surprises, duplicates, topics, each with the file and line where it stands."""
+"""Tools for whole folders of texts: surprises, duplicates and topics, each with its file and line."""

@@ -1,6 +1,6 @@
-"""What repeats in a collection: documents that are copies or nearly so, and sentences that stand in several places.
+"""Find what repeats in a collection: exact and near copies of documents, and sentences that occur in several places.
 
-The judgement is that of `lang-jepa prepare` (`lang_jepa.data.corpus.deduplicate`); no model is needed.
+The rules are those of `lang-jepa prepare` (`lang_jepa.data.corpus.deduplicate`); no model is needed.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Duplicate:
     Attributes:
         document, original: names of the two.
         kind: `exact duplicate` (the same text, white space at its ends aside) or `near duplicate`.
-        share: of its sentences that were found again in earlier documents, from 0 to 1.
+        share: share of its sentences that earlier documents have too, from 0 to 1.
     """
 
     document: str
@@ -31,13 +31,13 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A sentence that occurs more than once among the documents that are kept, case and white space aside.
+    """A sentence that occurs more than once in the documents that are kept, ignoring case and white space.
 
     Attributes:
         sentence: as it stands the first time.
         times: how often it occurs.
         documents: in how many documents.
-        places: where, as `path:line`; the document where the line is not known.
+        places: where, as `path:line`; the document's name if the line is not known.
     """
 
     sentence: str
@@ -48,14 +48,14 @@ class Repeated:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """What was found.
+    """The duplicates and repeated sentences of a collection.
 
     Attributes:
         source: what was read, in words.
         documents: how many there are.
-        kept: how many are no duplicates.
+        kept: how many are not duplicates.
         duplicates: the others, in the order of the source.
-        sentences: the most frequent first.
+        sentences: repeated ones, those in the most documents first.
     """
 
     source: str
@@ -66,11 +66,11 @@ class Duplicates:
 
 
 def find_duplicates(found: Collection, *, share: float = 0.5) -> Duplicates:
-    """Exact and near-duplicate documents, and the sentences that the others repeat.
+    """Find exact and near-duplicate documents, and sentences that repeat among the other documents.
 
     Args:
         found: the documents.
-        share: a document is a near-duplicate from this share of its sentences on that earlier documents have; see
+        share: a document is a near-duplicate if earlier documents have at least this share of its sentences; see
             `data.near_duplicate_share`.
     """
     hashes = [[hash_sentence(unit) for unit in one.units] for one in found.documents]
@@ -92,7 +92,7 @@ def find_duplicates(found: Collection, *, share: float = 0.5) -> Duplicates:
 
 
 def _repeated(documents: Sequence[Placed], hashes: Sequence[list[tuple[int, bool]]]) -> list[Repeated]:
-    """Sentences long enough to count that occur more than once, the most frequent first."""
+    """Return sentences long enough to count that occur more than once, those in the most documents first."""
     places: dict[int, list[tuple[Placed, int]]] = {}
     for document, values in zip(documents, hashes, strict=True):
         for position, (value, counts) in enumerate(values):

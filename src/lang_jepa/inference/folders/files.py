@@ -1,4 +1,4 @@
-"""What was found in a folder, as a file: CSV, JSON or one page of HTML, by the suffix of its name."""
+"""Write what was found in a folder to a file: CSV, JSON or one HTML page, by the suffix of its name."""
 
 import csv
 import io
@@ -30,9 +30,9 @@ class Table:
     """A table of a page.
 
     Attributes:
-        title: above it.
-        heads: of the columns.
-        rows: cells; None is an empty one, numbers with a fraction are shown with two digits.
+        title: title above the table.
+        heads: headings of the columns.
+        rows: cells; None is an empty cell, floats are shown with two decimals.
     """
 
     title: str
@@ -41,10 +41,10 @@ class Table:
 
 
 def check_output(path: Path | None) -> None:
-    """Refuse a file that could not be written, before anything is computed.
+    """Raise for a file that could not be written, before anything is computed.
 
     Raises:
-        LangJepaError: another suffix than those that are known, or a place that cannot be written.
+        LangJepaError: an unknown suffix, or a place that cannot be written to.
     """
     if path is None:
         return
@@ -57,11 +57,11 @@ def write_found(path: Path, found: Any, rows: Table, page: Sequence[Table], *, t
     """Write the file, atomically.
 
     Args:
-        path: its suffix decides.
-        found: all of it, as plain data: the JSON.
-        rows: the CSV.
-        page: the tables of the HTML.
-        title, about: of the HTML.
+        path: its suffix decides the format.
+        found: everything, as plain data, for JSON.
+        rows: the table for CSV.
+        page: the tables for HTML.
+        title, about: heading and first paragraph for HTML.
     """
     suffix = path.suffix.lower()
     if suffix == ".json":
@@ -82,7 +82,7 @@ def _csv(table: Table) -> str:
 
 
 def _safe(cell: Cell) -> Cell:
-    """A text that a spreadsheet would compute has a mark before it, by which it is text."""
+    """Put a mark before a text that a spreadsheet would compute as a formula, which makes it text."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 

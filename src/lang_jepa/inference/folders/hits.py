@@ -1,4 +1,4 @@
-"""Where a hit of a search stands in its file, as far as the file still says so, and the paragraph around it."""
+"""The place of a search hit in its file, as far as the file still confirms it, and the paragraph around it."""
 
 import json
 import os
@@ -13,17 +13,17 @@ from lang_jepa.inference.folders.places import Lines, file_of, lines_of, paragra
 from lang_jepa.inference.index import Hit, Index
 
 _AROUND = 2
-"""Units on either side that stand for the paragraph, where no text file has one."""
+"""Units on either side that make up the paragraph, if there is no text file to take it from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a hit stands.
+    """The place of a hit.
 
     Attributes:
-        path: of its file, from the current folder where it lies below it.
-        line: from 1; None where the file does not say without doubt (markup between, or it has changed since).
-        paragraph: around it.
+        path: path of its file, relative to the current folder if the file lies below it.
+        line: from 1; None if the file leaves doubt (there is markup in between, or it has changed since).
+        paragraph: the paragraph around the hit.
     """
 
     path: str
@@ -38,7 +38,7 @@ class HitPlaces:
     """Finds the places of an index's hits; a text is read once, a file of rows up to the row of each hit.
 
     Args:
-        index: of files on this machine, or of anything else, whose hits have no place.
+        index: an index of files on this machine; hits of any other index have no place.
     """
 
     def __init__(self, index: Index) -> None:
@@ -48,7 +48,7 @@ class HitPlaces:
         self._lines = cache(self._lines_of_document)
 
     def of(self, hit: Hit) -> Place | None:
-        """The place of a hit; None where it is in no file that is still there."""
+        """Return the place of a hit; None if it is in no file that still exists."""
         found = file_of(hit.document, Path(self._files["root"])) if self._files else None
         if found is None:
             return None
@@ -65,7 +65,7 @@ class HitPlaces:
         return Place(shown, line, self.around(hit) if line is None else paragraph_at(raw, line))
 
     def around(self, hit: Hit) -> str:
-        """The unit of a hit with those beside it in its document."""
+        """Return the unit of a hit with the units beside it in its document."""
         first, stop = self._index.rows_of(hit.row)
         rows = range(max(first, hit.row - _AROUND), min(stop, hit.row + _AROUND + 1))
         return " ".join(self._index.arrays.text(row) for row in rows)
@@ -75,7 +75,7 @@ class HitPlaces:
         return lines_of(raw, [self._index.arrays.text(row) for row in range(*self._index.rows_of(first))])
 
     def _line_of_row(self, path: Path, row: int, text: str) -> int | None:
-        """The line of a row of JSON lines, if the text is still in it."""
+        """Return the line of a row of JSON lines, if the text is still in it."""
         numbers = self._numbers(path)
         if row >= len(numbers):
             return None
@@ -88,11 +88,11 @@ class HitPlaces:
 
 
 def _line(path: Path, number: int) -> str:
-    """A line of a file, from 1, without white space at its ends; nothing where there is none."""
+    """Return a line of a file, from 1, without white space at its ends; empty if there is no such line."""
     try:
         for at, line in enumerate(lines(chunks(path)), start=1):
             if at == number:
                 return line.decode("utf-8", "replace").strip()
-    except LangJepaError:  # it cannot be read any more
+    except LangJepaError:  # it can no longer be read
         return ""
     return ""

@@ -1,4 +1,4 @@
-"""Where units of a document stand in its file: as `path:line`, and nowhere that was only guessed."""
+"""Find where units of a document stand in its file, as `path:line`; no place is guessed."""
 
 import re
 from bisect import bisect_left, bisect_right
@@ -14,14 +14,14 @@ from lang_jepa.data.sources.text_files import NotText, chunks, decode, lines
 _BLANK = re.compile(r"\n[ \t\r]*\n")
 
 Lines = list[int | None]
-"""The line of each unit, from 1; None where it was not found without doubt."""
+"""The line of each unit, from 1; None if it was not found beyond doubt."""
 
 
 def lines_of(raw: str, units: Sequence[str]) -> Lines:
-    """The line of a file at which each unit of its document begins.
+    """Return the line of a file on which each unit of its document begins.
 
-    Units that follow each other with nothing but white space between are found exactly. Where a reader has left
-    something out (markup, names of speakers), a unit is placed only if the file has its words as often as the document.
+    Units that follow each other with only white space in between are found exactly. If a reader has left something out
+    (markup, names of speakers), a unit is placed only if its words occur as often in the file as in the document.
 
     Args:
         raw: text of the file.
@@ -33,7 +33,7 @@ def lines_of(raw: str, units: Sequence[str]) -> Lines:
 
 
 def lines_in_order(raw: str, units: Sequence[str]) -> Lines:
-    """The same of units that are lines or records, which begin with their first line; takes one pass."""
+    """Do the same in one pass for units that are lines or records, which begin with their first line."""
     found, number, every = list[int | None](), 0, [line.strip() for line in raw.split("\n")]
     for unit in units:
         at = number
@@ -45,7 +45,7 @@ def lines_in_order(raw: str, units: Sequence[str]) -> Lines:
 
 
 def _consecutive(raw: str, units: Sequence[str]) -> list[int]:
-    """First characters of the units; empty where something stands between two of them."""
+    """Return the offsets of the units; empty if something stands between two of them."""
     starts, end = [], 0
     for unit in units:
         start = raw.find(unit, end)
@@ -57,7 +57,7 @@ def _consecutive(raw: str, units: Sequence[str]) -> list[int]:
 
 
 def _counted(raw: str, units: Sequence[str]) -> list[int | None]:
-    """First characters of the units that occur as often in the file, white space aside, as among the units."""
+    """Return the offsets of the units that occur as often in the file, ignoring white space, as among the units."""
     pieces = [(found.start(), found[0]) for found in re.finditer(r"\S+", raw)]
     plain = " ".join(piece for _, piece in pieces)
     offsets = list(accumulate((len(piece) + 1 for _, piece in pieces), initial=0))  # of each piece in `plain`
@@ -77,7 +77,7 @@ def _counted(raw: str, units: Sequence[str]) -> list[int | None]:
 
 
 def _in_order(placed: list[tuple[int, int]], lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Those that follow each other; of two that do not, the longer one, which is less often found by chance."""
+    """Keep units that follow each other; of two that do not, keep the longer, which is less often found by chance."""
     kept = list[tuple[int, int]]()
     for number, start in placed:
         while kept and start < kept[-1][1] + lengths[kept[-1][0]] and lengths[number] > lengths[kept[-1][0]]:
@@ -88,7 +88,7 @@ def _in_order(placed: list[tuple[int, int]], lengths: Sequence[int]) -> list[tup
 
 
 def _all(text: str, part: str) -> list[int]:
-    """Where a part that is not empty occurs in a text, one occurrence after the other."""
+    """Return where a non-empty part occurs in a text; occurrences do not overlap."""
     found, begin = list[int](), text.find(part)
     while begin >= 0:
         found.append(begin)
@@ -97,7 +97,7 @@ def _all(text: str, part: str) -> list[int]:
 
 
 def raw_text(path: Path) -> str | None:
-    """The text of a file that is one document; None of one that is gone, no text, or of many documents."""
+    """Return the text of a file that is one document; None if it is gone, is no text, or holds many documents."""
     if not path.is_file():
         return None
     kind = formats.kind_of_named(path) or formats.TEXT  # a log may have any name
@@ -110,7 +110,7 @@ def raw_text(path: Path) -> str | None:
 
 
 def row_lines(path: Path) -> list[int]:
-    """The line of each row of a file of JSON lines, from 1; nothing of any other file."""
+    """Return the line of each row of a file of JSON lines, from 1; empty for any other file."""
     kind = formats.kind_of_named(path) if path.is_file() else None
     if kind is not formats.JSON or first_values(path)[0] != "lines":
         return []
@@ -118,8 +118,8 @@ def row_lines(path: Path) -> list[int]:
 
 
 def file_of(name: str, root: Path) -> tuple[Path, int] | None:
-    """The file and the row that the id of a document, `file:row`, names below a folder; None where there is no such
-    file, or the name leads out of the folder.
+    """Return the file and the row that a document's id, `file:row`, names below a folder; None if there is no such file
+    or the name leads out of the folder.
     """
     file, _, row = name.rpartition(":")
     if not file or not row.isdecimal() or Path(file).is_absolute() or ".." in Path(file).parts:
@@ -129,7 +129,7 @@ def file_of(name: str, root: Path) -> tuple[Path, int] | None:
 
 
 def paragraph_at(raw: str, line: int) -> str:
-    """The paragraph of a text around a line (from 1): what stands between two blank lines."""
+    """Return the paragraph of a text around a line (from 1): what stands between two blank lines."""
     begin = 0
     for _ in range(line - 1):
         begin = raw.index("\n", begin) + 1

@@ -1,4 +1,4 @@
-"""Documents of a file or a folder, cut into units, each with its place in its file."""
+"""Documents of a file or a folder, split into units, each with its place in its file."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ class Placed:
     """A document with its units and where they stand.
 
     Attributes:
-        name: id of the document; of a file that is one document, its path.
-        path: of its file; empty where it is in none on this machine.
-        text: of the document.
+        name: id of the document; for a file that is one document, its path.
+        path: path of its file; empty if it is in no file on this machine.
+        text: text of the document.
         units: sentences, lines or turns, in order; there may be none.
-        lines: of each unit the line of the file.
+        lines: for each unit, its line in the file.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Placed:
     lines: Lines
 
     def only(self, these: Sequence[int]) -> "Placed":
-        """The same with some of its units, by their positions."""
+        """Return the document with only some of its units, given by position."""
         return replace(self, units=[self.units[i] for i in these], lines=[self.lines[i] for i in these])
 
     def where(self, position: int) -> str:
-        """`path:line` of a unit, or the document's name where the line is not known."""
+        """Return `path:line` of a unit, or the document's name if the line is not known."""
         line = self.lines[position]
         return self.name if line is None else f"{self.path}:{line}"
 
@@ -53,7 +53,7 @@ class Collection:
     Attributes:
         source: what was read, in words.
         documents: in the order of the source.
-        losses: what became no document or no unit.
+        losses: what did not become a document or a unit.
     """
 
     source: str
@@ -66,19 +66,19 @@ class Collection:
         return [unit for one in self.documents for unit in one.units]
 
     def places(self) -> Iterator[tuple[Placed, int]]:
-        """Document and position of each unit."""
+        """Yield document and position of each unit."""
         return ((one, position) for one in self.documents for position in range(len(one.units)))
 
 
 def read_collection(settings: DataSettings, most: int | None = None) -> Collection:
-    """Read all documents that `settings.train_file` names into memory; short ones are taken too.
+    """Read all documents that `settings.train_file` names into memory; short ones are included.
 
     Args:
-        settings: where they are. With `limit` rows that have an id have no line.
-        most: documents at most (None: all).
+        settings: where they are. With `limit`, rows that have an id have no line.
+        most: most documents to read (None: all).
 
     Raises:
-        LangJepaError: of `open_source`; there is no document, with the reasons.
+        LangJepaError: as `open_source`; there is no document (the message gives the reasons).
     """
     settings = settings.model_copy(update={"min_length": 0})
     source, splitter = open_source(settings), make_splitter(settings)

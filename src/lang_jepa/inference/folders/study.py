@@ -1,4 +1,4 @@
-"""All documents of a collection, each studied by itself: a line for each, and the most surprising passages of all."""
+"""Study each document of a collection by itself: a summary line for each, and the most surprising passages of all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ class Passage:
     """A unit of a document.
 
     Attributes:
-        place: `path:line`, or the document's name where the line is not known.
+        place: `path:line`, or the document's name if the line is not known.
         document: name of the document.
-        position: in it, from 0.
-        surprise: standard deviations by which it fits worse than shuffled units; high is surprising. None where nothing
-            is expected (the first unit of a document).
+        position: position in the document, from 0.
+        surprise: standard deviations by which it fits worse than shuffled units; high is surprising. None if nothing is
+            expected (the first unit of a document).
         out_of_place: the same with both sides known.
-        text: of the unit.
+        text: the unit.
         before: the unit before it, empty at the beginning.
         begins_topic: whether a topic begins with it.
         repeats: position of an earlier unit of the document that it repeats, or None.
@@ -39,13 +39,13 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A document in a line.
+    """The summary of a document.
 
     Attributes:
         document: its name.
         units: how many it has.
-        topics: segments. repeats: units that repeat an earlier one.
-        mean: of the surprises of its units; None where none is known.
+        topics: how many segments it has. repeats: how many units repeat an earlier one.
+        mean: mean surprise of its units; None if none is known.
         most: its most surprising unit, or None.
     """
 
@@ -64,12 +64,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class FolderStudy:
-    """What was found.
+    """The documents of a collection, studied.
 
     Attributes:
         source: what was read, in words.
-        used: by which way surprise was measured, in words.
-        against: whose units were shuffled in to calibrate, the same for all documents, so that they compare.
+        used: how surprise was measured, in words.
+        against: whose units were shuffled in to calibrate; the same for all documents, so that they can be compared.
         documents: in the order of the source.
         passages: all units of all documents, in order.
         left_out: documents without a unit that the model can read; single units without a token are left out too.
@@ -83,12 +83,12 @@ class FolderStudy:
     left_out: list[str]
 
     def ranked(self) -> list[Passage]:
-        """Passages with a surprise, the most surprising first."""
+        """Return the passages with a surprise, the most surprising first."""
         return ranked(self.passages)
 
 
 def ranked(passages: list[Passage]) -> list[Passage]:
-    """Those with a surprise, the most surprising first."""
+    """Return the passages with a surprise, the most surprising first."""
     known = [(one.surprise, one) for one in passages if one.surprise is not None]
     return [one for _, one in sorted(known, key=lambda pair: -pair[0])]
 
@@ -104,14 +104,14 @@ def study_folder(
     """Study each document of a collection.
 
     Args:
-        model: as of `lang_jepa.inference.document.study`, and `using`.
+        model, using: see `lang_jepa.inference.document.study`.
         found: the documents.
-        against: whose units are shuffled in (None: of the training where the model keeps some, since documents compare
-            only by one reference; else each document's own).
-        progress: called with the documents done.
+        against: whose units are shuffled in (None: those of the training that are stored with the model, since
+            documents can be compared only by one reference; if there are none, each document's own).
+        progress: called with the number of documents done.
 
     Raises:
-        LangJepaError: of `study`; no document that the model can read.
+        LangJepaError: as `study`; no document that the model can read.
     """
     chosen: Against = against or ("document" if model.statistics.sample is None else "training")
     summaries, passages, left_out, used = list[Summary](), list[Passage](), list[str](), ""

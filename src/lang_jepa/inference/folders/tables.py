@@ -1,18 +1,18 @@
-"""What was found in a folder, in words and as tables: of each list of tables the first has everything."""
+"""What was found in a folder, in words and as tables; the first table of each list has everything."""
 
 from typing import TYPE_CHECKING
 
 from lang_jepa.errors import counted
 from lang_jepa.inference.folders.files import Table
 
-if TYPE_CHECKING:  # `duplicates` waits for no torch
+if TYPE_CHECKING:  # `duplicates` need not wait for torch
     from lang_jepa.inference.folders.duplicates import Duplicates
     from lang_jepa.inference.folders.study import FolderStudy
     from lang_jepa.inference.folders.topics import TopicMap
 
 
 def about_duplicates(found: "Duplicates") -> str:
-    """How many copies and repeated sentences there are, in a sentence."""
+    """Say in a sentence how many copies and repeated sentences there are."""
     exact = sum(one.kind.startswith("exact") for one in found.duplicates)
     near = len(found.duplicates) - exact
     return (
@@ -24,7 +24,7 @@ def about_duplicates(found: "Duplicates") -> str:
 
 
 def duplicate_tables(found: "Duplicates") -> list[Table]:
-    """Everything (a row for each copy and each later place of a sentence), copies, repeated sentences."""
+    """Return everything (a row for each copy and each later place of a sentence), copies, and repeated sentences."""
     copies = [(one.document, one.kind, one.original, round(one.share, 3)) for one in found.duplicates]
     sentences = [(one.times, one.documents, "; ".join(one.places), one.sentence) for one in found.sentences]
     every: list[tuple[str | float, ...]] = [(kind, name, other, share, "", "") for name, kind, other, share in copies]
@@ -38,7 +38,7 @@ def duplicate_tables(found: "Duplicates") -> list[Table]:
 
 
 def about_topics(found: "TopicMap", unit: str) -> str:
-    """How many topics there are, why, and how they were found."""
+    """Say how many topics there are, why, and how they were found."""
     fit = "" if found.silhouette is None else f", silhouette {found.silhouette:.2f}"
     outside = f"; {found.outside:.0%} in none" if found.outside else ""
     return (
@@ -48,7 +48,7 @@ def about_topics(found: "TopicMap", unit: str) -> str:
 
 
 def topic_tables(found: "TopicMap", unit: str) -> list[Table]:
-    """Every unit with its topic, the topics, and what is typical of each."""
+    """Return every unit with its topic, the topics, and the typical sentences of each."""
     words = {one.number: ", ".join(one.words) for one in found.topics}
     units = [(one.topic, words.get(one.topic, ""), one.place, one.text) for one in found.units]
     rows = [(one.number, f"{one.share:.1%}", one.units, words[one.number]) for one in found.topics]
@@ -61,7 +61,7 @@ def topic_tables(found: "TopicMap", unit: str) -> list[Table]:
 
 
 def about_study(found: "FolderStudy", unit: str) -> str:
-    """How much was read, and what the numbers mean."""
+    """Say how much was read, and what the numbers mean."""
     whose = "the same document" if found.against == "document" else "the training text"
     return (
         f"{counted(len(found.documents), 'document')}, {counted(len(found.passages), unit)}. High is surprising: by "
@@ -70,7 +70,7 @@ def about_study(found: "FolderStudy", unit: str) -> str:
 
 
 def study_tables(found: "FolderStudy", unit: str) -> list[Table]:
-    """Every unit with its numbers, the hundred most surprising passages, and a line for each document."""
+    """Return every unit with its numbers, the hundred most surprising passages, and a line for each document."""
     every = [
         (
             one.place,

@@ -1,4 +1,4 @@
-"""Topics of a collection: clusters of sentences or documents, named by their most telling words.
+"""Topics of a collection: clusters of sentences or documents, described by their most characteristic words.
 
 Clusters are those of k-means or HDBSCAN (scikit-learn) over the model's vectors; their words are weighted by
 class-based TF-IDF (Grootendorst 2022, BERTopic, https://arxiv.org/abs/2203.05794, equation 2).
@@ -23,43 +23,43 @@ Method = Literal["kmeans", "hdbscan"]
 OF, METHODS = get_args(Of), get_args(Method)
 
 MOST = 20
-"""Topics that are tried, where nobody says how many."""
+"""Most topics that are tried if no number is given."""
 SAMPLE = 3000
-"""Units by which the number of topics is chosen, at most."""
+"""Most units by which the number of topics is chosen."""
 ENOUGH = 20
-"""Documents that are put into topics as wholes, where nobody says whether sentences are wanted."""
+"""Number of documents from which whole documents, not sentences, are put into topics by default."""
 WORDS, TYPICAL = 8, 3
 _PART = 2048
-"""Sentences encoded between two calls of the progress."""
+"""Sentences encoded between two calls of `progress`."""
 _LEAST = 4
-"""Units of a topic: at least so many on average where the number is chosen, and in each of HDBSCAN."""
+"""Fewest units of a topic: on average, if the number of topics is chosen, and in each topic of HDBSCAN."""
 _WORD = r"(?u)\b[^\W\d_][^\W\d_]+\b"
 
 
 class Space(Protocol):
-    """What gives sentences vectors that can be put into topics: an `EmbeddingModel`, or words."""
+    """Encodes sentences into vectors that can be put into topics: an `EmbeddingModel`, or words."""
 
     statistics: Statistics
     settings: Settings
 
     @property
     def similarity_kind(self) -> Similarity:
-        """By which the vectors are compared."""
+        """How the vectors are compared."""
 
     @property
     def knows_speakers(self) -> bool:
         """Whether turns have their speaker in front."""
 
     def encode(self, texts: Sequence[str], /, *, turns: bool = False) -> Any:
-        """float32 [n, D]."""
+        """Return the vectors of texts, float32 [n, D]."""
 
     def tokenize(self, sentences: Sequence[str], /, *, turns: bool = False) -> Any:
-        """The tokens of each sentence, of which some may have none."""
+        """Return the tokens of each sentence; some may have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Typical:
-    """A sentence near the middle of its topic: its text, and where it stands."""
+    """A sentence near the centre of its topic: its text and its place."""
 
     text: str
     place: str
@@ -71,9 +71,9 @@ class Topic:
 
     Attributes:
         number: from 1, the largest first.
-        units: how many sentences or documents it has. share: of all units.
-        words: the most telling ones, best first. weights: of each its class-based TF-IDF.
-        typical: its sentences that are nearest to its mean, of different texts.
+        units: how many sentences or documents it has. share: their share of all units.
+        words: the most characteristic ones, best first. weights: the class-based TF-IDF of each.
+        typical: its sentences closest to its mean, with different texts.
     """
 
     number: int
@@ -86,8 +86,8 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The number of the topic (0: none) of a sentence or document, its place, and its text (of a document the first
-    sentence).
+    """A sentence or document: the number of its topic (0: none), its place, and its text (for a document, that of its
+    first sentence).
     """
 
     topic: int
@@ -103,13 +103,13 @@ class TopicMap:
         source: what was read, in words.
         of: what was clustered.
         method: how.
-        similarity: of the vectors.
-        silhouette: mean over units of how much nearer its own cluster is than the next one, from -1 to 1; None with
+        similarity: how the vectors were compared.
+        silhouette: mean over units of how much closer the own cluster is than the next one, from -1 to 1; None with
             fewer than two topics.
-        chosen: why there are so many, in words.
+        chosen: why there are this many topics, in words.
         topics: the largest first.
-        outside: share of units that HDBSCAN gives to no topic.
-        units: all that was clustered, in order.
+        outside: share of units that HDBSCAN puts into no topic.
+        units: everything that was clustered, in order.
     """
 
     source: str
@@ -133,16 +133,16 @@ def find_topics(
     seed: int = 0,
     progress: Progress = silent,
 ) -> TopicMap:
-    """Cluster what a collection says.
+    """Cluster the sentences or documents of a collection.
 
     Args:
         model: encodes the sentences.
         found: the documents.
-        of: sentences, or documents by the mean of their sentences (None: documents, where there are `ENOUGH`).
-        method: of clustering; HDBSCAN finds the number of clusters itself.
-        count: topics of k-means (None: those with the best silhouette, of 2 to `MOST` and as many as have four units).
-        seed: of k-means and of samples.
-        progress: called with how far it is.
+        of: sentences, or documents by the mean of their sentences (None: documents, if there are `ENOUGH`).
+        method: clustering method; HDBSCAN finds the number of clusters itself.
+        count: topics of k-means (None: from 2 to `MOST`, and one per four units at most, by the best silhouette).
+        seed: seed of k-means and of samples.
+        progress: called with the progress made.
 
     Raises:
         LangJepaError: fewer different units than topics, or a count for HDBSCAN.
@@ -171,7 +171,7 @@ def find_topics(
 
 @dataclass(frozen=True)
 class _Sentences:
-    """All sentences with a token: texts, places, names and numbers of their documents, unit vectors [n, D]."""
+    """All sentences with a token: texts, places, names and numbers of their documents, and unit vectors [n, D]."""
 
     texts: list[str]
     places: list[str]
@@ -206,7 +206,7 @@ class _Sentences:
 
 
 def _means(vectors: Floats, owners: Ints) -> Floats:
-    """Unit means [U, D] of the vectors of each owner (0 .. U - 1)."""
+    """Return the unit means [U, D] of the vectors of each owner (0 .. U - 1)."""
     sums = np.zeros((int(owners.max()) + 1, vectors.shape[1]), dtype=np.float32)
     np.add.at(sums, owners, vectors)
     means: Floats = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
@@ -216,7 +216,7 @@ def _means(vectors: Floats, owners: Ints) -> Floats:
 def _clusters(
     vectors: Floats, method: Method, count: int | None, most: int, seed: int, progress: Progress
 ) -> tuple[Ints, str]:
-    """A label for each row, -1 for none, and why there are so many."""
+    """Return a label for each row (-1: none), and why there are this many clusters."""
     from sklearn.cluster import HDBSCAN, KMeans
 
     if method == "hdbscan":
@@ -243,7 +243,7 @@ def _clusters(
 
 
 def _by_size(labels: Ints) -> Ints:
-    """Labels from 1, the largest cluster first; 0 for none."""
+    """Renumber labels from 1, the largest cluster first; 0 for none."""
     values, sizes = np.unique(labels[labels >= 0], return_counts=True)
     order = values[np.argsort(-sizes, kind="stable")].tolist()
     new = {old: rank for rank, old in enumerate(order, start=1)}
@@ -261,14 +261,14 @@ def _silhouette(vectors: Floats, labels: Ints, seed: int) -> float | None:
 
 
 def telling_words(classes: Sequence[str], language: str = "en") -> list[list[tuple[str, float]]]:
-    """Of each class its words by class-based TF-IDF, best first: tf of the word in the class x log(1 + A / f).
+    """Return the words of each class by class-based TF-IDF, best first: tf of the word in the class x log(1 + A / f).
 
     f is how often the word occurs in all classes, A the mean number of words of a class. English function words are
     left out; in other languages the weighting alone has to push them down.
 
     Args:
-        classes: all text of each.
-        language: of the texts.
+        classes: all text of each class.
+        language: language of the texts.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -288,7 +288,7 @@ def telling_words(classes: Sequence[str], language: str = "en") -> list[list[tup
 
 
 def _topics(sentences: _Sentences, labels: Ints, owners: Ints, language: str) -> list[Topic]:
-    """The clusters with their words, and the sentences of each that are nearest to its mean."""
+    """Return the clusters with their words, and the sentences of each that are closest to its mean."""
     numbers, own = range(1, int(labels.max()) + 1), labels[owners]
     rows = [np.flatnonzero(own == number) for number in numbers]
     words = telling_words([" ".join(sentences.texts[row] for row in some) for some in rows], language)
