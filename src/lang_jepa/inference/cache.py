@@ -1,14 +1,14 @@
-"""Vectors that are made once: of the sentences of a corpus on disk beside it, of what an evaluation reads in memory.
+"""Vectors that are computed once: for the sentences of a corpus on disk beside it, for evaluations in memory.
 
-    CORPUS/concepts/NAME-FINGERPRINT/vectors.f32   row s is of sentence s
-    CORPUS/concepts/NAME-FINGERPRINT/about.json    what they were made of
+    CORPUS/concepts/NAME-FINGERPRINT/vectors.f32   row s is the vector of sentence s
+    CORPUS/concepts/NAME-FINGERPRINT/about.json    what they were computed from
 
-They are made block by block. The work folder holds whole blocks, so a killed process is resumed; the finished
+They are computed block by block. The work folder holds whole blocks, so a killed process can be resumed; the finished
 folder appears under its name by one rename.
 
-What is cached of an encoder is the mean over the token states before the head, so that one cache serves every head (a
-whitened one differs from seed to seed). It is float32, 4 D bytes a sentence: a whitening head enlarges the directions
-of small variance, and with them the rounding of a half.
+For an encoder, the mean over the token states before the head is cached, so that one cache serves every head (a
+whitened head differs from seed to seed). It is float32, 4 D bytes per sentence: a whitening head enlarges the
+directions of small variance, and with them the rounding errors of float16.
 """
 
 import hashlib
@@ -46,12 +46,12 @@ from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.settings.encoder import Settings
 
 FORMAT = 1
-"""Of the files: raise it when they are laid out otherwise. What is in them has numbers of its own."""
+"""Format of the files: raise it when their layout changes. Their contents have format numbers of their own."""
 CONCEPTS_FORMAT = 1
-"""Of the vectors: raise it when the same encoder gives others (by a change of backbone.py, packing.py, pooling.py)."""
+"""Format of the vectors: raise it when the same encoder gives others (changed backbone.py, packing.py, pooling.py)."""
 
 BLOCK = 4096
-"""Sentences that are encoded and written at a time."""
+"""Sentences encoded and written at a time."""
 PASS_TOKENS = 16_384
 
 _VECTORS, _ABOUT, _PROGRESS = "vectors.f32", "about.json", "progress.json"
@@ -64,9 +64,9 @@ OnMessage = Callable[[str], None]
 
 
 def reads_cached(settings: Settings) -> bool:
-    """Whether a run needs nothing of its encoder but vectors of whole sentences that never change.
+    """Whether all that a run needs of its encoder is vectors of whole sentences that never change.
 
-    Not so for a stream, which has no folder for them and no end, nor where another encoder makes the targets.
+    That excludes a stream, which has no folder for them and no end, and targets that another encoder makes.
     """
     return (
         settings.model.freeze_encoder
@@ -78,12 +78,12 @@ def reads_cached(settings: Settings) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CachedVectors:
-    """Vectors that are there.
+    """Vectors that are cached.
 
     Attributes:
-        folder: where they are.
+        folder: folder that holds them.
         vectors: float32 [S, D], mapped into memory.
-        reused: they were found ready made.
+        reused: whether they were found rather than computed.
     """
 
     folder: Path
@@ -92,19 +92,19 @@ class CachedVectors:
 
 
 class ConceptCache(CachedVectors):
-    """The mean state, before the head, of all sentences of a side, each encoded alone: vectors [S, D]."""
+    """The mean state before the head of each sentence of a side, encoded alone: vectors [S, D]."""
 
     @classmethod
     def open_or_make(cls, encoder: TextEncoder, view: View, *, on_message: OnMessage | None = None) -> Self:
-        """The vectors of all sentences of a view's side, found or made.
+        """Open or compute the vectors of all sentences of a view's side.
 
-        Several processes may call this at once; one makes them, the others wait and reuse. What is there is only read,
-        so it may lie in a folder that cannot be written to. Memory does not grow with the corpus.
+        Several processes may call this at once; one computes, the others wait and reuse. Finished vectors are only
+        read, so they may lie in a folder that cannot be written to. Memory does not grow with the corpus.
 
         Args:
-            encoder: run where it is, in eval mode and float32; left in the mode it was found in.
-            view: over one side of a prepared corpus; its special tokens and max_length count.
-            on_message: called with what is done, in words; nothing is made again without a word.
+            encoder: runs on its device, in eval mode and float32; left in the mode it was found in.
+            view: a view of one side of a prepared corpus; its special tokens and max_length count.
+            on_message: called with messages on what is done; nothing is computed again silently.
 
         Raises:
             LangJepaError: the side is not on disk (a stream's block), its folder cannot be written to, or a vector is
@@ -114,18 +114,18 @@ class ConceptCache(CachedVectors):
 
     @classmethod
     def find(cls, encoder: TextEncoder, view: View, *, on_message: OnMessage | None = None) -> Self | None:
-        """The same, None where they are not there: nothing is made or written."""
+        """Open the vectors if they are cached, else return None; nothing is computed or written."""
         found = _concepts(encoder, view, on_message).find()
         return None if found is None else cls(*found)
 
 
 class SentenceCache:
-    """The mean state, before the head, of sentences by their tokens; so it serves every head on one backbone.
+    """Mean states of sentences before the head, by their tokens, so that it serves every head on one backbone.
 
     Args:
-        room: tokens of a sentence that the encoder reads at most, special ones not counted.
-        cache: on disk, of what was encoded, for other processes that ask for the same (None: nowhere).
-        identity: hash of the backbone's weights; distinguishes it from others there.
+        room: most tokens of a sentence that the encoder reads, special ones not counted.
+        cache: cache on disk, for other processes that ask for the same sentences (None: there is none).
+        identity: hash of the backbone's weights, which distinguishes it from others in that cache.
     """
 
     def __init__(self, room: int, *, cache: ArrayCache | None = None, identity: str = "") -> None:
@@ -137,19 +137,19 @@ class SentenceCache:
         return len(self._rows)
 
     def fill(self, split: CorpusSplit, vectors: Vectors) -> None:
-        """Take over what is known of a side of a corpus: vectors [S, D], of a `ConceptCache`."""
+        """Add the vectors [S, D] of a side of a corpus, from a `ConceptCache`."""
         for sentence, vector in enumerate(vectors):
             self._rows[self._key(split.tokens(sentence, sentence + 1))] = vector
 
     def means(
         self, tokens: Sequence[Tokens], read: Callable[[list[Tokens]], Vectors], precision: str = "fp32"
     ) -> Vectors:
-        """Mean states of tokenized sentences, float32 [n, D]; those that are not cached yet are encoded.
+        """Return mean states of tokenized sentences, float32 [n, D]; those that are not cached yet are encoded.
 
         Args:
-            tokens: ids without special tokens, n not empty arrays.
-            read: such arrays to mean states [m, D].
-            precision: that `read` computes in; what was computed in another one is not taken.
+            tokens: n non-empty arrays of ids without special tokens.
+            read: maps such arrays to mean states [m, D].
+            precision: precision that `read` computes in; vectors of another precision are not reused.
         """
         keys = [self._key(ids, precision) for ids in tokens]
         new = {key: ids for key, ids in zip(keys, tokens, strict=True) if key not in self._rows}
@@ -166,19 +166,19 @@ class SentenceCache:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Vectors to be found or made.
+    """Vectors to be found or computed.
 
     Attributes:
-        name: of the kind of vectors and the side, for the folder.
-        doing: what making them is called, in words ("encoding").
+        name: what the folder's name begins with, for the kind of vectors; the side follows.
+        doing: what messages call the computation ("encoding").
         split: the side; one row for each of its sentences.
         dim: width D of a vector.
-        made_from: everything that decides the vectors besides the corpus in whose folder they lie, as JSON.
-        units, block: what is made one after the other (sentences, passages), and how many at a time; a killed process
-            loses one block at most.
-        make: units first .. stop - 1 to the number of the first row they fill and float32 [n, D]. Rows that no unit
-            fills stay zero.
-        on_message: called with what is done, in words; nothing is made again without a word.
+        made_from: everything that determines the vectors besides the corpus in whose folder they lie, as JSON.
+        units, block: how many units (sentences, passages) are computed, and how many at a time; a killed process loses
+            one block at most.
+        make: maps units first .. stop - 1 to the number of the first row they fill and float32 [n, D]. Rows that no
+            unit fills stay zero.
+        on_message: called with messages on what is done; nothing is computed again silently.
     """
 
     name: str
@@ -192,10 +192,10 @@ class Job:
     on_message: OnMessage
 
     def open_or_make(self) -> tuple[Path, Vectors, bool]:
-        """The fields of `CachedVectors`: reused if they are there and whole, else made.
+        """Return the fields of `CachedVectors`: vectors that exist and are whole are reused, others are computed.
 
-        Several processes may call this at once; one makes them, the others wait and reuse. What is there is only read,
-        so it may lie in a folder that cannot be written to. Memory does not grow with the corpus.
+        Several processes may call this at once; one computes, the others wait and reuse. Finished vectors are only
+        read, so they may lie in a folder that cannot be written to. Memory does not grow with the corpus.
 
         Raises:
             LangJepaError: the side is not on disk (a stream's block), or its folder cannot be written to; what `make`
@@ -212,7 +212,7 @@ class Job:
         return target, self._mapped(target), reused
 
     def find(self) -> tuple[Path, Vectors, bool] | None:
-        """The same, None where they are not there: nothing is made or written."""
+        """Return the same fields, None if the vectors are not cached; nothing is computed or written."""
         target = self._target()
         return (target, self._mapped(target), True) if self._is_ready(target) else None
 
@@ -226,7 +226,7 @@ class Job:
         return folder / "concepts" / f"{self.name}{side}-{fingerprint(self.made_from)}"
 
     def _require_writable(self, target: Path) -> None:
-        """Raise where the cache could not be written."""
+        """Raise if the cache could not be written."""
         existing = next(folder for folder in target.parents if folder.is_dir())
         if not os.access(existing, os.W_OK, effective_ids=True):
             raise LangJepaError(
@@ -243,12 +243,12 @@ class Job:
         return 4 * self.dim
 
     def _is_ready(self, target: Path, *, again: bool = False) -> bool:
-        """Whether the finished folder is there and whole; says so (unless `again`) where it is there and not."""
+        """Whether the finished folder exists and is whole; if it exists but is damaged, say so (unless `again`)."""
         if not target.exists():
             return False
         try:
             about = read_json(target / _ABOUT, what="description of the cached concepts")
-            total = about.pop(_TOTAL, None)  # earlier ones have none
+            total = about.pop(_TOTAL, None)  # those of earlier versions have none
             wrong = "" if about == self._about() else f"{_ABOUT} describes something else"
             found, wanted = (target / _VECTORS).stat().st_size, self._shape[0] * self._row
             wrong = wrong or ("" if found == wanted else f"{_VECTORS} has {found} bytes instead of {wanted}")
@@ -266,7 +266,7 @@ class Job:
         return np.asarray(np.memmap(target / _VECTORS, dtype="<f4", mode="r", shape=self._shape))
 
     def _run(self, target: Path) -> None:
-        """Make what is not made yet, block by block, and publish."""
+        """Compute what is missing, block by block, and publish it."""
         partial = target.with_name(f"{target.name}.partial")
         make_folder(partial)
         remove_temporaries(partial)
@@ -303,7 +303,7 @@ class Job:
         self._publish(partial, target)
 
     def _done(self, partial: Path) -> tuple[int, int]:
-        """Units that an earlier process finished, in whole blocks, and rows up to the last of theirs."""
+        """Return the units that an earlier process finished, in whole blocks, and the rows up to their last one."""
         try:
             progress = read_json(partial / _PROGRESS, what="progress")
             units, rows = int(progress["units"]), int(progress["rows"])
@@ -316,7 +316,7 @@ class Job:
         return {"format": FORMAT, "shape": list(self._shape), "made_from": self.made_from}
 
     def _publish(self, partial: Path, target: Path) -> None:
-        """Give the work folder its final name; a damaged one in its place is removed first."""
+        """Give the work folder its final name; a damaged folder in its place is removed first."""
         write_json(partial / _ABOUT, {**self._about(), _TOTAL: crc32(partial / _VECTORS)})
         (partial / _PROGRESS).unlink(missing_ok=True)
         if target.exists():
@@ -340,7 +340,7 @@ def _concepts(encoder: TextEncoder, view: View, on_message: OnMessage | None) ->
 
 @torch.inference_mode()
 def _encoded(encoder: TextEncoder, view: View, first: int, stop: int) -> Vectors:
-    """Vectors of sentences first .. stop - 1."""
+    """Encode sentences first .. stop - 1."""
     sentences = np.arange(first, stop)
     device, training = next(encoder.parameters()).device, encoder.training
     encoder.eval()
@@ -361,8 +361,8 @@ def _encoded(encoder: TextEncoder, view: View, first: int, stop: int) -> Vectors
 
 
 def made_from(encoder: TextEncoder, view: View) -> dict[str, Any]:
-    """Everything that decides the vectors besides the corpus in whose folder they lie, as JSON."""
-    # What transformers writes down about itself, and dropout, which is off.
+    """Return everything that determines the vectors besides the corpus in whose folder they lie, as JSON."""
+    # Left out: what transformers writes down about itself, and dropout, which is off.
     config = {
         name: value
         for name, value in encoder.backbone.config.to_dict().items()
@@ -380,7 +380,7 @@ def made_from(encoder: TextEncoder, view: View) -> dict[str, Any]:
 
 
 def weights_hash(module: torch.nn.Module) -> str:
-    """SHA-256 of a module's tensors with their names, types and shapes."""
+    """Return the SHA-256 of a module's tensors with their names, types and shapes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""Encoding and predicting: what every tool and every evaluation needs of a model."""
+"""Encoding and predicting: what every tool and every evaluation needs from a model."""
 
 from collections.abc import Sequence
 from typing import overload
@@ -20,11 +20,11 @@ from lang_jepa.models.predictors.predictor import refuse_without_predictor
 
 
 class EmbeddingModel(TextEncoder):
-    """A trained encoder and predictor: text to embeddings, and contexts to predicted ones."""
+    """A trained encoder and predictor: turns texts into embeddings, and contexts into predicted embeddings."""
 
     @property
     def predicts_next(self) -> bool:
-        """Whether it was trained on a view in which `predict_next` has a meaning."""
+        """Whether it was trained on a view for which `predict_next` has a meaning."""
         return self.has_predictor and view_of(self.settings).asks_next
 
     @overload
@@ -32,22 +32,22 @@ class EmbeddingModel(TextEncoder):
     @overload
     def predict_next(self, context: Sequence[Sequence[str]], *, role: str | None = None) -> Vectors: ...
     def predict_next(self, context: Sequence[str] | Sequence[Sequence[str]], *, role: str | None = None) -> Vectors:
-        """Predicted concept of the sentence that follows.
+        """Predict the concept of the sentence that follows.
 
         A model of masked sentences is shown the context and a mask after it.
 
         Args:
             context: the sentences so far, oldest first (the last window_size of them are read), or a list of such
-                contexts. Of a model with data.speakers=embedding, turns like "user: Good morning": a name in front of
-                every turn is its speaker; where some have none, only roles are speakers.
-            role: whose turn is predicted, of such a model (None: of who spoke before the last speaker did).
+                contexts. For a model with data.speakers=embedding, turns like "user: Good morning": if every turn has a
+                name in front, that is its speaker; if some have none, only roles are speakers.
+            role: whose turn such a model predicts (None: that of whoever spoke before the last speaker did).
 
         Returns:
             float32 [D] for one context, [n, D] for a list; unit rows.
 
         Raises:
             LangJepaError: a bare string, an empty context, or a sentence without a token; a model of another view; a
-                role for one that knows none.
+                role for a model that knows no speakers.
         """
         refuse_without_predictor(self.jepa.predictor)
         if not self.predicts_next:
@@ -77,22 +77,22 @@ class EmbeddingModel(TextEncoder):
 
     @property
     def sees_both_sides(self) -> bool:
-        """Whether its predictor learnt to read what comes after a sentence too, so that `predict_between` works."""
+        """Whether its predictor also learnt to read what comes after a sentence, so that `predict_between` works."""
         return self.has_predictor and view_of(self.settings).two_sided
 
     def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> Vectors:
-        """Predicted concepts of hidden sentences from both sides.
+        """Predict the concepts of hidden sentences from both sides.
 
         Args:
-            before: for each hidden sentence those before it, oldest first; may be empty.
-            after: those after it, in reading order; may be empty, but not both. The nearest are read: data.window_size
-                on each side, or data.passage_size - 1 in all (`masked_sentences`).
+            before: for each hidden sentence the sentences before it, oldest first; may be empty.
+            after: the sentences after it, in reading order; may be empty, but not both. The nearest are read:
+                data.window_size on each side, or data.passage_size - 1 in all (`masked_sentences`).
 
         Returns:
             float32 [n, D], unit rows.
 
         Raises:
-            LangJepaError: a model that was not trained so, sides that differ in number or are both empty, or a
+            LangJepaError: a model that was not trained for this, sides that differ in number or are both empty, or a
                 sentence without a token.
         """
         refuse_without_predictor(self.jepa.predictor)
@@ -120,7 +120,7 @@ class EmbeddingModel(TextEncoder):
         *,
         role: str | None = None,
     ) -> Vectors:
-        """Of a predictor that reads vectors of sentences: each distinct sentence is encoded once."""
+        """Predict with a predictor that reads vectors of sentences; each distinct sentence is encoded once."""
         window, speakers = self.settings.data.window_size, None
         asked = None if role is None else speaker_number(role)
 
@@ -141,7 +141,7 @@ class EmbeddingModel(TextEncoder):
         return predict_positions(before, after, embed, predict)
 
     def _embed(self, sentences: list[str]) -> Tensor:
-        """Embeddings of sentences as the predictor reads them in training, not normalised: [S, D]."""
+        """Return embeddings of sentences as the predictor reads them in training, not normalised: [S, D]."""
         tokens = self.tokenizer.encode_sentences(masked(sentences, self.settings.data))
         for sentence, ids in zip(sentences, tokens, strict=True):
             if not len(ids) or not sentence.strip():
@@ -153,22 +153,22 @@ class EmbeddingModel(TextEncoder):
 
     @torch.inference_mode()
     def _predict(self, contexts: Sequence[Sequence[str]]) -> Vectors:
-        """Predictions of some contexts in one pass, through the views that training uses."""
+        """Predict after some contexts in one pass, through the views that training uses."""
         split = as_documents([self._window(context) for context in contexts], self.tokenizer)
         view = make_view(self.settings, split, self.tokenizer)
-        assert isinstance(view, AsksNext)  # predict_next sees to it
+        assert isinstance(view, AsksNext)  # predict_next ensures it
         first, counts = split.document_starts[:-1], np.diff(split.document_starts)
         with self._autocast():
             return unit_vectors(self.jepa.eval()(view.questions(first, counts).to(self.device)).predictions)
 
     @torch.inference_mode()
     def _predict_hidden(self, sides: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Vectors:
-        """Predictions between two sides in one pass, by a model that reads the tokens of a passage."""
+        """Predict between two sides in one pass, with a model that reads the tokens of a passage."""
         # What stands at the hidden position is never read, but a document has no empty sentences.
         documents = [[*before, (*before, *after)[0], *after] for before, after in sides]
         split = as_documents(documents, self.tokenizer)
         view = make_view(self.settings, split, self.tokenizer)
-        assert isinstance(view, MaskedView)  # predict_between sees to it
+        assert isinstance(view, MaskedView)  # predict_between ensures it
         hidden = split.document_starts[:-1] + np.array([len(before) for before, _ in sides])
         contexts = view.between(split.document_starts[:-1], np.diff(split.document_starts), hidden)
         with self._autocast():

@@ -34,7 +34,7 @@ from lang_jepa.settings.load import SAVED
 
 Vectors = NDArray[np.float32]
 BATCH_TOKENS = 4096
-"""Tokens of a pass: of 1,024 to 16,384, measured fastest on a CPU, in fp32 and bf16, with the least memory."""
+"""Tokens of a pass: of 1,024 to 16,384, the fastest measured on a CPU, in fp32 and bf16, with the least memory."""
 
 
 class EncodeOptions(TypedDict, total=False):
@@ -52,8 +52,8 @@ class Passes:
     """How token sequences are divided into passes of similar length.
 
     Attributes:
-        tokens: in a pass at most.
-        size: sequences in a pass at most (None: as many as have so many tokens).
+        tokens: most tokens in a pass.
+        size: most sequences in a pass (None: as many as `tokens` allows).
         shown: whether a bar on standard error shows how many passes are done.
     """
 
@@ -68,7 +68,7 @@ class Passes:
             raise LangJepaError(f"batch_size is a number of texts, at least 1, not {self.size!r}")
 
     def of(self, tokens: Sequence[NDArray[Any]]) -> Iterable[NDArray[np.int64]]:
-        """Row numbers of each pass."""
+        """Return the row numbers of each pass."""
         rows = by_length(np.array([len(ids) for ids in tokens]), self.tokens, self.size)
         if not self.shown:
             return rows
@@ -79,15 +79,15 @@ class Passes:
 
 
 class TextEncoder:
-    """A trained encoder: text to embeddings.
+    """A trained encoder: turns texts into embeddings.
 
     Args:
-        jepa: encoder and predictor. The encoder's weights are those that embeddings are made with: the target's
-            (EMA), where training had one.
+        jepa: encoder and predictor. The encoder's weights are those that embeddings are computed with: the target's
+            (EMA), if training had one.
         tokenizer: the tokenizer that it was trained with.
         statistics: mean and whitening of training embeddings.
         settings: the settings of the training run.
-        similarity: the kind that compared best on held-out data: `raw`, `centred`, `whitened` or `predictable`.
+        similarity: the similarity that was best on held-out data: `raw`, `centred`, `whitened` or `predictable`.
         decoder: turns its concepts into text, if one was trained.
     """
 
@@ -108,17 +108,17 @@ class TextEncoder:
         self.similarity_kind = similarity
         """The kind by which its vectors compare best, see `lang_jepa.evaluation.metrics.similarity`."""
         self.folder: Path | None = None
-        """The model directory that it was loaded from (None: it was not)."""
+        """The model directory that it was loaded from (None: it was loaded from none)."""
         self.source: str | None = None
-        """What `load` read it from: a folder, or the hub name of a plain encoder (None: it was not loaded)."""
+        """What `load` read it from: a folder, or the hub name of a pretrained encoder (None: it was not loaded)."""
         self.sentence_cache: SentenceCache | None = None
-        """Sentences that were encoded before (None: nothing is cached)."""
+        """Cache of sentences that were encoded before (None: nothing is cached)."""
         self.choices: dict[str, Choice] = {}
         """What the document tools use, as measured by the evaluation task `document` (empty: not measured)."""
         self.card: dict[str, Any] = {}
         """Its model card, with the hashes of its files (empty: it was not loaded)."""
         self.precision = "fp32"
-        """What its encoder computes in, `fp32` or `bf16` (autocast: weights and vectors stay float32)."""
+        """Precision that its encoder computes in: `fp32` or `bf16` (autocast: weights and vectors stay float32)."""
 
     def __repr__(self) -> str:
         """Name, width, encoder, objective, vocabulary and decoder, in one line."""
@@ -134,14 +134,14 @@ class TextEncoder:
         """Load a model directory, the one inside a run directory, or a pretrained encoder as it is.
 
         Args:
-            path: a folder; or, of a Hugging Face or sentence-transformers encoder, its name on the hub. Such an
+            path: a folder; or, for a Hugging Face or sentence-transformers encoder, its name on the hub. Such an
                 encoder has no predictor (`has_predictor`).
-            device: where its weights go.
-            precision: what its encoder computes in: `fp32`, `bf16`, or `auto`: bf16 where the device has it in
-                hardware. Vectors of the two have a cosine of .9999 and more; do not mix them.
+            device: device for its weights.
+            precision: precision that its encoder computes in: `fp32`, `bf16`, or `auto` (bf16 if the device has it in
+                hardware). Vectors of the two have a cosine of .9999 or more; do not mix them.
 
         Raises:
-            LangJepaError: there is no model at `path`, it is damaged, or brings code of its own; no such device or
+            LangJepaError: there is no model at `path`, it is damaged or needs code of its own; no such device or
                 precision.
         """
         if not isinstance(path, str | PathLike):
@@ -170,7 +170,7 @@ class TextEncoder:
         return model
 
     def save(self, folder: str | Path, **card: Any) -> None:
-        """Write a model directory atomically; keyword arguments join its card, in which its corpus is named."""
+        """Write a model directory atomically; keyword arguments are added to its card, which names its corpus."""
         corpus = {"corpus": self.card["corpus"]} if "corpus" in self.card else {}
         save_model(
             Path(folder),
@@ -232,28 +232,28 @@ class TextEncoder:
         normalize_embeddings: bool = True,
         turns: bool = False,
     ) -> Vectors | Tensor | list[Tensor]:
-        """Concepts of sentences: mean over tokens, head, L2-normalised.
+        """Encode sentences as concepts: mean over tokens, head, L2-normalised.
 
-        Sentences are sorted by length and packed, so that the batching does not show in the result beyond rounding.
+        Sentences are sorted by length and packed; beyond rounding, the batching does not affect the result.
         A text longer than model.max_length tokens is cut on the right.
 
         Args:
-            sentences: n texts, each encoded alone, in a list, generator, array or column of a table; or one text.
-            batch_size: texts in one pass at most (None: as many as `batch_tokens` allows).
-            batch_tokens: tokens in one pass at most (one text at least).
+            sentences: n texts, each encoded alone, in a list, generator, array or table column; or one text.
+            batch_size: most texts in one pass (None: as many as `batch_tokens` allows).
+            batch_tokens: most tokens in one pass (but at least one text).
             show_progress_bar: show on standard error how many passes are done.
-            convert_to_numpy: return an array; else a list of n tensors [D] (of a single string one tensor).
+            convert_to_numpy: return an array; else a list of n tensors [D] (for a single string, one tensor).
             convert_to_tensor: return one tensor on the model's device, whatever `convert_to_numpy` says.
-            normalize_embeddings: divide each vector by its length; else the vectors are as the head gives them, which
-                is what predictors read.
+            normalize_embeddings: divide each vector by its length; otherwise vectors are as the head returns them,
+                which is what predictors read.
             turns: they are turns of conversations with the speaker in front ("Anna: Good morning"), whoever that is.
-                Otherwise a model with data.speakers=embedding takes off roles ("user: ") alone.
+                Otherwise a model with data.speakers=embedding removes only roles ("user: ").
 
         Returns:
             float32 [n, D], unit rows; [D] for a single string.
 
         Raises:
-            LangJepaError: a text that is no string, no Unicode or has no token; the message names its number.
+            LangJepaError: a text that is no string, is not valid Unicode or has no token; the message names its number.
         """
         passes = Passes(batch_tokens, batch_size, show_progress_bar)
         alone = isinstance(sentences, str)
@@ -272,7 +272,7 @@ class TextEncoder:
         return vectors if convert_to_tensor else list(vectors)
 
     def encode_tokens(self, tokens: Sequence[NDArray[Any]]) -> Vectors:
-        """As `encode`, of token ids without special tokens, one non-empty array a sentence."""
+        """Encode token ids without special tokens, one non-empty array per sentence, as `encode` does."""
         return self._to_array(tokens_of(tokens, self.tokenizer.vocab_size), Passes(), unit=True)
 
     def _to_array(self, tokens: Sequence[NDArray[Any]], passes: Passes, *, unit: bool) -> Vectors:
@@ -283,7 +283,7 @@ class TextEncoder:
         return result
 
     def embed_tokens(self, tokens: Sequence[NDArray[Any]], passes: Passes | None = None) -> Tensor:
-        """As `encode_tokens`, but not normalised and on the model's device, float32 [n, D]: what predictors read."""
+        """Encode as `encode_tokens` does, not normalised and on the device: float32 [n, D], what predictors read."""
         result = torch.empty(len(tokens), self.dim, device=self.device)
         for rows in (passes or Passes()).of(tokens):
             result[torch.from_numpy(rows).to(self.device)] = self._states([tokens[row] for row in rows])
@@ -291,7 +291,7 @@ class TextEncoder:
 
     @torch.inference_mode()
     def _states(self, tokens: list[NDArray[Any]]) -> Tensor:
-        """Embeddings of tokenized sentences in one pass, not normalised."""
+        """Return embeddings of tokenized sentences from one pass, not normalised."""
         encoder = self.jepa.eval().encoder
         mean: Callable[..., Tensor] = self._autocast()(lambda new: encoder.mean(self._framed(new)))
         if self.sentence_cache is None:
@@ -305,7 +305,7 @@ class TextEncoder:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def _framed(self, tokens: Sequence[NDArray[Any]]) -> Sequences:
-        """Sentences cut to what fits, between the special tokens, on the model's device."""
+        """Return sentences cut to what fits, between the special tokens, on the model's device."""
         prefix, suffix = self.tokenizer.prefix_ids, self.tokenizer.suffix_ids
         full = [np.concatenate([prefix, ids[: self.room], suffix]).astype(np.int64) for ids in tokens]
         lengths = torch.tensor([len(ids) for ids in full])
@@ -313,12 +313,12 @@ class TextEncoder:
 
     @property
     def room(self) -> int:
-        """Tokens of a sentence that are read at most, special ones not counted."""
+        """Most tokens of a sentence that are read, special ones not counted."""
         return self.settings.model.max_length - len(self.tokenizer.prefix_ids) - len(self.tokenizer.suffix_ids)
 
     @property
     def has_predictor(self) -> bool:
-        """Whether it predicts anything: a plain encoder does not."""
+        """Whether it predicts anything; a pretrained encoder used as it is does not."""
         return not isinstance(self.jepa.predictor, NoPredictor)
 
     @property
@@ -327,11 +327,11 @@ class TextEncoder:
         return self.settings.data.speakers == "embedding"
 
     def tokenize(self, sentences: Sequence[str], *, turns: bool = False) -> list[NDArray[Any]]:
-        """Token ids of each sentence as it is read, without special tokens; `turns` as of `encode`."""
+        """Return the token ids of each sentence as it is read, without special tokens; `turns`: see `encode`."""
         return list(self.tokenizer.encode_sentences(self.as_read(sentences, turns=turns)))
 
     def as_read(self, sentences: Sequence[str], *, turns: bool = False) -> list[str]:
-        """Texts as the tokenizer gets them: masked, without the speaker that the predictor reads apart."""
+        """Return texts as the tokenizer gets them: masked, without the speaker, which the predictor reads apart."""
         if self.knows_speakers:
             sentences = speakers_of(sentences)[1] if turns else without_speaker(sentences)
         return masked(sentences, self.settings.data)

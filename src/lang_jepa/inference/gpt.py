@@ -1,15 +1,15 @@
-"""A GPT: its model directory, and the model with its tokenizer, which continues texts and makes vectors of them.
+"""A GPT: its model directory, and the model with its tokenizer, which continues and encodes texts.
 
-    model.safetensors                the weights (their moving average, where there was one), tied ones once
+    model.safetensors                the weights (their moving average, if there was one), tied ones once
     tokenizer.json or                the tokenizer: of a prepared corpus,
     tokenizer.model                  or the SentencePiece model of token shards
     settings.yaml                    the resolved settings of the training run
     gpt.json                         format, step, looped layers, the token that begins a text, scores, hashes
 
-The vector of a text is the mean of its tokens' hidden states at one layer (the last one's, before its norm, unless
-evaluation.sentence_layer says another), L2-normalised. The text is read alone after the token that begins a document,
-whose own state, equal for all texts, is not in the mean. A text of more than seq_len - 1 tokens is read from there on
-where so many are left.
+The vector of a text is the L2-normalised mean of its tokens' hidden states at one layer (the last, before its norm,
+unless evaluation.sentence_layer names another). The text is read alone, after the token that begins a document; that
+token's state, equal for all texts, is not in the mean. Of a text of more than seq_len - 1 tokens, only the last
+seq_len - 1 are read.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,16 +58,16 @@ def generate(
     seed: int = 0,
     looped: tuple[int, ...] = (),
 ) -> Tensor:
-    """Go on after prompts; the global random state is left as it was.
+    """Continue prompts; the global random state is left as it was.
 
     Args:
-        model: writes.
+        model: the model that writes.
         prompt: int64 [B, P], P at least 1.
-        tokens: how many to write at most; the model's seq_len may allow fewer.
+        tokens: most tokens to write; the model's seq_len may allow fewer.
         temperature: logits are divided by it (0: always the likeliest token).
-        top_k: draw from so many of the likeliest (0: all).
-        top_p: draw from the fewest likeliest whose probabilities reach this sum (1: all; arXiv 1904.09751).
-        seed: of the draws.
+        top_k: draw from this many of the likeliest tokens (0: all).
+        top_p: draw from the fewest likeliest tokens whose probabilities reach this sum (1: all; arXiv 1904.09751).
+        seed: seed of the draws.
         looped: layers that are passed through twice.
 
     Returns:
@@ -95,7 +95,7 @@ def generate(
 
 
 def _choose(logits: Tensor, *, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
-    """One token for each row of logits [B, V], int64 [B, 1]."""
+    """Choose one token for each row of logits [B, V]: int64 [B, 1]."""
     if not temperature:
         return logits.argmax(-1, keepdim=True)
     if top_k:
@@ -104,25 +104,25 @@ def _choose(logits: Tensor, *, temperature: float, top_k: int, top_p: float, gen
     probabilities = (logits / temperature).softmax(-1)
     if top_p < 1:
         falling, order = probabilities.sort(descending=True, stable=True)
-        before = falling.cumsum(-1) - falling  # of all likelier ones: the likeliest always stays
+        before = falling.cumsum(-1) - falling  # sum over likelier tokens: the likeliest always stays
         kept = falling * (before < top_p)
         probabilities = torch.zeros_like(kept).scatter(-1, order, kept)  # multinomial divides by their sum
     return torch.multinomial(probabilities, 1, generator=generator)
 
 
 BATCH_TOKENS = 8192
-"""Slots of a batch of texts."""
+"""Token slots of a batch of texts, padding included."""
 _GPT_FILES = (WEIGHTS, TOKENIZER, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def build_gpt(settings: GPTSettings) -> GPT:
-    """A fresh model of these settings."""
+    """Build a fresh model from settings."""
     data = settings.data
     return GPT(settings.model, vocab_size=data.vocab_size, seq_len=data.seq_len)
 
 
 def initial_gpt(settings: GPTSettings) -> GPT:
-    """The model as training begins with it: equal for equal meta.seed, model, vocabulary and sequence length."""
+    """Build the model that training begins with: equal for equal meta.seed, model, vocabulary and sequence length."""
     torch.manual_seed(settings.meta.seed)
     return build_gpt(settings)
 
@@ -137,19 +137,19 @@ def save_gpt(
     bos_id: int,
     **card: Any,
 ) -> None:
-    """Write a model directory atomically; what lies in an older one there, and was not written here, stays in it.
+    """Write a model directory atomically; files in an older one there that were not written here stay in it.
 
     Args:
-        folder: of the model; one that holds something else is refused.
-        model: its weights.
-        settings: of its training.
+        folder: folder of the model; one that holds something else is refused.
+        model: the model, for its weights.
+        settings: settings of its training.
         save_tokenizer: writes the tokenizer's files into a folder.
         looped: layers that are passed through twice at the end of training.
         bos_id: the token that begins a text.
         card: what else gpt.json should say (step, scores).
 
     Raises:
-        LangJepaError: something else is there; weights that are not finite; the disk is full.
+        LangJepaError: something else is there, weights are not finite, or the disk is full.
     """
     check_finite(model.state_dict(), where=f"the GPT to be written to {folder}")
     about = {"looped": list(looped), "bos_id": bos_id, **card}
@@ -159,10 +159,10 @@ def save_gpt(
 
 
 def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
-    """A trained model in evaluation mode, the settings of its training, and its card.
+    """Load a trained model in evaluation mode, the settings of its training, and its card.
 
     Raises:
-        LangJepaError: no model directory, a file missing, damaged or exchanged, weights that do not fit.
+        LangJepaError: not a model directory; a file is missing, damaged or replaced; the weights do not fit.
     """
     folder = find_gpt(path)
     if folder is None:
@@ -179,10 +179,10 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
 
 
 def restore_gpt(settings: GPTSettings, tensors: Mapping[str, Tensor], *, where: str) -> GPT:
-    """A GPT of these settings with these weights, in evaluation mode.
+    """Build a GPT from settings and weights, in evaluation mode.
 
     Raises:
-        LangJepaError: they do not fit each other; found before the model is built, whose size the settings claim.
+        LangJepaError: they do not fit each other; found before a model of the size that the settings claim is built.
     """
     check_weights(settings, {name: tuple(one.shape) for name, one in tensors.items()}, where=where)
     model = build_gpt(settings)
@@ -202,7 +202,7 @@ def check_weights(settings: GPTSettings, shapes: Mapping[str, tuple[int, ...]], 
 
 
 def load_table(path: Path | str) -> ByteTable:
-    """Bytes and text of the tokens of a GPT's model directory."""
+    """Load bytes and text of the tokens of a GPT's model directory."""
     folder = find_gpt(path) or Path(path)
     if (folder / TOKENIZER).is_file():
         return ByteTable.of_pieces(Pieces.load(folder / TOKENIZER))
@@ -213,11 +213,11 @@ class TextGPT:
     """A trained GPT that reads and writes text.
 
     Args:
-        model: in evaluation mode.
-        table: of its tokenizer.
+        model: the model, in evaluation mode.
+        table: byte table of its tokenizer.
         bos_id: the token that begins a document.
         looped: layers that are passed through twice.
-        layer: whose states are averaged (-1: the last, before its norm).
+        layer: layer whose states are averaged (-1: the last, before its norm).
 
     Attributes:
         dim: width of a vector.
@@ -239,7 +239,7 @@ class TextGPT:
 
     @classmethod
     def load(cls, path: Path | str) -> "TextGPT":
-        """From a run directory or a model directory.
+        """Load a run directory or a model directory.
 
         Raises:
             LangJepaError: see `load_gpt`.
@@ -264,12 +264,12 @@ class TextGPT:
         top_p: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
-        """Texts that begin with a prompt, each up to the end of its document.
+        """Write texts that begin with a prompt, each up to the end of its document.
 
         Args:
             prompt: the beginning of a document; may be empty.
-            tokens: to write at most; the model's seq_len may allow fewer.
-            samples: how many texts.
+            tokens: most tokens to write; the model's seq_len may allow fewer.
+            samples: how many texts to write.
             temperature, top_k, top_p, seed: see `lang_jepa.inference.gpt.generate`.
 
         Raises:
@@ -296,30 +296,30 @@ class TextGPT:
         return [self._text(row[1:], len(ids) - 1) for row in written.tolist()]
 
     def _text(self, ids: list[int], given: int) -> str:
-        """Up to the beginning of the next document; ids that the tokenizer does not have are no text."""
+        """Decode ids up to the beginning of the next document, skipping ids that the tokenizer does not have."""
         end = ids.index(self.bos_id, given) if self.bos_id in ids[given:] else len(ids)
         return self.table.decode([index for index in ids[:end] if index < len(self.table.base)])
 
     def encode(self, sentences: str | Sequence[str]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows: the vector of each text; zero for one without a token. [D] for a single string."""
+        """Return the vectors of texts, float32 [n, D], unit rows (zero without a token); [D] for a single string."""
         if isinstance(sentences, str):
             one: NDArray[np.float32] = self.encode([sentences])[0]
             return one
         return self.encode_tokens(self.tokenize(sentences))
 
     def tokenize(self, sentences: Sequence[str]) -> list[Ints]:
-        """Token ids of each text, as many as are read."""
+        """Return the token ids of each text, as many as are read."""
         return [row[-(self.model.seq_len - 1) :] for row in self._ids(texts_of(sentences, blank=True))]
 
     def encode_tokens(self, ids: Sequence[Ints]) -> NDArray[np.float32]:
-        """As `encode`, of what `tokenize` gives."""
+        """Encode what `tokenize` returns, as `encode` does."""
         means = np.zeros((len(ids), self.dim), dtype=np.float32)
         for rows in _batches([len(one) for one in ids]):
             means[rows] = self._means([ids[row] for row in rows])
         return unit_rows(means)
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Float32 [n, D], unit rows: each context's sentences as one text, to be compared with what may follow."""
+        """Encode each context's sentences as one text, to compare with what may follow: float32 [n, D], unit rows."""
         return self.encode([" ".join(texts_of(one, "sentence", blank=True)) for one in items_of(contexts, "context")])
 
     def _ids(self, texts: Sequence[str]) -> list[Ints]:
@@ -331,7 +331,7 @@ class TextGPT:
 
     @torch.no_grad()
     def _means(self, texts: Sequence[Ints]) -> NDArray[np.float32]:
-        """float32 [B, D]: mean states of some texts' tokens; padding stands behind them, where nothing sees it."""
+        """Return mean states of texts' tokens, float32 [B, D]; padding follows the tokens, which cannot see it."""
         width = 1 + max(len(ids) for ids in texts)
         tokens = np.full((len(texts), width), self.bos_id, dtype=np.int64)
         counted = np.zeros((len(texts), width, 1), dtype=np.float32)
@@ -345,10 +345,10 @@ class TextGPT:
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows of texts of like length, of `BATCH_TOKENS` slots at most."""
+    """Yield rows of texts of similar length, in batches of at most `BATCH_TOKENS` slots."""
     order = np.argsort(lengths, kind="stable").tolist()
     batch: list[int] = []
-    for row in order:  # in rising order, so that the newest is the longest
+    for row in order:  # in ascending order, so that the newest is the longest
         if batch and (len(batch) + 1) * (1 + lengths[row]) > BATCH_TOKENS:
             yield batch
             batch = []

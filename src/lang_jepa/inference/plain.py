@@ -1,7 +1,7 @@
-"""A pretrained encoder as it is: a Hugging Face or sentence-transformers model, which encodes and predicts nothing.
+"""Pretrained encoders used as they are: Hugging Face or sentence-transformers models, which encode but predict nothing.
 
-A sentence-transformers model is read from its modules.json: which transformer, how its states are pooled, which linear
-maps follow. Of a Hugging Face model the last states of all tokens are averaged. Embeddings are always L2-normalised.
+For a sentence-transformers model, its modules.json says which transformer it has, how its states are pooled, and which
+linear maps follow. For a Hugging Face model, the last states of all tokens are averaged. Embeddings are L2-normalised.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,14 +28,14 @@ from lang_jepa.models.predictors.predictor import NoPredictor
 from lang_jepa.settings.encoder import Settings
 
 _USUAL_LENGTH = 512
-"""Tokens of a text that are read where neither tokenizer nor positions bound them."""
+"""Most tokens of a text that are read, if neither the tokenizer nor the positions limit them."""
 _LONGEST = 1 << 24
-"""More than this is transformers' way to say that a tokenizer has no bound."""
+"""A larger value is transformers' way to say that a tokenizer has no limit."""
 
 
 @dataclass
 class Plain:
-    """How a pretrained encoder makes an embedding.
+    """How a pretrained encoder computes an embedding.
 
     Attributes:
         name: folder or hub name.
@@ -43,8 +43,8 @@ class Plain:
         transformer: folder or hub name of its transformer.
         pooling: name in `POOLINGS`.
         max_length: tokens read at most, special ones included (None: as many as tokenizer and positions allow).
-        lower: texts are lower-cased first.
-        maps: weight [out, in] and bias [out] or None of the linear maps after pooling.
+        lower: whether texts are lower-cased first.
+        maps: weight [out, in] and bias ([out] or None) of each linear map after pooling.
     """
 
     name: str
@@ -57,18 +57,18 @@ class Plain:
 
 
 def read_plain(name: str) -> tuple[Jepa, TextTokenizer, Settings, dict[str, Any]]:
-    """Read a pretrained encoder; the last item is a card as a model directory has one.
+    """Read a pretrained encoder; the last item is a card like that of a model directory.
 
     Args:
         name: folder or hub name.
 
     Raises:
-        LangJepaError: there is none, it needs code of its own, its type cannot work, or it does with its states what is
-            not known here.
+        LangJepaError: there is none, it needs code of its own, its type cannot work, or what it does with its states is
+            not supported.
     """
     plain = _describe(name)
     tokenizer = TextTokenizer.load(plain.transformer)
-    tokenizer.lead = ""  # a text is read as the model's own tokenizer reads it, not as in the middle of a document
+    tokenizer.lead = ""  # read a text as the model's own tokenizer does, not as if in the middle of a document
     if plain.lower:
         tokenizer = _lowered(tokenizer)
     settings = _settings(plain)
@@ -83,7 +83,7 @@ def read_plain(name: str) -> tuple[Jepa, TextTokenizer, Settings, dict[str, Any]
 
 
 def _card(plain: Plain, encoder: TextEncoder, tokenizer: TextTokenizer, settings: Settings) -> dict[str, Any]:
-    """What it is, and hashes of what decides its embeddings."""
+    """Return a card: what the model is, and hashes of what determines its embeddings."""
     said = f"{plain.kind} model, {encoder.backbone.config.model_type}, {plain.pooling} of the token states"
     how = [encoder.backbone.config.model_type, plain.pooling, settings.model.max_length]
     hashes = {
@@ -95,7 +95,7 @@ def _card(plain: Plain, encoder: TextEncoder, tokenizer: TextTokenizer, settings
 
 
 def _settings(plain: Plain) -> Settings:
-    """The settings of a model that was not trained here: those that encoding reads."""
+    """Return the settings of a model that was not trained here: those that encoding reads."""
     config = read_config(plain.transformer)
     width, limit = width_of(config), position_limit(skeleton(config))
     said = model_json(plain.transformer, "tokenizer_config.json")
@@ -109,10 +109,10 @@ def _settings(plain: Plain) -> Settings:
 
 
 def _describe(name: str) -> Plain:
-    """What a folder or hub name holds.
+    """Find out what a folder or hub name holds.
 
     Raises:
-        LangJepaError: nothing that is known, or code of its own.
+        LangJepaError: nothing that is supported, or code of its own.
     """
     refuse_custom_code(name)
     modules = model_json(name, "modules.json")
@@ -141,7 +141,7 @@ def _describe(name: str) -> Plain:
 
 
 def _whole(modules: object) -> bool:
-    """Whether modules.json is a list of modules with a type and a path inside the model."""
+    """Whether modules.json is a list of modules, each with a path inside the model."""
     return isinstance(modules, list) and all(
         isinstance(one, dict) and isinstance(one.get("path"), str) and _inside(one["path"]) for one in modules
     )
@@ -152,13 +152,13 @@ def _inside(path: str) -> bool:
 
 
 def _known(kinds: Sequence[str]) -> bool:
-    """Whether what follows the pooling is known: a Normalize before a Dense would matter, at the end it does not."""
+    """Whether what follows the pooling is supported: a Normalize matters before a Dense, but not at the end."""
     inner = list(kinds[:-1] if kinds and kinds[-1] == "Normalize" else kinds)
     return set(inner) <= {"Dense", "Dropout"}
 
 
 def _part(name: str, path: str) -> str:
-    """The transformer of a sentence-transformers model: the model itself, or a folder in it."""
+    """Return the transformer of a sentence-transformers model: the model itself, or a folder in it."""
     if not path:
         return name
     if Path(name).exists():
@@ -170,10 +170,10 @@ def _part(name: str, path: str) -> str:
 
 
 def _pooling(name: str, path: str) -> str:
-    """The one way in which states become a vector."""
+    """Return the pooling, of which there must be exactly one."""
     said = model_json(name, f"{path}/config.json") or {}
     found = said.get("pooling_mode")
-    if found is None:  # the older form: a switch for each
+    if found is None:  # the older format: a switch for each
         switches = {
             "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max",
             "pooling_mode_mean_tokens": "mean", "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
@@ -190,10 +190,10 @@ def _pooling(name: str, path: str) -> str:
 
 
 def _dense(name: str, path: str) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of a linear map.
+    """Read weight and bias of a linear map.
 
     Raises:
-        LangJepaError: it is no linear map, or its weights are not there as safetensors.
+        LangJepaError: it is no linear map, or its weights are not stored as safetensors.
     """
     said: Mapping[str, Any] = model_json(name, f"{path}/config.json") or {}
     activation = str(said.get("activation_function", "Tanh")).rpartition(".")[2]
@@ -211,7 +211,7 @@ def _dense(name: str, path: str) -> tuple[Tensor, Tensor | None]:
 
 
 def _joined(maps: Sequence[tuple[Tensor, Tensor | None]]) -> nn.Linear:
-    """Linear maps, one after the other, as one."""
+    """Combine linear maps that follow each other into one."""
     weight, bias = torch.eye(maps[0][0].shape[1]), torch.zeros(maps[0][0].shape[1])
     for matrix, shift in maps:
         weight, bias = matrix @ weight, matrix @ bias + (0 if shift is None else shift)
@@ -223,7 +223,7 @@ def _joined(maps: Sequence[tuple[Tensor, Tensor | None]]) -> nn.Linear:
 
 
 def _lowered(tokenizer: TextTokenizer) -> TextTokenizer:
-    """The same tokenizer with lower-casing before everything else."""
+    """Make a tokenizer lower-case its text before everything else, and return it."""
     from tokenizers.normalizers import Lowercase
     from tokenizers.normalizers import Sequence as Steps
 

@@ -1,7 +1,7 @@
-"""Predictions for positions in documents, with every distinct sentence encoded once, however many contexts it is in.
+"""Predict at positions in documents, encoding every distinct sentence once, however many contexts it is in.
 
-For models whose predictor reads one vector per sentence, each encoded alone (`data.context=concepts`,
-`data.view=masked_concepts`); others read the tokens of every context. Those of a whole corpus are cached on disk.
+This is for models whose predictor reads one vector per sentence, each encoded alone (`data.context=concepts`,
+`data.view=masked_concepts`); others read the tokens of every context. Predictions of a whole corpus are cached on disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,9 +27,9 @@ from lang_jepa.models.jepa import Jepa
 from lang_jepa.settings.encoder import Settings
 
 FORMAT = 1
-"""Of cached predictions: raise it when the same model gives others (models/context.py, jepa.py, the predictors)."""
+"""Format of cached predictions: raise it when the same model gives others (models/context.py, jepa.py, predictors)."""
 BLOCK = 512
-"""Examples of the view (passages, windows) that are predicted and written at a time."""
+"""Examples of the view (passages, windows) predicted and written at a time."""
 _POSITIONS = 1024
 """Positions in one pass of the predictor."""
 
@@ -38,7 +38,7 @@ Sides = tuple[list[int], list[int]]
 
 
 def reads_concepts(settings: Settings) -> bool:
-    """Whether the predictor reads nothing but vectors of sentences encoded alone."""
+    """Whether the predictor reads only vectors of sentences that are encoded alone."""
     return view_of(settings).sentences_alone
 
 
@@ -49,13 +49,13 @@ def predict_positions(
     embed: Callable[[list[str]], Tensor],
     predict: Callable[[Tensor, list[Sides]], Vectors],
 ) -> Vectors:
-    """Predictions after the contexts, or between two sides, with every distinct sentence embedded once.
+    """Predict after contexts, or between two sides, embedding every distinct sentence once.
 
     Args:
         before: sentences before each position, oldest first; already cut to what the predictor reads.
         after: sentences after each position, in reading order; for predictors that see both sides (None: none).
-        embed: sentences to embeddings [S, D], not normalised.
-        predict: such embeddings and the rows of both sides of some positions to predictions [n, D].
+        embed: maps sentences to embeddings [S, D], not normalised.
+        predict: maps such embeddings and the rows of both sides of some positions to predictions [n, D].
 
     Returns:
         float32 [n, D].
@@ -76,7 +76,7 @@ def predict_positions(
 
 
 def neighbours(vectors: Tensor, sides: list[Sides], window: int) -> Context:
-    """Windows over the distinct sentences as one passage, as `MaskedConceptsView` lays them out."""
+    """Return windows over the distinct sentences as one passage, as `MaskedConceptsView` lays them out."""
     windows = np.full((len(sides), 2 * window), -1, dtype=np.int64)
     for row, (past, future) in zip(windows, sides, strict=True):
         row[window - len(past[-window:]) : window] = past[-window:]
@@ -93,14 +93,14 @@ def passages(
     speakers: Sequence[int] | None = None,
     asked: NDArray[np.integer] | None = None,
 ) -> Context:
-    """One passage for each position, asked after its last sentence, as `ConceptsView` lays them out.
+    """Return a passage for each position, to predict after its last sentence, as `ConceptsView` lays them out.
 
     Args:
-        vectors: [S, D] of the distinct sentences.
+        vectors: [S, D], vectors of the distinct sentences.
         sides: rows of what comes before each position.
-        window: sentences that the predictor reads at most.
+        window: most sentences that the predictor reads.
         speakers: [S], the number of who says each sentence (None: not known).
-        asked: [n], of whose turn each position is (None: of who spoke before the last speaker did).
+        asked: [n], the number of whose turn each position is (None: of who spoke before the last speaker did).
     """
     counts = np.array([len(past) for past, _ in sides], dtype=np.int64)
     flat = torch.tensor([row for past, _ in sides for row in past])
@@ -121,7 +121,7 @@ def passages(
 
 
 class Predicting(Protocol):
-    """A model of which predictions are cached: `EmbeddingModel`."""
+    """A model whose predictions are cached: `EmbeddingModel`."""
 
     jepa: Jepa
     tokenizer: TextTokenizer
@@ -130,15 +130,15 @@ class Predicting(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device that it computes on."""
 
     @property
     def predicts_next(self) -> bool:
-        """Whether its predictions are of next sentences."""
+        """Whether it predicts next sentences."""
 
 
 class PredictionCache(CachedVectors):
-    """What the model's predictor makes of the context of each sentence, L2-normalised: vectors [S, D].
+    """The model's prediction of each sentence from its context, L2-normalised: vectors [S, D].
 
     Rows of sentences that are never predicted (a document's first; in `masked_sentences` those that the draw does not
     hide) are zero.
@@ -148,13 +148,13 @@ class PredictionCache(CachedVectors):
     def open_or_make(
         cls, model: Predicting, split: CorpusSplit, *, pooled: Vectors, on_message: OnMessage | None = None
     ) -> Self:
-        """The predictions of a side's sentences, in the contexts that training shows.
+        """Open or compute the predictions of a side's sentences, in the contexts that training shows.
 
         Args:
-            model: one that predicts the next sentence; run in float32 where it is.
+            model: a model that predicts the next sentence; it runs in float32 on its device.
             split: one side of a prepared corpus.
-            pooled: float32 [S, D] from `ConceptCache`: where contexts are sentences alone, none is encoded again.
-            on_message: called with what is done, in words; nothing is made again without a word.
+            pooled: float32 [S, D] from `ConceptCache`: if contexts are sentences encoded alone, none is encoded again.
+            on_message: called with messages on what is done; nothing is computed again silently.
 
         Raises:
             LangJepaError: the model predicts no next sentences, the side is not on disk, or a prediction is not finite.
@@ -187,10 +187,10 @@ class PredictionCache(CachedVectors):
 
 
 def check_predicts(model: Predicting) -> None:
-    """Raise where a model predicts no next sentences.
+    """Raise if a model does not predict next sentences.
 
     Raises:
-        LangJepaError: what to set.
+        LangJepaError: it does not; the message says what to set.
     """
     if not model.predicts_next:
         raise LangJepaError(
@@ -201,7 +201,7 @@ def check_predicts(model: Predicting) -> None:
 
 @torch.inference_mode()
 def _predicted(model: Predicting, view: View, first: int, stop: int) -> tuple[int, Vectors]:
-    """The first sentence that examples first .. stop - 1 predict, and the predictions from there to their last one."""
+    """Return the first sentence that examples first .. stop - 1 predict, and all predictions from there to the last."""
     examples = np.arange(first, stop)
     jepa = model.jepa.eval()
     ids, rows = [], []
@@ -220,5 +220,5 @@ def _predicted(model: Predicting, view: View, first: int, stop: int) -> tuple[in
 
 
 def unit_vectors(x: Tensor) -> Vectors:
-    """Vectors [..., D] as float32 unit rows, off the device."""
+    """Return vectors [..., D] as float32 unit rows, moved off the device."""
     return functional.normalize(x.float(), dim=-1).cpu().numpy()

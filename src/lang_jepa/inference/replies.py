@@ -1,8 +1,8 @@
-"""What to answer: candidates ranked after a conversation, and replies of a bank of earlier conversations.
+"""Choose what to say next: rank candidates after a conversation, or find replies in a bank of earlier conversations.
 
-A predictor is also an encoder of contexts: contexts with like predictions were followed by like turns. So a reply is
-taken from the earlier contexts whose predictions resemble this one's most, by a vote among what followed them; every
-reply comes with the context that it answered. The vote was better than the turn nearest to the prediction, see
+A predictor is also an encoder of contexts: contexts with similar predictions were followed by similar turns. So a reply
+is chosen by a vote among the turns that followed the earlier contexts whose predictions are most similar to this one's;
+every reply comes with the context that it answered. The vote was better than the turn closest to the prediction, see
 docs/dialogues.md.
 """
 
@@ -20,13 +20,13 @@ from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.texts import role_of, texts_of
 
 USUAL = 0.95
-"""A candidate fits where it is nearer to the prediction than this share of the training turns that the model keeps."""
+"""A candidate fits if it is closer to the prediction than this share of the training turns stored with the model."""
 STRANGE = 0.05
-"""Share of the bank's own contexts that are farther from all other conversations than a context that replies fit."""
+"""Replies fit a context as close to the bank as all but this share of its contexts are to other conversations."""
 FAR = 0.01
-"""The same of a context that is far from all of the bank. Where the bank was trained on, its own contexts are nearer to
-each other than new ones are, so that what does not fit may yet be of its kind; what is far is hardly ever.
-"""
+"""The same share for a context that is far from all of the bank. If the model was trained on the bank, the bank's own
+contexts are closer to each other than new ones are, so a context that does not fit may still be of its kind; one that
+is far hardly ever is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Ranked:
     Attributes:
         text: as it was given.
         score: cosine with the prediction, by the model's similarity.
-        nearer: share of the training turns that the model keeps which are farther from the prediction.
+        nearer: share of the training turns stored with the model that are farther from the prediction.
         fits: `nearer` is at least `USUAL`.
     """
 
@@ -49,17 +49,17 @@ class Ranked:
 def rank(
     model: EmbeddingModel, context: Sequence[str], candidates: Sequence[str], *, role: str | None = None
 ) -> list[Ranked]:
-    """Candidates for the next turn, the likeliest first.
+    """Rank candidates for the next turn, the likeliest first.
 
     Args:
-        model: with a predictor of what comes next.
+        model: a model with a predictor of what comes next.
         context: turns so far, oldest first.
-        candidates: to be ranked; a speaker of the context in front of one is not read.
+        candidates: texts to rank; a speaker of the context in front of one is ignored.
         role: whose turn it is, see `EmbeddingModel.predict_next`.
 
     Raises:
         LangJepaError: no candidates; a model or a context that `predict_next` refuses; a model that was saved without
-            what is usual.
+            a sample of training turns.
     """
     candidates, context = texts_of(candidates, "candidate"), texts_of(context, "turn")
     if not candidates:
@@ -78,7 +78,7 @@ def rank(
 
 
 def share_farther(model: EmbeddingModel, predicted: Floats, scores: Floats) -> Floats:
-    """For each score [n] against a prepared prediction [D], the share of the kept training turns that score less."""
+    """Return, for each score [n] against a prepared prediction [D], which share of stored training turns score less."""
     usual = model.statistics.sample
     assert usual is not None
     known = np.sort(prepare(usual, model.statistics, model.similarity_kind) @ predicted)
@@ -90,13 +90,13 @@ class Reply:
     """A turn of the bank that may be said now.
 
     Attributes:
-        text: of the turn.
-        score: its vote: mean cosine with what followed the nearest contexts, weighted by how near these are.
+        text: text of the turn.
+        score: its vote: mean cosine with what followed the nearest contexts, weighted by how close these are.
         likeness: cosine of the prediction after its context with the one after the given context.
         context: what it answered in the bank, oldest first.
-        fits: the nearest context of the bank is as near as contexts usually are (None: unknown, since the bank has the
-            replies of one conversation only).
-        far: it is farther than nearly all contexts of the bank are, see `FAR` (None: unknown).
+        fits: whether the nearest context of the bank is as close as contexts usually are (None: unknown, since the bank
+            has the replies of only one conversation).
+        far: whether it is farther than nearly all contexts of the bank are, see `FAR` (None: unknown).
     """
 
     text: str
@@ -111,8 +111,8 @@ class ReplyBank:
     """Turns of earlier conversations with the predictions after what was said before them.
 
     Args:
-        model: with a predictor of what comes next.
-        conversations: each a list of turns; like "user: Good morning" where the model knows speakers, or with a role.
+        model: a model with a predictor of what comes next.
+        conversations: each a list of turns, like "user: Good morning" if the model knows speakers or a role is given.
         role: only turns of this role are replies (None: every turn but the first of a conversation).
 
     Raises:
@@ -155,7 +155,7 @@ class ReplyBank:
 
     @classmethod
     def of(cls, model: EmbeddingModel, given: "ReplyBank | Sequence[Sequence[str]]", role: str | None) -> "ReplyBank":
-        """A bank, or what one is made of.
+        """Return a bank as it is, or make one of conversations.
 
         Raises:
             LangJepaError: a bank of another model, or of another role than is asked for.
@@ -177,8 +177,8 @@ class ReplyBank:
         return prepare(predicted, model.statistics, model.similarity_kind, side="predictions")
 
     def _least_usual(self) -> tuple[float, float] | tuple[None, None]:
-        """Likeness to the nearest context of another conversation that all but a few of the bank's contexts have, those
-        of `STRANGE` and of `FAR`; None where there is no other.
+        """Return the similarity to the nearest context of another conversation that all but a share of the bank's
+        contexts reach: for the shares `STRANGE` and `FAR`; None if there is no other conversation.
         """
         some = np.unique(np.linspace(0, len(self.replies) - 1, min(500, len(self.replies))).astype(int))
         likeness = self._predictions[some] @ self._predictions.T
@@ -189,12 +189,12 @@ class ReplyBank:
         return float(np.quantile(best, STRANGE)), float(np.quantile(best, FAR))
 
     def reply(self, context: Sequence[str], *, k: int = VOTERS, top: int | None = None) -> list[Reply]:
-        """What to say after a context, best first.
+        """Choose what to say after a context, best first.
 
         Args:
             context: turns so far, oldest first.
             k: nearest contexts of the bank that vote.
-            top: replies at most, each text once (None: 3, or `k` where that is less).
+            top: replies at most, each text once (None: 3, or `k` if that is less).
 
         Raises:
             LangJepaError: `k` or `top` below 1, or more replies than contexts; a context that `predict_next` refuses.
@@ -223,7 +223,7 @@ class ReplyBank:
 
 
 def _not_by(role: str | None, conversations: Sequence[Sequence[str]]) -> str:
-    """Who speaks in a bank without replies by this role."""
+    """Say who speaks in a bank that has no replies by this role."""
     if role is None:
         return ""
     names = sorted({name for one in conversations for name in names_in(one)} - {"-"})

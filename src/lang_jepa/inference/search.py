@@ -1,8 +1,8 @@
-"""Nearest rows: exactly, by scoring all of them, or approximately with faiss (extra `faiss`), where there are too many.
+"""Find nearest rows: exactly, by scoring all of them, or approximately with faiss (extra `faiss`) if they are too many.
 
-For the latter the rows are sorted into cells around k-means centres and stored in 8 bits a number; a search visits
-the cells nearest to the query and scores what it finds there again with the stored vectors. How many cells is not a
-matter of taste: as many as are needed to find what exact search finds, measured when the index is built.
+For approximate search, rows are sorted into cells around k-means centres and stored with 8 bits per number; a search
+visits the cells closest to the query and scores what it finds there again with the stored vectors. How many cells it
+visits is measured when the index is built: as many as it takes to find `WANTED_RECALL` of what exact search finds.
 """
 
 import struct
@@ -26,14 +26,14 @@ Ints = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
 BLOCK_ROWS = 8192
-"""Rows of the matrix in one product: with 384 dimensions 13 MB in fp32, so that they stay near the processor."""
+"""Rows of the matrix in one product: 13 MB in fp32 with 384 dimensions, so that they stay close to the processor."""
 BLOCK_QUERIES = 256
 _PAIRS = 16_384
-"""Pairs of query and row that are scored in fp64 at a time."""
+"""Pairs of query and row scored in fp64 at a time."""
 _SLACK = 1e-5
-"""More than the rounding of an fp32 product of unit rows: who is nearer than this to the k-th is scored again."""
+"""More than the rounding error of an fp32 product of unit rows: rows this close to the k-th are scored again."""
 _HALF_SLACK = 2e-3
-"""The same of an fp16 product with fp32 sums: twice the 2^-11 of the query's rounding and the 2^-12 of the sum's."""
+"""The same for an fp16 product with fp32 sums: twice the 2^-11 of the query's rounding and the 2^-12 of the sum's."""
 _HALF_BLOCKS = 16
 """Blocks in one fp16 product, which makes no copy of the rows."""
 
@@ -41,24 +41,24 @@ _HALF_BLOCKS = 16
 def exact_search(
     matrix: NDArray[Any], queries: Vectors, top_k: int, *, block_rows: int = BLOCK_ROWS
 ) -> tuple[Scores, Ints]:
-    """The rows with the largest dot products, of all.
+    """Find the rows with the largest dot products among all rows.
 
-    A product of each block of rows with the queries, in fp32 (in fp16 for one query and fp16 rows), finds who may be
-    among the nearest; these are scored in fp64, one pair at a time. So the result, ties included, depends neither on
-    the blocks nor on the other queries.
+    A product of each block of rows with the queries, in fp32 (in fp16 for one query and fp16 rows), finds the rows that
+    may be among the nearest; these are scored in fp64, one pair at a time. So the result, ties included, depends
+    neither on the blocks nor on the other queries.
 
     Args:
         matrix: [N, D] unit rows, float16 or float32, in memory or memory-mapped.
         queries: float32 [Q, D], unit rows.
-        top_k: neighbours of each.
+        top_k: neighbours of each query.
         block_rows: rows read at a time.
 
     Returns:
-        Scores float64 and row numbers int64, both [Q, min(top_k, N)]; best first, of equal scores the smaller row
+        Scores float64 and row numbers int64, both [Q, min(top_k, N)]; best first, and of equal scores the smaller row
         first.
 
     Raises:
-        LangJepaError: top_k below 1, NaN in a query, or another width than the matrix has.
+        LangJepaError: top_k below 1, NaN in a query, or a width other than that of the matrix.
     """
     queries = checked(queries, "queries")
     if top_k < 1:
@@ -75,7 +75,7 @@ def exact_search(
 
 
 def _search(matrix: NDArray[Any], queries: Vectors, top_k: int, block_rows: int) -> tuple[Scores, Ints]:
-    """`exact_search` of so few queries that their scores with a block fit into memory."""
+    """Run `exact_search` for so few queries that their scores with a block fit into memory."""
     scores, rows = np.full((len(queries), top_k), -np.inf), np.zeros((len(queries), top_k), dtype=np.int64)
     for begin, found, slack in _products(matrix, queries, block_rows):
         least = torch.from_numpy(scores[:, -1:]).float()
@@ -90,10 +90,10 @@ def _search(matrix: NDArray[Any], queries: Vectors, top_k: int, block_rows: int)
 
 
 def _products(matrix: NDArray[Any], queries: Vectors, block_rows: int) -> Iterator[tuple[int, torch.Tensor, float]]:
-    """The scores of all rows by blocks: first row of the block, fp32 [Q, n], and the slack that they need.
+    """Yield the scores of all rows by blocks: first row of the block, fp32 [Q, n], and the slack that they need.
 
-    One query is a product of a matrix and a vector, whose time is that of reading the matrix: stored fp16 rows are read
-    as they are.
+    With one query it is a product of a matrix and a vector, whose time is that of reading the matrix, so stored fp16
+    rows are read as they are.
     """
     left = torch.from_numpy(np.ascontiguousarray(queries))
     half = left[0].half()
@@ -110,8 +110,8 @@ def _products(matrix: NDArray[Any], queries: Vectors, block_rows: int) -> Iterat
 
 @cache
 def _sums_in_fp32(width: int) -> bool:
-    """Whether this processor's fp16 products of unit rows are summed in fp32: one large term and many small ones, which
-    a sum in fp16 loses.
+    """Whether this processor sums fp16 products of unit rows in fp32, tested with one large term and many small ones,
+    which a sum in fp16 loses.
     """
     rows = torch.linspace(0.5, 1.5, 64).unsqueeze(1).repeat(1, width)
     rows[:, 0] = width**0.5
@@ -121,8 +121,8 @@ def _sums_in_fp32(width: int) -> bool:
 
 
 def _tensor(rows: NDArray[Any]) -> torch.Tensor:
-    """Rows as they are stored."""
-    # torch wants arrays that may be written to; an index is mapped so that they are, without reaching the file.
+    """Return rows as a tensor, in the type they are stored in."""
+    # torch wants writable arrays; an index is mapped so that its arrays are, and writes do not reach the file.
     return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
 
 
@@ -132,11 +132,11 @@ def _in_parts(who: Ints) -> Iterator[slice]:
 
 
 def pair_scores(matrix: NDArray[Any], queries: Vectors, who: Ints, rows: Ints) -> Scores:
-    """Dot products of given pairs in fp64, [n]: each by itself, so that equal rows have equal scores.
+    """Return the dot products of given pairs in fp64, [n], each computed by itself, so that equal rows score equally.
 
     Args:
         matrix, queries: [N, D] and [Q, D].
-        who, rows: int64 [n], numbers of queries and of rows.
+        who, rows: int64 [n], query and row numbers.
     """
     left, right = matrix[rows].astype(np.float64), queries[who].astype(np.float64)
     scores: Scores = np.einsum("nd,nd->n", left, right)
@@ -144,7 +144,7 @@ def pair_scores(matrix: NDArray[Any], queries: Vectors, who: Ints, rows: Ints) -
 
 
 def _merged(scores: Scores, rows: Ints, who: Ints, fresh: Scores, near: Ints) -> tuple[Scores, Ints]:
-    """The best of what was found before and of fresh candidates, [Q, k] again."""
+    """Return the best of what was found before and of fresh candidates, [Q, k] again."""
     count, top_k = scores.shape
     everyone = np.concatenate([np.repeat(np.arange(count), top_k), who])
     values, found = np.concatenate([scores.ravel(), fresh]), np.concatenate([rows.ravel(), near])
@@ -162,13 +162,13 @@ def neighbours(
     top_k: int,
     side: Literal["concepts", "predictions"] = "concepts",
 ) -> list[list[tuple[float, str]]]:
-    """The sentences nearest to each vector, best first, by the model's default similarity.
+    """Find the sentences closest to each vector, best first, by the model's default similarity.
 
     Args:
-        model: encodes the sentences, here and now; `lang_jepa.inference.index` keeps them on disk.
+        model: encodes the sentences on the spot; `lang_jepa.inference.index` stores their vectors on disk.
         vectors: [n, D].
-        sentences: to search among.
-        top_k: neighbours of each.
+        sentences: sentences to search among.
+        top_k: neighbours of each vector.
         side: whether the vectors are concepts or predictions.
 
     Returns:
@@ -191,7 +191,7 @@ def neighbours(
 def rank_continuations(
     model: EmbeddingModel, context: Sequence[str], candidates: Sequence[str]
 ) -> list[tuple[float, str]]:
-    """Candidates by how near they are to the predicted concept of the context's next sentence, best first.
+    """Rank candidates by how close they are to the predicted concept of the context's next sentence, best first.
 
     Raises:
         LangJepaError: no context or no candidates.
@@ -205,16 +205,16 @@ def rank_continuations(
 
 APPROXIMATE = "approximate.faiss"
 _KIND, _HEAD = b"IwSq", struct.Struct("<4siq")
-"""What the file of an IndexIVFScalarQuantizer begins with: its kind, width D and rows N."""
+"""How the file of an IndexIVFScalarQuantizer begins: with its kind, width D and rows N."""
 WANTED_RECALL = 0.95
 QUESTIONS = 200
-"""Stored rows whose ten nearest others are searched for, to measure recall."""
+"""Number of stored rows whose ten nearest others are searched for, to measure recall."""
 _NEAREST = 10
 _PER_CELL = 40
 """Rows per cell in the sample that the centres are learnt on; faiss warns below 39."""
 _ADDED_ROWS = 65_536
 _CANDIDATES = 4
-"""Times top_k that are scored again."""
+"""How many times top_k candidates are scored again."""
 
 
 class ApproximateSearch:
@@ -223,7 +223,7 @@ class ApproximateSearch:
     Args:
         cells: the faiss index.
         matrix: the stored rows [N, D], for exact scores of what is found.
-        probes: cells that a search visits.
+        probes: how many cells a search visits.
     """
 
     def __init__(self, cells: Any, matrix: NDArray[Any], probes: int) -> None:
@@ -236,10 +236,10 @@ class ApproximateSearch:
 
     @classmethod
     def open(cls, folder: Path, matrix: NDArray[Any], probes: int) -> "ApproximateSearch":
-        """Map the file in an index's folder, whose hash was compared before.
+        """Map the file in an index's folder, whose hash was checked before.
 
-        Its head has to say that it is of the kind that is built here, over as many rows: of the many kinds that faiss
-        reads, a file that someone crafted can be no other.
+        Its head must say that it is of the kind that is built here, over as many rows; so a crafted file cannot be any
+        other of the many kinds that faiss reads.
 
         Raises:
             LangJepaError: it is damaged or crafted, or faiss is not installed.
@@ -251,7 +251,7 @@ class ApproximateSearch:
                 head = file.read(_HEAD.size)
             if head != _HEAD.pack(_KIND, dim, count):
                 raise _damaged(path)
-            if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # else a few bytes ask for all memory
+            if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # else a few bytes could claim all memory
                 faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
             cells = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
         except (RuntimeError, MemoryError, OSError) as error:
@@ -261,10 +261,10 @@ class ApproximateSearch:
         return cls(cells, matrix, probes)
 
     def search(self, queries: Vectors, top_k: int) -> tuple[Scores, Ints]:
-        """Scores float64 and rows int64, [Q, top_k], best first; one that is not filled has row -1.
+        """Return scores float64 and rows int64, [Q, top_k], best first; an entry that is not filled has row -1.
 
         Raises:
-            LangJepaError: the file was crafted, and names rows that are not there.
+            LangJepaError: the file was crafted and names rows that do not exist.
         """
         wanted = min(max(_CANDIDATES * top_k, 64), len(self._matrix))
         try:
@@ -282,14 +282,14 @@ class ApproximateSearch:
 
 
 def build_approximate(matrix: NDArray[Any], folder: Path) -> dict[str, Any]:
-    """Write the approximate index of a matrix into a folder, with the effort that reaches WANTED_RECALL.
+    """Write the approximate index of a matrix into a folder, with as many probes as reach WANTED_RECALL.
 
     Recall is measured with QUESTIONS stored rows as queries: the share of their ten nearest other rows that are found
-    (an equally near one counts). Queries of another kind, such as predictions, may find less.
+    (an equally close one counts). Queries of another kind, such as predictions, may find less.
 
     Args:
         matrix: [N, D] unit rows.
-        folder: of the index.
+        folder: folder of the index.
 
     Returns:
         For `index.json`: `cells`, `probes`, `recall@10`, `questions`.
@@ -316,7 +316,7 @@ def build_approximate(matrix: NDArray[Any], folder: Path) -> dict[str, Any]:
 
 
 def _effort(search: ApproximateSearch, matrix: NDArray[Any], asked: Ints, cells: int) -> tuple[int, float]:
-    """The smallest power of two of cells (or all) with the wanted recall, and that recall."""
+    """Return the smallest number of cells, a power of two or all, with the wanted recall, and the recall it reaches."""
     queries = matrix[asked].astype(np.float32)
     truth = _others(*exact_search(matrix, queries, _NEAREST + 1), asked)
     probes = 1
@@ -331,7 +331,7 @@ def _effort(search: ApproximateSearch, matrix: NDArray[Any], asked: Ints, cells:
 
 
 def _others(scores: Scores, rows: Ints, asked: Ints) -> Scores:
-    """Scores of what was found apart from the query's own row (or the last, where that is not among them)."""
+    """Return the scores found without that of the query's own row (or without the last, if it was not found)."""
     own = rows == asked[:, None]
     own[~own.any(1), -1] = True
     rest: Scores = scores[~own].reshape(len(rows), -1)

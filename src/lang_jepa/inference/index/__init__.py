@@ -1,10 +1,10 @@
 """A search index on disk: the sentences of a corpus, their vectors, and the model that they belong to.
 
     DIR/index.json       what is in it, and the fingerprint of the model
-    DIR/<generation>/    the files (`index_files.py`), in a folder named by what they are made of
+    DIR/<generation>/    the files (`files.py`), in a folder named after what they are made of
 
-An index is built block by block in its generation's folder, so that a killed build is resumed. It appears, or
-takes an older one's place, by the rename of `index.json`; until then the old one stays as it was.
+An index is built block by block in its generation's folder, so that a killed build can be resumed. It appears, or
+replaces an older one, when `index.json` is renamed into place; until then the old one stays as it was.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from lang_jepa.inference.search import ApproximateSearch, exact_search, neighbou
 MANY = 1_000_000
 """Sentences above which exact search is slow."""
 BLOCK = 4096
-"""Sentences that are encoded and written at a time."""
+"""Sentences encoded and written at a time."""
 UNITS_ALONE = Surroundings()
 
 
@@ -45,8 +45,8 @@ class Hit:
         score: cosine in the model's default similarity.
         text: the sentence.
         document: id of its document.
-        position: in the document, from 0.
-        row: of the index.
+        position: position in the document, from 0.
+        row: row of the index.
     """
 
     score: float
@@ -58,13 +58,13 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A unit that followed at a position like the one that was asked about.
+    """A unit that followed at a position similar to the one that was asked about.
 
     Attributes:
-        hit: the unit; its score is its vote: mean cosine with what followed in the other places, weighted by their
-            likeness.
+        hit: the unit; its score is its vote: mean cosine with what followed at the other positions, weighted by their
+            similarity.
         likeness: cosine of what the model expects at that position with what it expects at the given one.
-        after: the unit before it there.
+        after: the unit that it followed there.
     """
 
     hit: Hit
@@ -76,7 +76,7 @@ class Index:
     """A corpus to search in, with the model that encoded it.
 
     Attributes:
-        folder: where it is.
+        folder: folder of the index.
         info: what `index.json` says.
         arrays: vectors and sentences, memory-mapped.
         model: encodes the queries.
@@ -96,7 +96,7 @@ class Index:
 
     @property
     def surroundings(self) -> Surroundings:
-        """What was taken of the units around each."""
+        """What the index takes from the units around each unit."""
         return Surroundings.read(self.info.get("surroundings", {}))
 
     @cached_property
@@ -117,25 +117,25 @@ class Index:
         block: int = BLOCK,
         on_event: OnEvent | None = None,
     ) -> Self:
-        """Encode a corpus into an index, or find it done; goes on where a killed building stopped.
+        """Encode a corpus into an index, or reuse a finished one; resumes where a killed build stopped.
 
         Several processes may call this at once; one builds, the others wait and reuse. Equal sentences are stored as
         often as they occur.
 
         Args:
-            model: loaded from where it can be loaded again.
+            model: a model that was loaded from where it can be loaded again.
             source: `SplitDocuments.open(settings)` or `Lines(path)`.
-            folder: of the index; an older index there is replaced when the new one is whole.
-            dtype: of the stored vectors; float16 changes cosines by about 1e-5 and halves the size.
+            folder: folder of the index; an older index there is replaced once the new one is whole.
+            dtype: type of the stored vectors; float16 changes cosines by about 1e-5 and halves the size.
             approximate: also build an approximate index (extra `faiss`), which searches then use; worth it above about
                 a million sentences.
-            surroundings: what is taken of the units around each.
+            surroundings: what the index takes from the units around each unit.
             block: sentences encoded and written at a time.
             on_event: called with the progress after every block.
 
         Raises:
-            LangJepaError: a model that is in no folder, a folder with something else in it, no sentences; surroundings
-                that the model or the source has not.
+            LangJepaError: a model that is in no folder, a folder that holds something else, no sentences, or
+                surroundings that the model or the source does not have.
         """
         folder = Path(folder)
         surroundings.check(model, alone=source.alone)
@@ -151,9 +151,9 @@ class Index:
         """Map a finished index.
 
         Args:
-            folder: of the index.
-            model: that encodes queries, or where to load it from, in the precision of the index (None: from where it
-                was when the index was built).
+            folder: folder of the index.
+            model: the model that encodes queries, or where to load it from, in the precision of the index (None: from
+                where it was when the index was built).
 
         Raises:
             LangJepaError: no index, a damaged one, one of an earlier format, or one of another model or precision.
@@ -177,7 +177,7 @@ class Index:
         return len(self.arrays.vectors)
 
     def summary(self) -> list[tuple[str, str]]:
-        """What is in it, for people."""
+        """Describe the index for people, as names and values."""
         info, unit = self.info, self.model.settings.data.unit
         without = f"{counted(info['sentences_without_tokens'], unit)} without a token"
         left_out = f"{counted(info['rejected_rows'], 'row')}, {without}"
@@ -201,7 +201,7 @@ class Index:
         return rows
 
     def search(self, queries: Sequence[str], *, top_k: int = 10, exact: bool = False) -> list[list[Hit]]:
-        """The nearest sentences of each query, best first; `exact`: also where there is an approximate index.
+        """Find the sentences closest to each query, best first; `exact`: even if there is an approximate index.
 
         Raises:
             LangJepaError: a query without a token, or a bare string.
@@ -211,26 +211,26 @@ class Index:
     def search_after(
         self, contexts: Sequence[Sequence[str]], *, top_k: int = 10, exact: bool = False
     ) -> list[list[Hit]]:
-        """The sentences nearest to what the model expects after each context (sentences, oldest first).
+        """Find the sentences closest to what the model expects after each context (sentences, oldest first).
 
         Raises:
-            LangJepaError: of `EmbeddingModel.predict_next`.
+            LangJepaError: as `EmbeddingModel.predict_next`.
         """
         predicted = self.model.predict_next(contexts)
         return self.nearest(predicted, top_k=top_k, side="predictions", exact=exact)
 
     def voted_after(self, context: Sequence[str], *, top_k: int = VOTERS) -> list[Followed]:
-        """What followed in the places of the index whose predictions are most like the one here, best first.
+        """Find what followed at the positions of the index with predictions most similar to the one here, best first.
 
-        A vote, as in `lang_jepa.inference.replies`. The stored predictions are all compared, in parts, so that memory
-        does not grow with them.
+        This is a vote, as in `lang_jepa.inference.replies`. All stored predictions are compared, in parts, so that
+        memory does not grow with them.
 
         Args:
             context: units so far, oldest first.
-            top_k: at most, each text once; as many places vote, `VOTERS` at least.
+            top_k: results at most, each text once; as many positions vote, but at least `VOTERS`.
 
         Raises:
-            LangJepaError: the index does not hold predictions; of `EmbeddingModel.predict_next`.
+            LangJepaError: the index does not hold predictions; as `EmbeddingModel.predict_next`.
         """
         model, arrays = self.model, self.arrays
         if arrays.predicted is None:
@@ -240,21 +240,21 @@ class Index:
             )
         asked = prepare(model.predict_next([context]), model.statistics, model.similarity_kind, side="predictions")
         scores, rows = (one[0] for one in exact_search(arrays.predicted, asked, max(top_k, VOTERS)))
-        # Places before which nothing stands have 0.
+        # Positions with nothing before them score 0.
         return self._voted(rows[scores > 0], scores[scores > 0], top_k)
 
     def voted_after_last(self, context: Sequence[str], *, top_k: int = VOTERS) -> list[Followed]:
-        """What `voted_after` has to beat: the places whose last unit is most like the last one here vote.
+        """What `voted_after` has to beat: a vote of the positions whose last unit is most similar to the last one here.
 
-        In an index with `--context neighbours` the likeness is that with the unit and its neighbours, what follows
-        included.
+        In an index with `--context neighbours`, this is the similarity to the unit with its neighbours, including what
+        follows it.
 
         Args:
             context: units so far, oldest first.
-            top_k: as `voted_after`.
+            top_k: see `voted_after`.
 
         Raises:
-            LangJepaError: an empty context; of `EmbeddingModel.encode`.
+            LangJepaError: an empty context; as `EmbeddingModel.encode`.
         """
         model, arrays = self.model, self.arrays
         if not context:
@@ -267,7 +267,7 @@ class Index:
         return self._voted(rows[some] + 1, scores[some], top_k)
 
     def _voted(self, rows: NDArray[np.int64], likeness: NDArray[np.float64], top_k: int) -> list[Followed]:
-        """Rows of the index that followed in places so like the one here, each text once, by their votes."""
+        """Rank the rows of the index that followed at positions of this similarity by their votes, each text once."""
         model, arrays = self.model, self.arrays
         if not len(rows):
             return []
@@ -288,20 +288,20 @@ class Index:
         side: Literal["concepts", "predictions"] = "concepts",
         exact: bool = False,
     ) -> list[list[Hit]]:
-        """The sentences nearest to each vector of `encode` or `predict_next`, best first.
+        """Find the sentences closest to each vector of `encode` or `predict_next`, best first.
 
         Args:
             vectors: float32 [n, D].
-            top_k: sentences for each; all there are, where there are fewer.
+            top_k: sentences for each vector; all there are, if there are fewer.
             side: what the vectors are.
-            exact: score all rows even where there is an approximate index.
+            exact: score all rows even if there is an approximate index.
         """
         return self.nearest_prepared(
             prepare(vectors, self.model.statistics, self.model.similarity_kind, side=side), top_k=top_k, exact=exact
         )
 
     def nearest_prepared(self, queries: Vectors, *, top_k: int, exact: bool = False) -> list[list[Hit]]:
-        """As `nearest`, of vectors that are ready to be compared in the model's similarity (`prepare`)."""
+        """Search as `nearest` does, with vectors already prepared for the model's similarity (`prepare`)."""
         if self.approximate and not exact:
             found = self._cells.search(queries, top_k)
         else:
@@ -316,14 +316,14 @@ class Index:
         return Hit(score, arrays.text(row), arrays.document(row), int(arrays.positions[row]), row)
 
     def rows_of(self, row: int) -> tuple[int, int]:
-        """First row of the document that a row belongs to, and the one after its last."""
-        documents = self.arrays.documents  # which rise
+        """Return the first row of the document that a row belongs to, and the one after its last."""
+        documents = self.arrays.documents  # in ascending order
         first, stop = (int(np.searchsorted(documents, documents[row], side=side)) for side in ("left", "right"))
         return first, stop
 
 
 def search_in(corpus: Path, model: EmbeddingModel, vectors: Vectors, *, top_k: int) -> list[list[tuple[float, str]]]:
-    """The nearest sentences of a file with one sentence a line, encoded now, or of an index: (cosine, sentence)."""
+    """Find the nearest sentences of a file with one sentence per line, encoded now, or of an index: (cosine, text)."""
     if not corpus.is_dir():
         return neighbours(model, vectors, filled_lines(chunks(corpus), str(corpus)), top_k=top_k)
     found = Index.open(corpus, model).nearest(vectors, top_k=top_k)

@@ -1,4 +1,4 @@
-"""How an index comes to be: block by block in its generation's folder, so that a killed building is gone on with."""
+"""Build an index block by block in the folder of its generation, so that a killed build can be resumed."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ OnEvent = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Building:
-    """A building of an index; the arguments of `Index.build`."""
+    """One build of an index; the fields are the arguments of `Index.build`."""
 
     model: EmbeddingModel
     source: SentenceSource
@@ -69,7 +69,7 @@ class Building:
         write_card(self.folder / INDEX, about, {f"{generation}/{name}": sha256(work / name) for name in names})
         for other in self.folder.iterdir():
             if other != work and is_generation(other):
-                shutil.rmtree(other)  # an older index, or one that was begun and given up
+                shutil.rmtree(other)  # an older index, or one that was begun and abandoned
 
     def _info(self, generation: str, identity: str, progress: Progress) -> dict[str, Any]:
         root = self.source.root
@@ -93,20 +93,20 @@ class Building:
 
     @property
     def _precision(self) -> dict[str, str]:
-        """What the model computes in, where that is not fp32, as it was in all earlier indexes."""
+        """The precision of the model, unless that is fp32, as it was for all earlier indexes."""
         return {} if self.model.precision == "fp32" else {"precision": self.model.precision}
 
     def _published(self) -> dict[str, Any] | None:
-        """What the index there says, if its files are whole."""
+        """Return what the existing index says, if its files are whole."""
         if not (self.folder / INDEX).is_file():
             return None
         try:
             return open_files(self.folder)[0]
         except LangJepaError:
-            return None  # it is built again
+            return None  # so it is built again
 
     def _fill(self, work: Path) -> Progress:
-        """Append all blocks that are not there yet."""
+        """Append all blocks that are missing."""
         writer = IndexWriter(work, self.model.dim, self.dtype, predictions=self.surroundings.predictions)
         if not writer.progress.total_characters:
             writer.record(replace(writer.progress, total_characters=self.source.characters()))
@@ -151,7 +151,7 @@ class _Sentence:
     document: str
     position: int
     units: Sequence[str]
-    """All of its document."""
+    """All units of its document."""
 
     @property
     def text(self) -> str:
@@ -159,7 +159,7 @@ class _Sentence:
 
 
 def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tuple[list[_Sentence], Progress]]:
-    """The sentences from `start` on in blocks, each with the progress after it; the source decides where blocks end."""
+    """Yield sentences from `start` on in blocks, with the progress after each; the source alone decides their ends."""
     pending: list[_Sentence] = []
     characters, rejected, number = start.characters, start.rejected, start.source_row - 1
     for number, row in enumerate(source.rows(start.source_row), start.source_row):
@@ -179,10 +179,10 @@ def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tupl
 
 
 def model_identity(model: EmbeddingModel) -> str:
-    """What distinguishes models in a search: a hash of the file hashes in the model card, and the similarity.
+    """Return what distinguishes models in a search: a hash of the file hashes in the model card and the similarity.
 
     Raises:
-        LangJepaError: a model that was not loaded from a model directory has no card.
+        LangJepaError: the model was not loaded from a model directory, and so has no card.
     """
     if not model.card:
         raise LangJepaError(

@@ -5,10 +5,10 @@
     documents.npy    int32 [N], number of each sentence's document
     positions.npy    int32 [N], position of the sentence in its document, from 0
     ids.utf8         the documents' ids end to end, and id_ends.npy int64 [M]
-    predicted.npy    as vectors.npy, what is expected at each position, where the index has that; zeros where nothing is
+    predicted.npy    like vectors.npy, what is expected at each position, if the index stores it; zeros if nothing is
 
-Numbers and vectors are plain `.npy` files, so that anything can map them into memory. While the index grows, a journal
-says up to where the files are whole; whatever stands behind that was cut off by a kill and is cut away.
+Numbers and vectors are plain `.npy` files that anything can map into memory. While the index grows, a journal says up
+to where the files are whole; whatever lies beyond that is left from a killed build and is cut off.
 """
 
 import os
@@ -31,13 +31,13 @@ from lang_jepa.inference.search import APPROXIMATE
 JOURNAL = "journal.json"
 VECTORS, PREDICTED = "vectors.npy", "predicted.npy"
 FILES = (VECTORS, "text_ends.npy", "documents.npy", "positions.npy", "id_ends.npy", "texts.utf8", "ids.utf8")
-"""Of a finished index."""
+"""Files of a finished index."""
 FORMAT = 3
-"""2: the files' hashes are in index.json. 3: where the files of its corpus lie."""
+"""2: index.json has the hashes of the files. 3: it also says where the files of the corpus lie."""
 INDEX = "index.json"
 _GENERATION = re.compile("[0-9a-f]{16}")
 NAMES = (*FILES, PREDICTED, APPROXIMATE, JOURNAL)
-"""Files in the folder of a generation."""
+"""Files that the folder of a generation may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,15 @@ class Progress:
     """How far an index has grown.
 
     Attributes:
-        rows, documents: in the index.
-        text_bytes, id_bytes: of their texts and ids.
+        rows, documents: rows and documents in the index.
+        text_bytes, id_bytes: bytes of their texts and ids.
         source_row: row of the source that comes next (or is not done yet).
         sentence: sentences of that row that are done.
         last_row: row of the source whose document is the last in the index.
-        characters: read from the source, of `total_characters`.
-        rejected: rows of the source that are no documents.
+        characters: characters read from the source, of `total_characters`.
+        rejected: rows of the source that are not documents.
         without_tokens: sentences that were left out because the tokenizer keeps nothing of them.
-        complete: whether the source has no more.
+        complete: whether the source has no more rows.
     """
 
     rows: int = 0
@@ -72,14 +72,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """What one block adds; the vectors and texts have as many rows as the documents and positions.
+    """What one block adds; vectors, texts, documents and positions have one row per sentence.
 
     Attributes:
         vectors: [n, D].
         texts: n sentences.
         documents, positions: n indices each.
-        ids: of documents that begin in this block.
-        predicted: [n, D], of an index that stores what is expected (None: it does not).
+        ids: ids of the documents that begin in this block.
+        predicted: [n, D], for an index that stores what is expected (None: it does not).
     """
 
     vectors: NDArray[Any]
@@ -91,13 +91,13 @@ class Grown:
 
 
 class IndexWriter:
-    """Appends blocks to the files of a folder; goes on where an earlier one was killed.
+    """Appends blocks to the files of a folder; resumes where an earlier writer was killed.
 
     Args:
-        folder: of the unfinished index; made if it is not there.
+        folder: folder of the unfinished index; created if it does not exist.
         dim: width D of the vectors.
         dtype: `float16` or `float32`.
-        predictions: what is expected at each position is stored too.
+        predictions: whether what is expected at each position is stored too.
     """
 
     def __init__(self, folder: Path, dim: int, dtype: str, *, predictions: bool = False) -> None:
@@ -119,7 +119,7 @@ class IndexWriter:
         self._files = {name: self._opened(name, size) for name, size in self._sizes().items()}
 
     def append(self, block: Grown, progress: Progress) -> Progress:
-        """Write a block through to the disk, then the journal; returns the progress with the sizes filled in."""
+        """Write a block through to the disk, then the journal; return the progress with the sizes filled in."""
         texts, ids = _encoded(block.texts), _encoded(block.ids)
         if not np.isfinite(block.vectors).all():
             raise LangJepaError("the model makes vectors that are not finite, among which nothing could be found")
@@ -171,7 +171,7 @@ class IndexWriter:
         return self.progress.documents if name.startswith("id") else self.progress.rows
 
     def _sizes(self) -> dict[str, int]:
-        """Bytes that each file should have by the journal."""
+        """Return the bytes that each file should have according to the journal."""
         sizes = {"texts.utf8": self.progress.text_bytes, "ids.utf8": self.progress.id_bytes}
         for name, (dtype, width) in self._columns.items():
             row = dtype.itemsize * int(np.prod(width, dtype=np.int64))
@@ -179,7 +179,7 @@ class IndexWriter:
         return sizes
 
     def _opened(self, name: str, size: int) -> IO[bytes]:
-        """A file cut to the size in the journal, open at its end."""
+        """Open a file at its end, cut to the size in the journal."""
         path = self.folder / name
         if path.is_symlink():
             raise LangJepaError(f"{path} is a link, which no index has: remove it")
@@ -264,7 +264,7 @@ class _Strings:
 
     @classmethod
     def checked(cls, path: Path, ends: NDArray[np.int64]) -> Self:
-        """Strings of a file; BadArray is raised unless they follow each other and end with it."""
+        """Map the strings of a file; raise BadArray unless they follow each other and end where the file ends."""
         content = _bytes(path)
         if len(ends) and ends[0] < 0:
             raise BadArray(f"its first string ends at {ends[0]}")
@@ -299,7 +299,7 @@ def _progress(journal: Path) -> Progress:
 
 
 def _bytes(path: Path) -> NDArray[np.uint8]:
-    if path.stat().st_size == 0:  # which cannot be mapped
+    if path.stat().st_size == 0:  # an empty file cannot be mapped
         return np.zeros(0, dtype=np.uint8)
     return np.memmap(path, dtype=np.uint8, mode="r")
 
@@ -313,9 +313,9 @@ def _ends(parts: Sequence[bytes], begin: int) -> NDArray[np.int64]:
 
 
 def open_files(folder: Path) -> tuple[dict[str, Any], IndexArrays]:
-    """What `index.json` says, and the files, all of which are as it says.
+    """Return what `index.json` says, and the files, checked against it.
 
-    A new index may take the place of the one that is being opened; then that is opened instead, once.
+    If a new index replaces the one that is being opened, the new one is opened instead, once.
     """
     if not (folder / INDEX).is_file():
         raise LangJepaError(f"there is no finished index at {folder}: build it with lang-jepa index")
@@ -352,7 +352,7 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], IndexArrays]:
 
 
 def is_generation(folder: Path) -> bool:
-    """Whether a folder is one that `build` made and that holds nothing else."""
+    """Whether a folder is one that `build` made and holds nothing else."""
     if folder.is_symlink() or not folder.is_dir() or not _GENERATION.fullmatch(folder.name):
         return False
     remove_temporaries(folder)
@@ -360,7 +360,7 @@ def is_generation(folder: Path) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise if a folder holds something that is no index, finished or begun. Beside a finished one it may stay."""
+    """Raise if a folder holds anything but a finished or begun index; beside a finished one, other things may stay."""
     check_writable(folder, folder=True)
     if not folder.is_dir():
         return

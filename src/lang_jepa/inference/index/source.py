@@ -1,4 +1,4 @@
-"""What an index is made of: a corpus read as a stream of sentences that can be entered anywhere."""
+"""What an index is made from: a corpus read as a stream of sentences that can be entered at any row."""
 
 import hashlib
 from collections import Counter
@@ -20,7 +20,7 @@ from lang_jepa.settings.data import DataSettings
 
 
 class Row(NamedTuple):
-    """One row of a source: its document's id and sentences; None and nothing where it is rejected."""
+    """One row of a source: its document's id and sentences; None and no sentences if it is rejected."""
 
     id: str | None
     sentences: list[str]
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 class SentenceSource(Protocol):
-    """Where sentences come from; the same rows every time it is read."""
+    """Where sentences come from; yields the same rows every time it is read."""
 
     @property
     def description(self) -> str:
@@ -44,19 +44,19 @@ class SentenceSource(Protocol):
 
     @property
     def root(self) -> Path | None:
-        """The folder on this machine below which the names in the ids are; None where there is none."""
+        """The folder on this machine that the names in the ids are relative to; None if there is none."""
 
     def fingerprint(self) -> str:
-        """Identity of content and of how it is cut."""
+        """Return a hash of the content and of how it is split."""
 
     def rows(self, skip: int = 0) -> Iterator[Row]:
-        """All rows from `skip` on."""
+        """Yield all rows from `skip` on."""
 
     def characters(self) -> int:
-        """Size of all documents, which takes one reading.
+        """Return the number of characters of all documents, which takes one full read.
 
         Raises:
-            LangJepaError: there is no document; says why.
+            LangJepaError: there is no document; the message says why.
         """
 
 
@@ -65,7 +65,7 @@ class SplitDocuments:
     """Documents of any source that `data.train_file` may name, split as in training.
 
     Attributes:
-        losses: what became no sentence, once `characters` has read all of it.
+        losses: what did not become a sentence, once `characters` has read everything.
     """
 
     source: Source
@@ -74,10 +74,10 @@ class SplitDocuments:
 
     @classmethod
     def open(cls, settings: DataSettings) -> "SplitDocuments":
-        """Open what `settings.train_file` names; short documents are taken too.
+        """Open what `settings.train_file` names; short documents are included.
 
         Raises:
-            LangJepaError: of `open_source`.
+            LangJepaError: as `open_source`.
         """
         settings = settings.model_copy(update={"min_length": 0})
         return cls(open_source(settings), settings)
@@ -100,13 +100,13 @@ class SplitDocuments:
         return self.settings.units == "turns" and self.settings.speakers == "embedding"
 
     def fingerprint(self) -> str:
-        """Of content, splitter and limits."""
+        """Return a hash of content, splitter and limits."""
         names = ("units", "splitter", "language", "max_sentence_chars", "text_column", "limit")
         chosen = [getattr(self.settings, name) for name in names]
         return fingerprint([self.source.fingerprint(), *chosen, sentence_formats()])
 
     def rows(self, skip: int = 0) -> Iterator[Row]:
-        """Documents from row `skip` on."""
+        """Yield documents from row `skip` on."""
         splitter = make_splitter(self.settings)
         for document in self.source.rows(skip):
             if not isinstance(document, Document):
@@ -116,10 +116,10 @@ class SplitDocuments:
             yield Row(document.id, units, len(document.text))
 
     def characters(self) -> int:
-        """Characters of all documents.
+        """Return the number of characters of all documents.
 
         Raises:
-            LangJepaError: there are none; with the reasons.
+            LangJepaError: there are no documents; the message gives the reasons.
         """
         rejected, left_out = Counter[str](), Counter[str]()
         documents = characters = 0
@@ -133,7 +133,7 @@ class SplitDocuments:
 
 @dataclass(frozen=True)
 class Lines:
-    """A UTF-8 text file with one sentence a line, which is one document; empty lines are passed over."""
+    """A UTF-8 text file with one sentence per line, each of which is a document; empty lines are skipped."""
 
     path: Path
     named, alone = False, True
@@ -153,7 +153,7 @@ class Lines:
         return fingerprint(["lines", text_files.FORMAT, digest.hexdigest()])
 
     def rows(self, skip: int = 0) -> Iterator[Row]:
-        """Line by line: the id is the file's name and the line's number, counted from 1 as editors do."""
+        """Yield line by line; the id is the file's name and the line's number, counted from 1 as editors do."""
         lines = text_files.text_lines(text_files.chunks(self.path), str(self.path))
         for number, text in enumerate(lines):
             if number >= skip:

@@ -1,4 +1,4 @@
-"""What an index takes of the surroundings of units: mixed into their vectors, or stored beside them as predictions."""
+"""What an index takes from the surroundings of units, mixed into their vectors or stored beside them as predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from lang_jepa.inference.embedding import EmbeddingModel
 Context = Literal["none", "neighbours", "predictor"]
 CONTEXTS: tuple[str, ...] = get_args(Context)
 WEIGHT = 0.6
-"""Share of the surroundings: from .5 to .7 questions found turns of chats best (docs/search.md)."""
+"""Share of the surroundings: with .5 to .7, questions found turns of chats best (docs/search.md)."""
 _CACHED = 50_000
-"""Units whose vectors are kept at most while an index is built."""
+"""Most units whose vectors are cached while an index is built."""
 
 
 class Unit(Protocol):
@@ -26,11 +26,11 @@ class Unit(Protocol):
 
     @property
     def row(self) -> int:
-        """Of its document in the source."""
+        """Row of its document in the source."""
 
     @property
     def position(self) -> int:
-        """In its document, from 0."""
+        """Position in its document, from 0."""
 
     @property
     def units(self) -> Sequence[str]:
@@ -39,13 +39,13 @@ class Unit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an index takes of the surroundings of each unit.
+    """What an index takes from the surroundings of each unit.
 
     Attributes:
-        context: `neighbours`: a share of each vector is the mean of the `REACH` units on either side; `predictor`: of
+        context: `neighbours`: a share of each vector is the mean of the `REACH` units on either side; `predictor`: is
             what the predictor expects at the position of the unit; `none`: the unit alone.
-        weight: that share, in [0, 1].
-        predictions: what the predictor expects at each position is stored too, for `Index.voted_after`.
+        weight: that share, between 0 and 1.
+        predictions: whether what the predictor expects at each position is stored too, for `Index.voted_after`.
     """
 
     context: Context = "none"
@@ -54,10 +54,10 @@ class Surroundings:
 
     @classmethod
     def read(cls, said: object) -> Self:
-        """Of an index.
+        """Read what an index says of them.
 
         Raises:
-            LangJepaError: it is damaged.
+            LangJepaError: the index is damaged.
         """
         try:
             found = cls(**said)  # type: ignore[arg-type]
@@ -68,16 +68,16 @@ class Surroundings:
         return found
 
     def about(self) -> dict[str, Any]:
-        """What distinguishes it, as JSON; nothing where an index is of units alone, as all once were."""
+        """Return what distinguishes them, as JSON; empty for an index of units alone, as all indexes once were."""
         own = {} if self.context == "none" else {"context": self.context, "weight": self.weight}
         return own | ({"predictions": True} if self.predictions else {})
 
     def check(self, model: EmbeddingModel, *, alone: bool) -> None:
-        """Refuse what a model cannot give.
+        """Raise for surroundings that a model or a source cannot provide.
 
         Args:
-            model: of the index.
-            alone: each unit is a document of its own.
+            model: model of the index.
+            alone: whether each unit is a document of its own.
 
         Raises:
             LangJepaError: units without surroundings; a model that predicts no next unit; a weight that is no share.
@@ -99,14 +99,14 @@ class Surroundings:
         )
 
     def vectors(self, model: EmbeddingModel, units: Sequence[Unit], *, turns: bool) -> tuple[Floats, Floats | None]:
-        """Unit rows [n, D], ready to be compared, and the prepared predictions [n, D] where they are stored.
+        """Return unit rows [n, D], ready to be compared, and the prepared predictions [n, D] if they are stored.
 
-        Zeros stand for the prediction of a unit before which there is none.
+        The prediction of a unit with none before it is all zeros.
 
         Args:
-            model: of the index.
-            units: n of them, in order, each with a token.
-            turns: they begin with their speaker.
+            model: model of the index.
+            units: n units in order, each with a token.
+            turns: whether they begin with their speaker.
         """
         cache = model.sentence_cache
         if self.about() and (cache is None or len(cache) > _CACHED):
@@ -121,7 +121,7 @@ class Surroundings:
         return own, predicted if self.predictions else None
 
     def _with_neighbours(self, model: EmbeddingModel, units: Sequence[Unit], own: Floats, turns: bool) -> Floats:
-        """The units' vectors with their neighbours', of which some may lie in other blocks of the index."""
+        """Mix the units' vectors with those of neighbours, some of which may lie in other blocks of the index."""
         texts: list[str | None] = []  # None: a unit of this block
         documents: list[int] = []
         for row, some in groupby(units, key=lambda one: one.row):
@@ -149,14 +149,14 @@ def _encoded(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> Floats
 
 
 def _filled(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> list[bool]:
-    """Whether the tokenizer keeps something of each text."""
+    """Return for each text whether the tokenizer keeps something of it."""
     distinct = list(dict.fromkeys(texts))
     known = {text: len(ids) > 0 for text, ids in zip(distinct, model.tokenize(distinct, turns=turns), strict=True)}
     return [known[text] for text in texts]
 
 
 def _predicted(model: EmbeddingModel, units: Sequence[Unit], turns: bool) -> Floats:
-    """What is expected at the position of each unit, prepared; zeros where nothing stands before it."""
+    """Return what is expected at the position of each unit, prepared; zeros where nothing stands before it."""
     window = model.settings.data.window_size
     before = [one.units[max(0, one.position - window) : one.position] for one in units]
     filled = iter(_filled(model, [text for some in before for text in some], turns))
