@@ -120,7 +120,7 @@ class ConceptCache(CachedVectors):
 
 
 class SentenceCache:
-    """Mean states of sentences before the head, by their tokens, so that it serves every head on one backbone.
+    """Cache of the mean states of sentences before the head, by tokens; it serves every head on one backbone.
 
     Args:
         room: most tokens of a sentence that the encoder reads, special ones not counted.

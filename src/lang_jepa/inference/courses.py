@@ -41,7 +41,7 @@ class Courses:
 
     def __init__(self, reach: int, most: int = COURSES) -> None:
         self._reach, self._most = reach, most
-        self._courses: dict[Name, Course] = {}  # the course that got a unit last is the last
+        self._courses: dict[Name, Course] = {}  # ordered by when they last got a unit
 
     def __len__(self) -> int:
         return len(self._courses)

@@ -138,7 +138,7 @@ def segment(
 
     Args:
         model, text, using: see `surprise`.
-        count: how many segments are wanted (None: as many as the threshold gives that was best on held-out documents).
+        count: how many segments are wanted (None: decided by the threshold that was best on held-out documents).
 
     Raises:
         LangJepaError: as `surprise`; a count below 1.
@@ -302,7 +302,7 @@ def way_of(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, 
 
 
 def _hint(model: EmbeddingModel) -> str:
-    """Say how to measure what was not measured yet, once for all tools."""
+    """Say how to measure what was not measured yet, in one hint for all tools."""
     lacking = [tool for tool in ("next", "outliers", "segment", "redundant") if tool not in model.choices]
     if not lacking or not model.has_predictor:
         return ""

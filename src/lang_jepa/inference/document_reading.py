@@ -160,7 +160,7 @@ class _Reader:
 
 
 class _Predicting(_Reader):
-    """A model with a predictor, which is asked in parts, each of them reported."""
+    """A model with a predictor, which predicts in parts and reports each of them."""
 
     @property
     def sees_both_sides(self) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from lang_jepa.evaluation.rarity import chance_of
 
 TIMES = 3.0
-"""How many times the stated rate alarms must exceed to be too many."""
+"""Multiple of the stated rate that alarms must exceed to be too many."""
 IMPLAUSIBLE = 1e-4
 """Alarms are too many if the chance of as many or more, at `TIMES` the stated rate, is below this."""
 RECENT = 1000
-"""Most last units over which alarms are counted."""
+"""Alarms are counted over this many last units at most."""
 
 
 class Drift:

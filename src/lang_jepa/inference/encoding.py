@@ -108,7 +108,7 @@ class TextEncoder:
         self.similarity_kind = similarity
         """The kind by which its vectors compare best, see `lang_jepa.evaluation.metrics.similarity`."""
         self.folder: Path | None = None
-        """The model directory that it was loaded from (None: it was loaded from none)."""
+        """The model directory that it was loaded from (None: it was not loaded from one)."""
         self.source: str | None = None
         """What `load` read it from: a folder, or the hub name of a pretrained encoder (None: it was not loaded)."""
         self.sentence_cache: SentenceCache | None = None
@@ -141,7 +141,7 @@ class TextEncoder:
                 hardware). Vectors of the two have a cosine of .9999 or more; do not mix them.
 
         Raises:
-            LangJepaError: there is no model at `path`, it is damaged or needs code of its own; no such device or
+            LangJepaError: there is no model at `path`, it is damaged or needs custom code; no such device or
                 precision.
         """
         if not isinstance(path, str | PathLike):
@@ -283,7 +283,7 @@ class TextEncoder:
         return result
 
     def embed_tokens(self, tokens: Sequence[NDArray[Any]], passes: Passes | None = None) -> Tensor:
-        """Encode as `encode_tokens` does, not normalised and on the device: float32 [n, D], what predictors read."""
+        """Encode token ids without normalising, on the model's device: float32 [n, D], as predictors read them."""
         result = torch.empty(len(tokens), self.dim, device=self.device)
         for rows in (passes or Passes()).of(tokens):
             result[torch.from_numpy(rows).to(self.device)] = self._states([tokens[row] for row in rows])
@@ -331,7 +331,7 @@ class TextEncoder:
         return list(self.tokenizer.encode_sentences(self.as_read(sentences, turns=turns)))
 
     def as_read(self, sentences: Sequence[str], *, turns: bool = False) -> list[str]:
-        """Return texts as the tokenizer gets them: masked, without the speaker, which the predictor reads apart."""
+        """Texts as the tokenizer gets them: masked, without the speaker, which the predictor reads separately."""
         if self.knows_speakers:
             sentences = speakers_of(sentences)[1] if turns else without_speaker(sentences)
         return masked(sentences, self.settings.data)

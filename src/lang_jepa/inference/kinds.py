@@ -23,7 +23,7 @@ class NewKinds:
         self._known, self._last = frozenset(filter(None, usual)), {}
 
     def new(self, texts: Sequence[str | None], number: int) -> list[bool]:
-        """Return which units are of a kind that neither the usual units nor the `RECENT` units before it have.
+        """Return which units are of a kind that neither the usual units nor the `RECENT` units before them have.
 
         Args:
             texts: masked units in order; None for one that cannot be of a new kind.

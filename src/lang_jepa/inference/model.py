@@ -148,7 +148,7 @@ class ConceptModel(EmbeddingModel):
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return vectors for a vector store: [N][D] unit rows, whose cosines are the model's own similarity.
 
-        With `embed_query` this makes the model what LangChain, and whatever follows it, takes as an embeddings object.
+        With `embed_query` this is the interface of LangChain's embeddings objects, for whatever takes one.
         """
         rows: list[list[float]] = self._comparable(texts_of(texts)).tolist()
         return rows

@@ -96,7 +96,7 @@ class Monitor:
         seen, alarms: units and alarms so far.
         first: judges the first units of sessions (None: surprise does not decide, or the model knows no sessions).
         apart: units so far without a session (or group), if the model knows these; together they are one course.
-        unjudged: units so far with none before them in their course, and no score that decides.
+        unjudged: units so far with none before them in their course, and no score to judge them by.
         drift: how many alarms there were among how many last units, when alarms first became too many for three times
             the stated rate (None: they did not), see `Drift`.
 
@@ -293,7 +293,7 @@ class Monitor:
         return sums
 
     def _fit_likeliest(self, documents: Sequence[Sequence[str]], rows: Mapping[bytes, int]) -> None:
-        """Fit it on usual units, as many as decide which scores are added up; `rows`: of known units by key."""
+        """Fit `Likeliest` on usual units, as many as decide which scores are summed; `rows`: of known units by key."""
         share = max(1, -(-sum(map(len, documents)) // DECIDING))
         some = [one[: -(-len(one) // share)] for one in documents if len(one)]
         came = [rows.get(unit.key, -1) for one in some for unit in self._read(one)]

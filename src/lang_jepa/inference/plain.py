@@ -63,7 +63,7 @@ def read_plain(name: str) -> tuple[Jepa, TextTokenizer, Settings, dict[str, Any]
         name: folder or hub name.
 
     Raises:
-        LangJepaError: there is none, it needs code of its own, its type cannot work, or what it does with its states is
+        LangJepaError: there is none, it needs custom code, its type cannot work, or what it does with its states is
             not supported.
     """
     plain = _describe(name)
@@ -112,7 +112,7 @@ def _describe(name: str) -> Plain:
     """Find out what a folder or hub name holds.
 
     Raises:
-        LangJepaError: nothing that is supported, or code of its own.
+        LangJepaError: nothing that is supported, or custom code.
     """
     refuse_custom_code(name)
     modules = model_json(name, "modules.json")

@@ -155,7 +155,7 @@ class ReplyBank:
 
     @classmethod
     def of(cls, model: EmbeddingModel, given: "ReplyBank | Sequence[Sequence[str]]", role: str | None) -> "ReplyBank":
-        """Return a bank as it is, or make one of conversations.
+        """Return a bank as it is, or make one from conversations.
 
         Raises:
             LangJepaError: a bank of another model, or of another role than is asked for.
@@ -178,7 +178,7 @@ class ReplyBank:
 
     def _least_usual(self) -> tuple[float, float] | tuple[None, None]:
         """Return the similarity to the nearest context of another conversation that all but a share of the bank's
-        contexts reach: for the shares `STRANGE` and `FAR`; None if there is no other conversation.
+        contexts reach, for the shares `STRANGE` and `FAR`; None if there is no other conversation.
         """
         some = np.unique(np.linspace(0, len(self.replies) - 1, min(500, len(self.replies))).astype(int))
         likeness = self._predictions[some] @ self._predictions.T

@@ -1,4 +1,4 @@
-"""Find nearest rows: exactly, by scoring all of them, or approximately with faiss (extra `faiss`) if they are too many.
+"""Find nearest rows: exactly, by scoring all, or approximately with faiss (extra `faiss`) if there are too many.
 
 For approximate search, rows are sorted into cells around k-means centres and stored with 8 bits per number; a search
 visits the cells closest to the query and scores what it finds there again with the stored vectors. How many cells it

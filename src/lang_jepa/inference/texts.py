@@ -257,6 +257,6 @@ def about_tokens(context: Sequence[str]) -> int:
 
 
 def nearest(before: Sequence[str], after: Sequence[str], room: int) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the nearest sentences of two sides, at most `room`, as training passages have them around a position."""
+    """Return the nearest sentences of two sides, at most `room` in all, as in training passages around a position."""
     left = min(len(before), max(room - room // 2, room - len(after)))
     return before[len(before) - left :], after[: room - left]

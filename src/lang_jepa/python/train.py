@@ -49,7 +49,7 @@ def train(
         steps: optimizer steps, optimization.max_steps (None: the recipe's).
         seed: meta.seed (None: the recipe's).
         output: the run directory, logging.log_dir (None: the recipe's, such as `runs/documents`).
-        settings: other settings by dotted name, `{"data.val_fraction": 0.1}`; names and rules are those of `-o`.
+        settings: others by dotted name, such as `{"data.val_fraction": 0.1}`; names and rules are those of `-o`.
         quiet: print nothing and issue warnings as Python warnings; otherwise print what the command prints.
 
     Returns:
@@ -87,7 +87,7 @@ def train(
 
 
 class _Warns(Silent):
-    """A reporter that shows only warnings, which call for action."""
+    """A reporter that issues warnings and is otherwise silent."""
 
     def warning(self, text: str) -> None:
         warnings.warn(text, stacklevel=2)
@@ -97,7 +97,7 @@ def _chosen(settings: Mapping[str, object], **usual: object) -> Iterator[tuple[s
     """Yield what the user set, by dotted names.
 
     Raises:
-        LangJepaError: something is set twice, or the location of the data, which the first argument gives.
+        LangJepaError: something is set twice, or the location of the data is set, which the first argument gives.
     """
     names = {"steps": "optimization.max_steps", "seed": "meta.seed", "output": _FOLDER}
     if not isinstance(settings, Mapping) or not all(isinstance(name, str) and "." in name for name in settings):

@@ -56,7 +56,7 @@ class Rules:
     timeout: float = 30.0
 
     def check(self) -> None:
-        """Raise LangJepaError if anybody could ask and that is not wanted, for an empty key or an endless timeout."""
+        """Raise LangJepaError for a server open to all unless that is wanted, an empty key, or an endless timeout."""
         if not math.isfinite(self.timeout):
             raise LangJepaError(f"--timeout {self.timeout} is no number of seconds")
         if self.api_key is not None and not self.api_key.strip():

@@ -221,7 +221,7 @@ class Served:
         return shapes.Found(hits=[_found(hit, places) for hit in found[0]])
 
     def reply(self, asked: shapes.Reply) -> shapes.Replies:
-        """Find what was said in similar positions of the index, by the predictor, and by the last turn alone."""
+        """Return turns of the index that followed similar contexts, by the predictor and by the last turn alone."""
         self.predicting()
         index = self.searched()
         if index.arrays.predicted is None:

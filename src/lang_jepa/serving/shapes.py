@@ -110,7 +110,7 @@ class Document(_Request):
 
 
 class Decode(_Request):
-    """Texts whose concepts are decoded, or a context, after which the prediction is decoded."""
+    """Texts whose concepts are decoded, or a context whose next unit is predicted and decoded."""
 
     texts: list[str] | None = Field(default=None, description="Texts to encode and decode.")
     context: Context | None = Field(default=None, description="What came before: the prediction after it is decoded.")

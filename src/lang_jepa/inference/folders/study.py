@@ -64,7 +64,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class FolderStudy:
-    """The documents of a collection, studied.
+    """The study of all documents of a collection.
 
     Attributes:
         source: what was read, in words.

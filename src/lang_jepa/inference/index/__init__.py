@@ -201,7 +201,7 @@ class Index:
         return rows
 
     def search(self, queries: Sequence[str], *, top_k: int = 10, exact: bool = False) -> list[list[Hit]]:
-        """Find the sentences closest to each query, best first; `exact`: even if there is an approximate index.
+        """Find the sentences closest to each query, best first; `exact` ignores an approximate index.
 
         Raises:
             LangJepaError: a query without a token, or a bare string.
@@ -230,7 +230,7 @@ class Index:
             top_k: results at most, each text once; as many positions vote, but at least `VOTERS`.
 
         Raises:
-            LangJepaError: the index does not hold predictions; as `EmbeddingModel.predict_next`.
+            LangJepaError: the index does not hold predictions; or as `EmbeddingModel.predict_next`.
         """
         model, arrays = self.model, self.arrays
         if arrays.predicted is None:
@@ -254,7 +254,7 @@ class Index:
             top_k: see `voted_after`.
 
         Raises:
-            LangJepaError: an empty context; as `EmbeddingModel.encode`.
+            LangJepaError: an empty context; or as `EmbeddingModel.encode`.
         """
         model, arrays = self.model, self.arrays
         if not context:

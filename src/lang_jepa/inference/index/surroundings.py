@@ -42,8 +42,8 @@ class Surroundings:
     """What an index takes from the surroundings of each unit.
 
     Attributes:
-        context: `neighbours`: a share of each vector is the mean of the `REACH` units on either side; `predictor`: is
-            what the predictor expects at the position of the unit; `none`: the unit alone.
+        context: `neighbours`: a share of each vector is the mean of the `REACH` units on either side; `predictor`: it
+            is what the predictor expects at the position of the unit; `none`: the vector is that of the unit alone.
         weight: that share, between 0 and 1.
         predictions: whether what the predictor expects at each position is stored too, for `Index.voted_after`.
     """
@@ -54,7 +54,7 @@ class Surroundings:
 
     @classmethod
     def read(cls, said: object) -> Self:
-        """Read what an index says of them.
+        """Read them from what an index says.
 
         Raises:
             LangJepaError: the index is damaged.
