@@ -221,7 +221,7 @@ class TextGPT:
 
     Attributes:
         dim: width of a vector.
-        statistics: of training vectors; `identity` until they are set.
+        statistics: statistics of training vectors; `identity` until they are set.
     """
 
     def __init__(self, model: GPT, table: ByteTable, *, bos_id: int, looped: tuple[int, ...], layer: int = -1) -> None:

@@ -76,7 +76,7 @@ class Likeliest:
     Args:
         texts: the known units, K.
         space: their prepared vectors, float32 [K, D].
-        counts: how often training has each.
+        counts: how often the training text has each.
     """
 
     def __init__(self, texts: Sequence[str], space: NDArray[np.float32], counts: Sequence[int]) -> None:

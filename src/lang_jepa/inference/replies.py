@@ -37,7 +37,7 @@ class Ranked:
         text: as it was given.
         score: cosine with the prediction, by the model's similarity.
         nearer: share of the training turns stored with the model that are farther from the prediction.
-        fits: `nearer` is at least `USUAL`.
+        fits: whether `nearer` is at least `USUAL`.
     """
 
     text: str

@@ -54,7 +54,7 @@ def check_output(path: Path | None) -> None:
 
 
 def write_found(path: Path, found: Any, rows: Table, page: Sequence[Table], *, title: str, about: str) -> None:
-    """Write the file, atomically.
+    """Write what was found to a file, atomically.
 
     Args:
         path: its suffix decides the format.

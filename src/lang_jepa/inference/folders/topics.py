@@ -140,7 +140,7 @@ def find_topics(
         found: the documents.
         of: sentences, or documents by the mean of their sentences (None: documents, if there are `ENOUGH`).
         method: clustering method; HDBSCAN finds the number of clusters itself.
-        count: topics of k-means (None: from 2 to `MOST`, and one per four units at most, by the best silhouette).
+        count: topics of k-means (None: 2 to `MOST`, at most one per four units, by the best silhouette).
         seed: seed of k-means and of samples.
         progress: called with the progress made.
 
