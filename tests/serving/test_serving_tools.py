@@ -174,6 +174,7 @@ def test_turns_of_a_model_that_knows_no_names(tmp_path: Path) -> None:
     said = ["I want a table.", "For how many?", "For four."]
     named = [f"{role}: {text}" for role, text in zip(("user", "assistant", "user"), said, strict=True)]
     with serving(Served.open(tmp_path / "run")) as live:
+        assert live.ask("GET", "/health").body["model"] == f"{tmp_path.name}/run", "run alone names nothing"
         whole = live.post("/document", {"text": "\n".join(named)}).body["units"]
         for units in (named, said):
             found = live.post("/document", {"units": units}).body["units"]

@@ -87,11 +87,12 @@ class Served:
 
     @property
     def name(self) -> str:
-        """Name of the run's folder, or of the model's own."""
+        """Name of the run's folder, or of the model's own; one called `run` is named with the folder around it."""
         folder = self.path.resolve()
         if folder.name == "model" and (folder.parent / SAVED).is_file():
-            return folder.parent.name
-        return folder.stem if folder.is_file() else folder.name
+            folder = folder.parent
+        name = folder.stem if folder.is_file() else folder.name
+        return f"{folder.parent.name}/{name}" if name == "run" else name
 
     @property
     def encoder(self) -> ConceptModel:
