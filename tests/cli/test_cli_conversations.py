@@ -13,12 +13,11 @@ import pytest
 
 from lang_jepa.evaluation.table import Detail, Row
 from lang_jepa.evaluation.tasks.request import Budget
-from lang_jepa.evaluation.tasks.turns import OF_LINES, TITLES
+from lang_jepa.evaluation.tasks.turns import OF_LINES, TITLES, choices_of_turns
 from lang_jepa.inference.document import continuations, study
 from lang_jepa.inference.document_reading import units_of
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.report import evaluate_run
-from lang_jepa.report.choices import choices_of_turns
 from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.training.train import train
 from tiny import TINY, corpora, tiny_settings

@@ -35,7 +35,7 @@ def try_(
     go_offline_if_unreachable()
     from lang_jepa.cli.console import plain
     from lang_jepa.cli.progress import StageBar, TrialBar
-    from lang_jepa.comparison.trial.options import TrialOptions
+    from lang_jepa.comparison.trial.plan import TrialOptions
     from lang_jepa.comparison.trial.trial import run_trial
 
     options = TrialOptions(

@@ -59,6 +59,7 @@ def train(
         LangJepaError: a recipe for another kind of data (the message names one that fits) or of another system, a
             setting that is wrong or has no effect, too little text, or what `lang_jepa.training.train.train` raises.
         KeyboardInterrupt: training was interrupted; it is saved, and the message says how to resume.
+        SystemExit: another signal ended the training; it is saved.
     """
     if not isinstance(recipe, str | PathLike):
         raise LangJepaError(f"recipe is the name of a recipe or a path, not {recipe!r}")

@@ -15,6 +15,7 @@ from lang_jepa.evaluation.scoreboard import choices_from
 from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks import ENCODER_TASKS, OF_ENCODERS, check_data_dir, tasks_named
 from lang_jepa.evaluation.tasks.request import Need, Request, Task
+from lang_jepa.evaluation.tasks.turns import choices_of_turns
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import check_writable, fingerprint, locked
 from lang_jepa.files.version import __version__
@@ -24,7 +25,6 @@ from lang_jepa.inference.model_folder import find_model
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.jepa import Jepa
 from lang_jepa.models.predictors.predictor import NoPredictor
-from lang_jepa.report.choices import choices_of_turns
 from lang_jepa.report.run import (
     TRAINING_DOCUMENTS,
     EvaluateOptions,

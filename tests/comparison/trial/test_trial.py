@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lang_jepa.comparison.trial.options import TrialOptions
+from lang_jepa.comparison.trial.plan import TrialOptions
 from lang_jepa.comparison.trial.stages import Silent
 from lang_jepa.comparison.trial.trial import Outcome, run_trial
 from lang_jepa.comparison.trial.verdict import percent, rivals_of, verdict_of

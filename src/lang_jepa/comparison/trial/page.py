@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lang_jepa.comparison.trial import scores
 from lang_jepa.comparison.trial.curve import curve
-from lang_jepa.comparison.trial.options import TrialOptions
-from lang_jepa.comparison.trial.plan import Plan
+from lang_jepa.comparison.trial.plan import Plan, TrialOptions
 from lang_jepa.comparison.trial.verdict import Verdict, short_name
 from lang_jepa.errors import counted, visible
 from lang_jepa.files.version import __version__

@@ -1,5 +1,6 @@
-"""How a trial trains: the recipe by the kind of text, sizes by the amount of text, steps by the time available."""
+"""What a trial is asked to do, and how it trains: recipe by the kind of text, sizes by its amount, steps by the time."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from lang_jepa.settings.load import load_settings
 from lang_jepa.training.text_size import ENOUGH_PER_DIMENSION
 from lang_jepa.training.train import method_of, open_run, start
 
+MINUTES = 4.0
+"""Of training, by default."""
 RECIPES: dict[Kind, str] = {"documents": "documents", "dialogues": "dialogue", "logs": "log"}
 """The recipe for each kind, from scratch."""
 OVER: dict[Kind, str] = {"documents": "pretrained", "dialogues": "dialogue_pretrained"}
@@ -44,6 +47,35 @@ held out at least: one in four documents is used only for selection, and interva
 """
 _CHARACTERS_PER_TOKEN = 40
 """Characters of text for each token of the vocabulary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialOptions:
+    """What to try.
+
+    Attributes:
+        path: a file or a folder.
+        output: folder of the trial.
+        wanted: what to take the text for (None: what it looks like).
+        beside: a pretrained encoder by folder or hub name.
+        minutes: that training steps may take, including those over the pretrained encoder.
+        changes: overrides of the recipes, applied last.
+    """
+
+    path: Path
+    output: Path
+    wanted: Kind | None = None
+    beside: str | None = None
+    minutes: float = MINUTES
+    changes: Sequence[str] = ()
+
+    @property
+    def command(self) -> str:
+        """The shell command with these options; without `changes`, for which it has no option."""
+        words = ["lang-jepa", "try", str(self.path), "--output", str(self.output), "--minutes", f"{self.minutes:g}"]
+        words += ["--as", self.wanted] if self.wanted else []
+        words += ["--beside", self.beside] if self.beside else []
+        return shlex.join(words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lang_jepa.comparison.trial import plan
 from lang_jepa.comparison.trial.findings import Found
-from lang_jepa.comparison.trial.options import TrialOptions
+from lang_jepa.comparison.trial.plan import TrialOptions
 from lang_jepa.comparison.trial.recognise import UNITS, Taken
 from lang_jepa.comparison.trial.stages import Stages
 from lang_jepa.comparison.trial.verdict import short_name

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from lang_jepa.comparison.trial import findings, plan
 from lang_jepa.comparison.trial.findings import Found
-from lang_jepa.comparison.trial.options import TrialOptions
 from lang_jepa.comparison.trial.page import PAGE, page
+from lang_jepa.comparison.trial.plan import TrialOptions
 from lang_jepa.comparison.trial.recognise import Kind, language_of, recognise
 from lang_jepa.comparison.trial.runs import NotScored, Stopped, Trial, trained_and_scored
 from lang_jepa.comparison.trial.spaces import WORDS, Openings, WordSpace, best_space

@@ -5,7 +5,7 @@ conversation; and, for replies only, 1 of 100 replies (Henderson et al. 2019, ar
 are not as many.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Similarity, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
+from lang_jepa.evaluation.scoreboard import Candidate, Choice
 from lang_jepa.evaluation.table import Row
 from lang_jepa.evaluation.tasks.request import Conversations, Documents, Request, Result, Task
 from lang_jepa.evaluation.tasks.retrieval import NextSentence
@@ -37,6 +38,10 @@ NEIGHBOURS = 10
 TEMPERATURE = 0.1
 """Temperature of the model's cosines when n-grams are added to them: the usual one of training."""
 BOTH = f"model + {ROW}"
+
+_METRIC, _TASKS = "mrr", (TITLES["same"], OF_LINES["same"])
+_RULES = {"copy-forward (model)": "last sentence", "recency mean (model)": "recency mean"}
+"""Baselines of the task in the space of the model, and the equivalent rules of the tools."""
 
 
 @dataclass(frozen=True)
@@ -225,3 +230,24 @@ def _questions(request: Request) -> Questions:
 
 
 TURNS = Task("turns", _score, needs=("conversations",), options=("documents",), asks_next=True, enough=_questions)
+
+
+def choices_of_turns(rows: Iterable[Row]) -> dict[str, Choice]:
+    """Choose the rule by which `next` and `surprise` expect a turn: the best at finding the conversation's next turn.
+
+    Args:
+        rows: of an evaluation; those computed in this process have details.
+
+    Returns:
+        The choice of the tool `next`; empty if the task `turns` is not among the rows.
+    """
+    asked = [row for row in rows if row.task in _TASKS and row.metric == _METRIC and row.chosen]
+    own = [row for row in asked if row.name == "model" and row.detail is not None]
+    others = [Candidate(_RULES[row.name], row.similarity, {}, row.value) for row in asked if row.name in _RULES]
+    if not own or not others:
+        return {}
+    (row,) = own
+    assert row.detail is not None
+    way = Candidate("prediction", row.similarity, {}, row.value)
+    documents, baseline = len(np.unique(row.detail.clusters)), max(others, key=lambda one: one.merit)
+    return {"next": Choice(f"{row.task}, MRR", False, documents, way, baseline)}
