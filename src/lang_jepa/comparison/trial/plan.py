@@ -1,4 +1,4 @@
-"""What a trial is asked to do, and how it trains: recipe by the kind of text, sizes by its amount, steps by the time."""
+"""What a trial is asked to do, and how it trains: recipe by kind of text, sizes by its amount, steps by the time."""
 
 import shlex
 from collections.abc import Sequence
