@@ -231,7 +231,7 @@ def test_other_settings_are_refused_before_anything_is_prepared(
         if hasattr(settings, section):
             changes.setdefault(section, {})[name] = value
     parts = {section: getattr(settings, section).model_copy(update=own) for section, own in changes.items()}
-    with pytest.raises(LangJepaError, match=rf"not go on as it was:\n(.*\n)?  {system.lr}: checkpoint"):
+    with pytest.raises(LangJepaError, match=rf"not continue unchanged:\n(.*\n)?  {system.lr}: checkpoint"):
         system.begin(settings.model_copy(update=parts), None, inputs)
     assert _contents(folder) == before
 

@@ -56,7 +56,7 @@ def test_hung_and_dead(tmp_path: Path) -> None:
             rank.kill()
             rank.wait()
     assert [rank.returncode for rank in ranks] == [1, 1]
-    silent = "process 0 has given no sign of life for 5 s (meta.timeout_minutes): it hangs"
+    silent = "no heartbeat from process 0 for 5 s (meta.timeout_minutes): it hangs"
     # Its collective and its heartbeat both find the other one lost, whichever is first.
     gone = r"another process of this run is gone|process 1 has (died|failed)"
     for said, words in ((of_other, re.escape(silent)), (of_first, gone)):

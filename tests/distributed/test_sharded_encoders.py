@@ -130,7 +130,7 @@ def test_goes_on_with_another_number_of_processes(two: Path, one: Path, tmp_path
     said = _Warnings()
     data = settings.data.model_copy(update={"batch_size": 2 * settings.data.batch_size})
     train(settings.model_copy(update={"data": data}), said)
-    assert "2 processes with weights shared out there, 1 process now" in "\n".join(said.found)
+    assert "2 processes with weights shared out in the checkpoint, 1 process now" in "\n".join(said.found)
     assert_same_course(one, tmp_path / "run", within=1e-5, parts=("model", "target"))
 
 

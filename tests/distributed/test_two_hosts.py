@@ -91,7 +91,7 @@ def test_a_host_that_is_lost_ends_the_other(hosts: Hosts, undisturbed: Path, tmp
     folder, texts = tmp_path / "stream", f"data.train_file={undisturbed / 'texts'}"
     options = (_written(_of_stream(tmp_path, texts, "meta.timeout_minutes=0.15")),)
     for step, number, sign, words in (
-        (13, 0, signal.SIGSTOP, "process 0 has given no sign of life for 8 s"),
+        (13, 0, signal.SIGSTOP, "no heartbeat from process 0 for 8 s"),
         (29, 1, signal.SIGKILL, "another process of this run is gone|process 1 has (died|failed)"),
     ):
         both = hosts.train(tmp_path, *options)

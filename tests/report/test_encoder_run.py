@@ -174,10 +174,10 @@ def test_a_collapse_in_training_is_told_with_the_scores(run: Path, tmp_path: Pat
     options = EvaluateOptions(tasks="retrieval", budget=BUDGET, output=tmp_path / "x.json", on_message=said.append)
     evaluate_run(copy, options)
     assert not any("collapse" in line for line in said)
-    summary["alarms"] = [str(Alarm(30, ("any two sentences have cosine 0.94",), "To cure it, start again."))]
+    summary["alarms"] = [str(Alarm(30, ("two sentences have cosine 0.94 on average",), "To cure it, start again."))]
     (copy / "summary.json").write_text(json.dumps(summary))
     evaluate_run(copy, options)
-    assert "training warned of a collapse at step 30: any two sentences have cosine 0.94" in said
+    assert "training warned of a collapse at step 30: two sentences have cosine 0.94 on average" in said
 
 
 def test_options_that_no_task_reads_are_refused(run: Path, tmp_path: Path) -> None:

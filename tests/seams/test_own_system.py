@@ -163,7 +163,11 @@ def test_what_is_no_system_is_named(here: Path) -> None:
         "from bigrams import Bigrams\n\n\nclass Odd:\n    settings_class = Bigrams.settings_class\n"
     )
     text = (here / "bigrams.yaml").read_text()
-    for system, words in (("odd:Odd", "is no Method"), ("null", "system is None, and a name is wanted"), ("3", "is 3")):
+    for system, words in (
+        ("odd:Odd", "is not a Method"),
+        ("null", "system is None, and a name is wanted"),
+        ("3", "is 3"),
+    ):
         (here / "odd.yaml").write_text(text.replace("bigrams:Bigrams", system))
         with pytest.raises(LangJepaError, match=words):
             train(load_run_settings("odd.yaml", ["logging.log_dir=odd"]))
@@ -190,7 +194,7 @@ BROKEN = {
         "weight of network is in no optimizer",
     ),
     "complaints is a text": ("    def complaints(self):\n        return 'no'", "complaints gives str 'no'; texts are"),
-    "warnings is nothing": ("    def warnings(self):\n        pass", "warnings gives NoneType None; texts are wanted"),
+    "warnings is nothing": ("    def warnings(self):\n        pass", "warnings must yield strings, not NoneType None"),
     "info is a dictionary": ("    def info(self):\n        return {'a': 1}", "info gives dict .*; a list of pairs"),
     "rates are nothing": ("    def set_rates(self, step, seconds):\n        pass", "set_rates gives NoneType None"),
     "the state is a list": ("    def state(self):\n        return []", r"state gives list \[\]; names with values"),

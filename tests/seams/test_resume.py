@@ -171,7 +171,7 @@ def test_another_number_of_threads_is_reported(kind: str, tmp_path: Path) -> Non
         go_on(other)
     finally:
         torch.set_num_threads(before)
-    change = f"not bit for bit as it would have: threads {before} there, {before + 1} now. "
+    change = f"not bit for bit: threads {before} in the checkpoint, {before + 1} now. "
     assert [change in text for text in other.warnings if "bit for bit" in text] == [True]
     assert not [text for text in same.warnings if "bit for bit" in text]
 

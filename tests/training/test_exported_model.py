@@ -76,6 +76,6 @@ def test_a_run_says_which_similarities_were_not_asked(sample: int, tmp_path: Pat
         assert similarity in ("raw", "centred")
         assert lines == [
             f"similarity: {similarity}, of raw and centred; 255 training sentences are too few for whitened and "
-            "predictable. model.embed_dim=32 takes 256 training sentences or more, 8 for each dimension. Raise "
+            "predictable. model.embed_dim=32 needs at least 256 training sentences, 8 per dimension. Raise "
             "model.score_sample"
         ]

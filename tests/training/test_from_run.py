@@ -92,13 +92,13 @@ def test_where_it_means_nothing_it_is_refused(
 
 def test_a_start_that_does_not_fit_is_named(tmp_path: Path) -> None:
     first = tiny_encoder(tmp_path / "first")
-    with pytest.raises(LangJepaError, match=r"has another tokenizer than the corpus: set data\.tokenizer_path"):
+    with pytest.raises(LangJepaError, match=r"uses a different tokenizer from the corpus: set data\.tokenizer_path"):
         train(tiny_settings(tmp_path / "second", f"meta.start_from={first}", "data.vocab_size=350"))
     with pytest.raises(LangJepaError, match="there is no model of an encoder"):
         train(tiny_settings(tmp_path / "third", f"meta.start_from={tmp_path}"))
     wider = (f"meta.start_from={first}", f"data.tokenizer_path={first / 'model'}", "model.num_layers=2")
     with pytest.raises(
-        LangJepaError, match=r"it has model\.num_layers=1 \(here 2\)\. Take its settings \(-o model\.num_la"
+        LangJepaError, match=r"it has model\.num_layers=1 \(here 2\)\. Use its settings \(-o model\.num_la"
     ):
         train(tiny_settings(tmp_path / "fourth", *wider))
     inside = (f"meta.start_from={first}", f"data.tokenizer_path={first / 'model'}")

@@ -49,7 +49,9 @@ def test_what_no_run_wrote_is_not_written_over(tmp_path: Path, name: str) -> Non
     (tmp_path / name).write_text("mine")
     (tmp_path / "notes.md").write_text("mine")
     place = RunFolder(tmp_path, LAYOUT)
-    with pytest.raises(LangJepaError, match=rf"{tmp_path} holds {name}, which is of no run.*logging\.log_dir"):
+    with pytest.raises(
+        LangJepaError, match=rf"{tmp_path} contains {name}, which does not belong to a run.*logging\.log_dir"
+    ):
         place.check_place()
     (tmp_path / name).unlink()
     place.check_place()
@@ -67,5 +69,5 @@ def test_the_folder_that_one_stands_in_is_not_moved_away(tmp_path: Path, monkeyp
     place = RunFolder(Path("."), LAYOUT)
     monkeypatch.chdir(tmp_path)
     place.start(None, tiny_settings(tmp_path), resume=False, reporter=Silent())
-    with pytest.raises(LangJepaError, match="an older run, which would be moved aside, and it is where you are"):
+    with pytest.raises(LangJepaError, match="an older run, which would be moved aside, and it is your current folder"):
         place.check_place()

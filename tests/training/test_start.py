@@ -108,7 +108,7 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher: Path, corpus: Corpus, m
 
     with pytest.raises(LangJepaError, match=r"has width 32, but model\.embed_dim is 64"):
         start(f"objective.teacher_path={teacher}", "model.embed_dim=64", "model.pred_dim=64")
-    with pytest.raises(LangJepaError, match="another tokenizer"):
+    with pytest.raises(LangJepaError, match="a different tokenizer"):
         start(f"objective.teacher_path={minilm}", "model.embed_dim=384", "model.pred_dim=384")
 
 
@@ -184,8 +184,8 @@ def test_text_that_is_too_short_for_the_width_is_reported(tmp_path: Path) -> Non
     sentences = re.search(r"there are (\d+) training sentences: the whitened start and", warning)
     assert sentences is not None
     advice = f"a smaller model.embed_dim ({int(sentences[1]) // 8} at most, pred_dim with it)"
-    rule = "model.embed_dim=256 takes 2,048 training sentences or more, 8 for each dimension"
-    assert f"{rule}. Take more text, or {advice}" in warning
+    rule = "model.embed_dim=256 needs at least 2,048 training sentences, 8 per dimension"
+    assert f"{rule}. Use more text, or {advice}" in warning
     (later,) = [text for text in heard.messages if text.startswith("similarity")]
     assert later.endswith(advice)  # the same at the end
     (row,) = [row for row in read_metrics(tmp_path / "wide" / "metrics.csv") if "train/regularizer" in row]

@@ -244,7 +244,7 @@ def load_checkpoint(
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise LangJepaError(f"the checkpoint {path} cannot be used: it is not one ({reason})") from error
+        raise LangJepaError(f"the checkpoint {path} cannot be used: it is not a checkpoint ({reason})") from error
     said = checkpoint.get("format") if isinstance(checkpoint, dict) else None
     if said != FORMAT:
         raise LangJepaError(f"the checkpoint {path} has format {said}; this version reads format {FORMAT}")
@@ -307,7 +307,7 @@ def in_words(different: Mapping[str, list[Any]], allowed: tuple[str, ...]) -> li
 def cannot_go_on(path: Path, differences: list[str]) -> LangJepaError:
     """Return the error for a run that would not continue as before."""
     return LangJepaError(
-        f"cannot resume from {path}, because the run would not go on as it was:\n  "
+        f"cannot resume from {path}, because the run would not continue unchanged:\n  "
         + "\n  ".join(differences)
         + "\nUse the settings of the checkpoint (settings.yaml beside it), or start a new run in another "
         "logging.log_dir."
@@ -338,12 +338,12 @@ def rounds_otherwise(checkpoint: Checkpoint, device: torch.device) -> str:
     """
     now = _rounding() if device.type == "cpu" else {"torch": str(torch.__version__)}
     then = checkpoint.get("rounding", now)  # earlier versions did not save it
-    changes = [f"{name} {then[name]} there, {now[name]} now" for name in now if then[name] != now[name]]
+    changes = [f"{name} {then[name]} in the checkpoint, {now[name]} now" for name in now if then[name] != now[name]]
     if not changes:
         return ""
     return (
-        f"the run goes on, but not bit for bit as it would have: {'; '.join(changes)}. Threads are those of "
-        "OMP_NUM_THREADS, or the cores."
+        f"the run is resumed, but not bit for bit: {'; '.join(changes)}. The number of threads is that of "
+        "OMP_NUM_THREADS, or of the cores."
     )
 
 
@@ -362,7 +362,7 @@ def other_processes(checkpoint: Checkpoint, *, world: int, sharded: bool) -> str
         f"{counted(count, 'process', 'processes')}{' with weights shared out' if parts else ''}"
         for count, parts in (then, now)
     )
-    return f"the run goes on, but not bit for bit as it would have: {there} there, {here} now."
+    return f"the run is resumed, but not bit for bit: {there} in the checkpoint, {here} now."
 
 
 def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, what: str) -> None:

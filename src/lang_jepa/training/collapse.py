@@ -75,7 +75,7 @@ class CollapseMonitor:
         # A start that is already collapsed can change no further; a narrow pretrained one still retrieves something.
         stuck = metrics[_COSINE] > 0.9 and metrics[_RETRIEVAL] < _NOTHING_FOUND
         if stuck and not certain:
-            signs.append(f"any two {self.units} still have cosine {metrics[_COSINE]:.2f}")
+            signs.append(f"two {self.units} still have cosine {metrics[_COSINE]:.2f} on average")
         suspicious = len(signs) >= 3 or stuck
         self.in_a_row = self.in_a_row + 1 if suspicious and not learning else 0
         if certain or self.in_a_row >= 2:
@@ -86,7 +86,7 @@ class CollapseMonitor:
         """Return the signs that no healthy run has shown."""
         certain = []
         if metrics[_COSINE] > max(0.9, self.first[_COSINE] + 0.05):
-            certain.append(f"any two {self.units} have cosine {metrics[_COSINE]:.2f}")
+            certain.append(f"two {self.units} have cosine {metrics[_COSINE]:.2f} on average")
         if metrics[_STD] < 0.3 * self.first[_STD]:
             certain.append(f"spread of the embeddings {metrics[_STD]:.2f}, {self.first[_STD]:.2f} at the start")
         return certain
@@ -237,8 +237,8 @@ def task_alarm(step: int, total: int, metrics: Metrics, unit: str = "sentence") 
             step,
             "nothing is learnt",
             f"the held-out distance {distance:.4g} is not below both that with shuffled targets ({shuffled:.4g}) and "
-            f"that of the mean target for every context ({mean:.4g}). Where train/distance is far below, it learnt "
-            "its text by heart: give more text. Else train longer, or look at optimization.lr and at the metrics of "
+            f"that of the mean target for every context ({mean:.4g}). If train/distance is far below, the model has "
+            "memorised its text: use more text. Otherwise train longer, or check optimization.lr and the metrics of "
             "collapse.",
         )
     return None

@@ -31,7 +31,7 @@ def _broken(method: Method[Any], what: str) -> LangJepaError:
 def check_class(system: str, found: Any) -> None:
     """Raise LangJepaError unless a class is a `Method` whose functions accept the engine's calls."""
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise LangJepaError(f"system: {system} is no Method: derive it from lang_jepa.training.method.Method")
+        raise LangJepaError(f"system: {system} is not a Method: derive it from lang_jepa.training.method.Method")
     if lacking := sorted(getattr(found, "__abstractmethods__", ())):
         raise LangJepaError(f"system: {system} lacks {', '.join(lacking)}; see lang_jepa.training.method.Method")
     for name, meant in inspect.getmembers(Method, inspect.isfunction):
@@ -55,7 +55,7 @@ def texts(method: Method[Any], of: str, given: Any) -> list[str]:
     """
     found = None if given is None or isinstance(given, str) else list(given)
     if found is None or not all(isinstance(one, str) for one in found):
-        raise _broken(method, f"{of} gives {_short(given if found is None else found)}; texts are wanted, by yield")
+        raise _broken(method, f"{of} must yield strings, not {_short(given if found is None else found)}")
     return found
 
 
@@ -170,7 +170,9 @@ def check_loss(method: Method[Any], loss: Any) -> None:
     if kept := [name for name, one in sums.items() if one.requires_grad]:
         raise _broken(method, f"the sum {kept[0]} of the Loss has a gradient: detach it")
     if "loss" not in sums and type(method).metrics is Method.metrics:
-        raise _broken(method, "the sums of the Loss lack `loss`, of which train/loss is made unless metrics says how")
+        raise _broken(
+            method, "the sums of the Loss lack `loss`, from which train/loss is computed unless metrics is overridden"
+        )
 
 
 def check_alike(method: Method[Any], losses: Sequence[Loss]) -> None:

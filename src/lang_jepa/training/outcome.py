@@ -28,10 +28,10 @@ def worse_than_at_start(rows: Sequence[Mapping[str, float]], step: int | None) -
         return None
     return (
         f"training made held-out retrieval worse: recall@1 was {before:.3f} before the first step, and of the weights "
-        f"that were kept (step {last[STEP]:.0f}) it is {after:.3f}. By chance {count:,.0f} questions among "
-        f"{first['val/retrieval/candidates']:.0f} candidates differ by {2 * error:.3f} at most, nearly always. Give "
-        "more text, or train fewer steps (optimization.max_steps) or in smaller ones (optimization.lr), and validate "
-        "more often (logging.eval_freq), so that an earlier validation can be kept"
+        f"that were kept (step {last[STEP]:.0f}) it is {after:.3f}. With {count:,.0f} questions and "
+        f"{first['val/retrieval/candidates']:.0f} candidates, chance rarely explains a difference above "
+        f"{2 * error:.3f}. Use more text, or train for fewer steps (optimization.max_steps) or in smaller ones "
+        "(optimization.lr), and validate more often (logging.eval_freq), so that an earlier validation can be kept"
     )
 
 

@@ -119,7 +119,7 @@ class Heartbeat:
                     self._note(f"process {rank} has died")
                 elif now - heard > self.seconds:
                     limit = f"{self.seconds:.0f} s (meta.timeout_minutes)"
-                    self._note(f"process {rank} has given no sign of life for {limit}: it hangs", grace=0)
+                    self._note(f"no heartbeat from process {rank} for {limit}: it hangs", grace=0)
             if self.lost and now > self.lost[0]:
                 _leave(self.rank, self.lost[1])
 

@@ -99,13 +99,13 @@ class RunFolder:
         if saved.is_file() and is_saved(saved):
             if Path.cwd().is_relative_to(here):
                 raise LangJepaError(
-                    f"{here} holds an older run, which would be moved aside, and it is where you are: set another "
-                    "logging.log_dir, or give the command from elsewhere"
+                    f"{here} holds an older run, which would be moved aside, and it is your current folder: set "
+                    "another logging.log_dir, or run the command from another folder"
                 )
         elif saved.exists() or foreign:
             raise LangJepaError(
-                f"{here} holds {SETTINGS if saved.exists() else foreign[0]}, which is of no run and would be written "
-                "over: set another logging.log_dir"
+                f"{here} contains {SETTINGS if saved.exists() else foreign[0]}, which does not belong to a run and "
+                "would be overwritten: set another logging.log_dir"
             )
 
     def _written(self) -> list[str]:
@@ -134,7 +134,7 @@ class RunFolder:
         if (self.path / SETTINGS).is_file() and not resume:
             if busy := live_below(self.path):
                 raise LangJepaError(
-                    f"{busy}, inside of the older run {self.path}, which would be moved away. Wait until it ends, or "
+                    f"{busy}, inside the older run {self.path}, which would be moved. Wait until it ends, or "
                     f"set another logging.log_dir."
                 )
             taken = (self.path.with_name(f"{self.path.name}-{number}") for number in itertools.count(1))
@@ -210,7 +210,7 @@ class RunFolder:
         """Explain how to resume from a checkpoint other than the last."""
         names = " and ".join(path.name for path in others)
         option = f"{self.layout.option} meta.checkpoint_path={others[0]}"
-        return f"Beside it lies {names}: go on from there with --resume {option}"
+        return f"Other checkpoints: {names}. Resume from one of them with --resume {option}"
 
     def check_finite(
         self, step: int, loss: float, norm: float, parts: Mapping[str, float], settings: Any, *, is_rank_zero: bool
@@ -232,8 +232,8 @@ class RunFolder:
             return
         if step == 1:
             raise LangJepaError(
-                f"{problem} It was to be the first, so no learning rate is to blame: look at the weights that it "
-                "starts from, at the data, and at parts of your own"
+                f"{problem} This was the first update, so the learning rate is not the cause: check the initial "
+                "weights, the data, and your own classes"
             )
         cures = self._cures(settings)
         if is_rank_zero:

@@ -229,7 +229,7 @@ def _metadata(folder: Path) -> Any:
         with (folder / _METADATA).open("rb") as file:
             return _Unpickler(file).load()
     except (pickle.UnpicklingError, EOFError, OSError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise LangJepaError(f"the shards in {folder} cannot be read: their {_METADATA} is none ({error})") from error
+        raise LangJepaError(f"the shards in {folder} cannot be read: invalid {_METADATA} ({error})") from error
 
 
 def _read(folder: Path, tensors: dict[str, Tensor], *, alone: bool) -> None:

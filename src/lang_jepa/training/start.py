@@ -232,9 +232,9 @@ def _check_form(settings: Settings, start: str, folder: Path) -> None:
             different.append((f"{name}={other}", ours))
     if different:
         raise LangJepaError(
-            f"the model to begin with, {start}, is of another form: it has "
+            f"the initial model {start} does not match these settings: it has "
             + ", ".join(f"{setting} (here {ours})" for setting, ours in different)
-            + f". Take its settings ({' '.join(f'-o {setting}' for setting, _ in different)}), or begin without "
+            + f". Use its settings ({' '.join(f'-o {setting}' for setting, _ in different)}), or start without "
             "its weights (no --from, meta.start_from=null)"
         )
 
@@ -268,7 +268,7 @@ def _take_over(jepa: Jepa, start: str, tokenizer: TextTokenizer) -> None:
     folder = _start_folder(start)
     loaded, theirs, *_ = load_model(folder)
     if _ids(theirs) != _ids(tokenizer):
-        raise LangJepaError(f"{start} has another tokenizer than the corpus: set data.tokenizer_path={folder}")
+        raise LangJepaError(f"{start} uses a different tokenizer from the corpus: set data.tokenizer_path={folder}")
     load_weights(jepa, loaded.state_dict(), what=f"the model in {folder}")
 
 
@@ -297,7 +297,7 @@ def _load_teacher(path: str, settings: Settings, tokenizer: TextTokenizer) -> Te
         teacher = build_encoder(plain, vocab_size=tokenizer.vocab_size, weights=path)
     if _ids(theirs) != _ids(tokenizer):
         raise LangJepaError(
-            f"the teacher {path} has another tokenizer than the corpus: set data.tokenizer_path={path}, or take "
+            f"the teacher {path} uses a different tokenizer from the corpus: set data.tokenizer_path={path}, or "
             "another objective.teacher_path"
         )
     _check_teacher(path, teacher.dim, settings)

@@ -40,13 +40,13 @@ def check_sample(settings: Settings, sample: View) -> str | None:
 def text_for_width(settings: Settings) -> str:
     """Say how much training text embeddings of this width need."""
     width, units = settings.model.embed_dim, settings.data.units
-    wanted = f"{ENOUGH_PER_DIMENSION * width:,} training {units} or more, {ENOUGH_PER_DIMENSION} for each dimension"
-    return f"model.embed_dim={width} takes {wanted}"
+    wanted = f"{ENOUGH_PER_DIMENSION * width:,} training {units}, {ENOUGH_PER_DIMENSION} per dimension"
+    return f"model.embed_dim={width} needs at least {wanted}"
 
 
 def more_text(settings: Settings, there: int) -> str:
     """Say what to do if there are fewer training units than that."""
     most = there // ENOUGH_PER_DIMENSION
     if settings.model.pretrained or most < _LEAST_WIDTH:
-        return "Take more text"
-    return f"Take more text, or a smaller model.embed_dim ({most} at most, pred_dim with it)"
+        return "Use more text"
+    return f"Use more text, or a smaller model.embed_dim ({most} at most, pred_dim with it)"

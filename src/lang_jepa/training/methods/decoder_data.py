@@ -276,12 +276,12 @@ def corpus_for(model: ConceptModel, encoder: Path, overrides: Sequence[str]) -> 
     settings = build(Settings, tree, where="the encoder's settings")
     if settings.data.streaming:
         raise LangJepaError(
-            "the encoder was trained on a stream, which leaves no corpus: say what the decoder shall be trained on, "
+            "the encoder was trained on a stream, which leaves no corpus: name what the decoder is to be trained on, "
             "for example -o data.streaming=false -o data.limit=20000"
         )
     corpus = prepare(_here(settings.data, model, encoder, overrides)) if overrides else own_corpus(model)
     if corpus is None:
-        raise LangJepaError(missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS"))
+        raise LangJepaError(missing(model, "name what the decoder is to be trained on, -o data.train_file=DOCUMENTS"))
     if corpus.tokenizer.fingerprint() != model.tokenizer.fingerprint():
         raise LangJepaError(
             f"the corpus {corpus.path} has other tokens than the encoder {encoder}; remove it and train again, or give "
@@ -297,7 +297,7 @@ def _here(data: DataSettings, model: ConceptModel, encoder: Path, overrides: Seq
     """
     foreign = own_corpus(model) is None
     if foreign and not any(one.startswith("data.train_file=") for one in overrides):
-        raise LangJepaError(missing(model, "say what the decoder shall be trained on, -o data.train_file=DOCUMENTS"))
+        raise LangJepaError(missing(model, "name what the decoder is to be trained on, -o data.train_file=DOCUMENTS"))
     if foreign and not any(one.startswith("data.corpus_dir=") for one in overrides):
         data = data.model_copy(update={"corpus_dir": DataSettings().corpus_dir})
     if data.tokenizer_path != "trained" and not foreign and not tokenizer_is_of_start(model.settings):
