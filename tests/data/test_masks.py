@@ -67,7 +67,7 @@ def test_own_patterns_come_first() -> None:
 
 @pytest.mark.parametrize("pattern", ["", ".*", "a?", "x|", r"\b", "(?=a)"])
 def test_own_patterns_must_match_something(pattern: str) -> None:
-    with pytest.raises(ValidationError, match="matches where nothing stands"):
+    with pytest.raises(ValidationError, match="matches the empty string"):
         DataSettings(units="lines", mask=True, mask_patterns=(pattern,))
 
 

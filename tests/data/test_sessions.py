@@ -65,7 +65,7 @@ def test_no_line_is_learnt_from_after_a_held_out_one(tmp_path_factory: Any, name
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"), [("blk", "has 0 groups"), ("(a)(b)", "has 2 groups"), ("(a*)", "nothing stands")]
+    ("pattern", "said"), [("blk", "has 0 groups"), ("(a)(b)", "has 2 groups"), ("(a*)", "the empty string")]
 )
 def test_a_session_needs_one_group(pattern: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said):

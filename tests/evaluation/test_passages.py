@@ -113,7 +113,7 @@ def test_spans_become_rows_and_questions_without_an_answer_are_left_out() -> Non
 def test_what_cannot_be_asked_is_refused() -> None:
     texts = [(f"m{number}", ["a", "b", "c"]) for number in range(4)]
     asked = {"m0": Questioned((Asked("x?", ((0, 0),)),), None)}
-    with pytest.raises(LangJepaError, match=r"m.jsonl has questions about 1 document, and it takes 4"):
+    with pytest.raises(LangJepaError, match=r"m.jsonl has questions about 1 document, but at least 4 are needed"):
         ask("m.jsonl", texts, None, asked)
     with pytest.raises(LangJepaError, match=r"m0 of m.jsonl has 2 messages with text .* 3 units"):
         ask("m.jsonl", texts, None, {"m0": Questioned(asked["m0"].questions, (0, 1))})

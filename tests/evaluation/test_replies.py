@@ -114,7 +114,7 @@ def test_replies_are_the_assistants_or_anothers_or_every_turn(chats: Conversatio
 
 
 def test_too_few_conversations_or_labels_are_refused(chats: Conversations) -> None:
-    with pytest.raises(LangJepaError, match="needs replies in two held-out conversations"):
+    with pytest.raises(LangJepaError, match="needs replies in at least two held-out conversations"):
         ask(
             replace(chats, speakers=[[1, 2] * 4] * 2, documents=chats.documents[:2], choosing=[True, False]),
             3,

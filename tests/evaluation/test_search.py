@@ -61,7 +61,7 @@ def test_chance_is_the_mean_over_all_orders(tmp_path: Path) -> None:
     [
         (["one\tThe cat sat.", "two"], "q.tsv", "line 2: expected a query, a tab"),
         (['{"query": "one"}'], "q.jsonl", "line 1: expected a query"),
-        (["one\tThe dog sat.", "two\ta.md"], "q.tsv", "line 1: 'The dog sat.' is no sentence of texts"),
+        (["one\tThe dog sat.", "two\ta.md"], "q.tsv", "line 1: 'The dog sat.' is neither a sentence of texts"),
         (['{"query": "one", "expected": "a.md"}'], "q.jsonl", "holds 1 different query: an"),
     ],
 )

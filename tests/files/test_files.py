@@ -308,7 +308,7 @@ def test_temporaries_of_the_dead_go_and_those_in_use_stay(tmp_path: Path) -> Non
         ("a-file/below/it", True, "Not a directory"),
         ("/proc/run", True, "cannot write /proc/run: No such file"),
         ("/proc/run/x.png", False, "cannot write /proc/run/x.png: No such file"),
-        ("/dev/null", False, "is no file but a device"),
+        ("/dev/null", False, "is a device or a pipe, not a file"),
         ("x" * 300, False, "File name too long"),
     ],
 )

@@ -233,7 +233,7 @@ def test_contrastive_of_a_collapsed_encoder_is_a_guess() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["objective.contrastive_near=17"], r"contrastive_near=17 is more than a context or a passage has \(16\)"),
+        (["objective.contrastive_near=17"], r"contrastive_near=17 exceeds the size of a context or passage \(16\)"),
         (["objective.contrastive_near=15", "data.batch_size=1"], "has no wrong targets where a batch holds one"),
     ],
 )

@@ -215,7 +215,9 @@ def test_tokens_are_the_very_ones_of_the_training_or_those_that_are_named(run: P
     corpus = Path(data.corpus_dir) / name
     foreign = data.model_copy(update={"corpus_dir": str(tmp_path / "away")})
     for other, known in ((foreign, name), (data.model_copy(update={"data_path": str(corpus)}), "another")):
-        with pytest.raises(LangJepaError, match=r"not here .* none are made in their place.*--corpus FOLDER"):
+        with pytest.raises(
+            LangJepaError, match=r"trained on were not found \(.*\): name token shards or.*--corpus FOLDER"
+        ):
             _own_tokens(other, known, None)
     assert _own_tokens(foreign, name, corpus).identity == name
     assert not (tmp_path / "away").exists()

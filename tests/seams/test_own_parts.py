@@ -119,7 +119,7 @@ def test_a_comparison_trains_and_scores_them(tmp_path: Path) -> None:
             ["is no Predictor", "lang_jepa.models.predictors.predictor.Predictor"],
         ),
         (["model.predictor=own_parts:Redundancy"], ["is no Predictor"]),
-        (["model.predictor=own_parts:Forgotten"], ["lacks forward"]),
+        (["model.predictor=own_parts:Forgotten"], ["does not implement forward"]),
         (["model.predictor=own_parts:Wide"], ["cannot be built as Wide(dim, window)", "depth"]),
         (
             ["objective.regularizer=own_parts:Loose"],

@@ -165,8 +165,8 @@ def test_what_is_no_system_is_named(here: Path) -> None:
     text = (here / "bigrams.yaml").read_text()
     for system, words in (
         ("odd:Odd", "is not a Method"),
-        ("null", "system is None, and a name is wanted"),
-        ("3", "is 3"),
+        ("null", "system must be a name, not None"),
+        ("3", "not 3"),
     ):
         (here / "odd.yaml").write_text(text.replace("bigrams:Bigrams", system))
         with pytest.raises(LangJepaError, match=words):

@@ -228,7 +228,7 @@ def test_scalars(text: str, value: object) -> None:
     [("a: 1\nb: 2\na: 3", 3), ("data:\n  limit: 1\n  limit: 2", 3), ("data: {}\nmodel: {}\ndata: {}", 3)],
 )
 def test_duplicate_keys_are_refused(text: str, line: int) -> None:
-    with pytest.raises(LangJepaError, match=rf"^here, line {line}: the key '\w+' stands twice"):
+    with pytest.raises(LangJepaError, match=rf"^here, line {line}: the key '\w+' occurs twice"):
         parse_yaml(text, where="here")
 
 
@@ -365,7 +365,7 @@ def test_recipe_from_a_file(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (b"- a\n- b", "expected sections of settings, found list"),
-        (b"data: {limit: 1, limit: 2}", "stands twice"),
+        (b"data: {limit: 1, limit: 2}", "occurs twice"),
         (b"\xff\xfe", "is not UTF-8"),
     ],
 )
@@ -449,7 +449,7 @@ def test_a_saved_run_can_be_a_base(tmp_path: Path) -> None:
         ("base: two.yaml", r"inherits from itself: .*one.yaml -> .*two.yaml -> .*one.yaml"),
         ("base: [concepts]", r"base is the name of a recipe or the path of a YAML file, not \['concepts'\]"),
         ("base:", "not None"),
-        ("base: gpt_jepa\nmodel: {num_layers: 2}", "trains system gpt, and this takes recipes of system encoder"),
+        ("base: gpt_jepa\nmodel: {num_layers: 2}", "trains system gpt, but a recipe for system encoder is expected"),
         ("base: concepts\nmodel: {num_layrs: 2}", "model.num_layrs: unknown setting"),
     ],
 )
@@ -631,7 +631,7 @@ def test_a_file_says_what_it_trains(text: str, system: str, tmp_path: Path) -> N
     path.write_text(f"system: {system}\n{text}")
     assert load_run_settings(str(path)).system == system
     other = {"gpt": load_settings, "decoder": load_gpt_settings}[system]
-    with pytest.raises(LangJepaError, match=r"trains system .*, and this takes recipes of system"):
+    with pytest.raises(LangJepaError, match=r"trains system .*, but a recipe for system .* is expected"):
         other(str(path))
 
 

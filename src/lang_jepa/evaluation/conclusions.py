@@ -39,7 +39,7 @@ def conclusions(rows: Iterable[Row]) -> list[str]:
     if not leads:
         metric, leads = _apart(some)
     if not leads:
-        return ["No verdict: nothing stands beside the model here, or nothing has an interval."]
+        return ["No verdict: there is nothing to compare the model with, or nothing has an interval."]
     lower = "lower is better" in metric
     name = metric.replace(" (lower is better)", "")
     above = [one for one in leads if one.low > 0]

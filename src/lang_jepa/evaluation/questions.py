@@ -76,7 +76,7 @@ def build_questions(
     table, texts = _sentence_rows(documents)
     marks = [index % CHOOSING_EVERY == 0 for index in range(len(texts))] if choosing is None else choosing
     if len(marks) != len(texts):
-        raise LangJepaError(f"{len(texts)} documents but {len(marks)} marks of choosing.")
+        raise LangJepaError(f"{len(texts)} documents but {len(marks)} selection marks.")
     generator = np.random.default_rng(seed)
     picked = _positions(texts, window_size, queries, exclude if same else None, generator)
     owners, positions = np.array(picked, dtype=np.int64).reshape(-1, 2).T

@@ -95,7 +95,9 @@ def write_artifact(
         found.append((start + hashlib.sha256(squeezed).digest() + squeezed, way))
     data, way = min(found, key=lambda one: len(one[0]))
     if len(body) > MOST_TIMES * len(data) + LARGEST_HEADER:
-        raise LangJepaError("the weights are all but constant: no reader would trust so small a file. Train the model")
+        raise LangJepaError(
+            "the weights are nearly constant, and a reader would reject so small a file: train the model first"
+        )
     if len(data) > cap:
         raise LangJepaError(
             f"the quantised model takes {len(data):,} bytes, {len(data) - cap:,} more than the cap of {cap:,}; "

@@ -74,7 +74,7 @@ def export_gpt(
     model, settings, card = load_gpt(Path(run))
     tokens = open_tokens(settings.data, lambda event: None)
     if tokens.held_out is None:
-        raise LangJepaError(f"{tokens.place} holds nothing out, so that the cost of rounding cannot be measured")
+        raise LangJepaError(f"{tokens.place} has no held-out tokens, so the cost of rounding cannot be measured")
     validation = _validate(settings, tokens.held_out, tokens.table)
     looped = tuple(card["looped"])
     grams = _grams(model, settings, tokens, looped) if gptq else None

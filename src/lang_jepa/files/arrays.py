@@ -67,7 +67,7 @@ def check_within(values: NDArray[np.integer], count: int) -> None:
     for begin in range(0, len(values), _AT_ONCE):
         part = values[begin : begin + _AT_ONCE]
         if part.min() < 0 or part.max() >= count:
-            raise BadArray(f"it holds {part.min()} to {part.max()}, and there are {count}")
+            raise BadArray(f"its values range from {part.min()} to {part.max()}, but must lie in 0 to {count - 1}")
 
 
 def check_finite_rows(rows: NDArray[np.floating]) -> None:

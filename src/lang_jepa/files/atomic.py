@@ -60,7 +60,7 @@ def writing(path: Path) -> Iterator[None]:
         if is_full(error):
             raise LangJepaError(
                 f"the disk is full: {path} was not written, and what was there before is unchanged. Free some space "
-                "(or raise the quota or ulimit -f) and give the command again (of a training run: with --resume)."
+                "(or raise the quota or ulimit -f) and run the command again (for a training run, with --resume)."
             ) from error
         if isinstance(error, OSError) and error.errno in _REFUSED:
             raise _unwritable(path, error) from error
@@ -69,7 +69,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def _unwritable(path: Path, error: OSError) -> LangJepaError:
     where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
-    return LangJepaError(f"cannot write {path}: {error.strerror}{where}. Choose another place.")
+    return LangJepaError(f"cannot write {path}: {error.strerror}{where}. Choose another path.")
 
 
 def make_folder(path: Path) -> None:
@@ -102,7 +102,7 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
     except OSError as error:
         raise _unwritable(path, error) from error
     if folder and os.path.exists(path) and not path.is_dir():
-        raise LangJepaError(f"{path} is a file, and a folder is to be written there: choose another place")
+        raise LangJepaError(f"{path} is a file, and a folder is to be written there: choose another path")
     if not folder:
         _check_file(path)
     place = path if folder else path.parent
@@ -118,9 +118,9 @@ def check_writable(path: Path | str, *, folder: bool = False) -> None:
 def _check_file(path: Path) -> None:
     """Raise if the path exists and is not a file: replacing a device or a pipe would destroy it."""
     if os.path.isdir(path):
-        raise LangJepaError(f"{path} is a folder, and a file is to be written there: choose another place")
+        raise LangJepaError(f"{path} is a folder, and a file is to be written there: choose another path")
     if os.path.exists(path) and not os.path.isfile(path):
-        raise LangJepaError(f"{path} is no file but a device or a pipe: choose another place")
+        raise LangJepaError(f"{path} is a device or a pipe, not a file: choose another path")
 
 
 def flush(path: Path) -> None:
@@ -215,7 +215,7 @@ def atomic_folder(path: Path, *, known_by: str | None = None, ours: Collection[s
 def check_replaceable(path: Path, known_by: str) -> None:
     """Raise LangJepaError if the path is a file, or a folder that is not empty and lacks the file `known_by`."""
     if path.exists() and not path.is_dir():
-        raise LangJepaError(f"{path} is a file, and a folder is to be written there: choose another place")
+        raise LangJepaError(f"{path} is a file, and a folder is to be written there: choose another path")
     if path.is_dir() and any(path.iterdir()) and not (path / known_by).is_file():
         raise LangJepaError(
             f"{path} holds something else (it has no {known_by}), which would be lost: choose another folder"

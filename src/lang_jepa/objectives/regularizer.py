@@ -118,7 +118,7 @@ class SIGReg(Regularizer):
         if bool(((z.detach().norm(dim=1) - 1.0).abs() < _UNIT_NORM).all()):
             raise LangJepaError(
                 "SIGReg was given L2-normalised embeddings. On the unit sphere every projection has variance 1 / D "
-                "instead of 1, so the term would push against a wall for ever: apply it before normalising."
+                "instead of 1, so the term can never be satisfied: apply it before normalising."
             )
 
 

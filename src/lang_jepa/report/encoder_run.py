@@ -234,7 +234,9 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
             "the task replies chooses answers in conversations, and this model was trained on lines: take turns"
         )
     if units != "turns" and options.labels is not None:
-        raise LangJepaError(f"--labels are of turns, and this model was trained on {units} (data.units=turns)")
+        raise LangJepaError(
+            f"--labels needs a model trained on turns (data.units=turns); this one was trained on {units}"
+        )
     for task in tasks:
         if task.incomplete and any(getattr(options, option) is None for option in task.options):
             raise LangJepaError(task.incomplete)

@@ -75,7 +75,7 @@ class ScoredGPT(ScoredRun):
         if options.prepared and self.tokens.table.base.tolist() != load_table(path).base.tolist():
             raise LangJepaError(f"{options.prepared} has other tokens than the GPT {path}")
         if self.tokens.held_out is None:
-            raise LangJepaError(f"{self.tokens.place} holds nothing out, so that nothing can be measured")
+            raise LangJepaError(f"{self.tokens.place} has no held-out tokens, so nothing can be measured")
         self.held_out = self.tokens.held_out
         with torch.random.fork_rng():
             self.start = self._with_tokenizer(initial_gpt(self.settings).eval())
@@ -196,8 +196,8 @@ def _own_tokens(data: GPTDataSettings, name: Any, prepared: Path | None) -> Toke
             return tokens
     where = folder or (f"{data.corpus_dir}/{name}" if isinstance(name, str) else data.corpus_dir)
     raise LangJepaError(
-        f"the tokens of this GPT's training are not here ({where}), and none are made in their place: name token "
-        "shards or a prepared corpus of its tokenizer with --corpus FOLDER"
+        f"the tokens this GPT was trained on were not found ({where}): name token shards or a prepared corpus of its "
+        "tokenizer with --corpus FOLDER"
     )
 
 

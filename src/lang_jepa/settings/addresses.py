@@ -12,7 +12,7 @@ _USER = re.compile(r"(?<=://)[^/\s@]+@")
 _PARAMETER = re.compile(r"(?<=[?&])([^=&\s]+)=[^&\s'\"]*")
 _OWN_WAYS = (
     "the environment, ~/.aws or the machine's role for s3://, `gcloud auth application-default login` for gs://, `hf "
-    "auth login` for hf://; what only a signed https:// address opens has to be downloaded first"
+    "auth login` for hf://; files behind a signed https:// address must be downloaded first"
 )
 
 
@@ -25,7 +25,9 @@ def refuse_secret(address: str) -> str:
     """
     if ADDRESS.fullmatch(address) is None:
         if _MISTYPED.match(address):
-            raise ValueError("this looks like an address with a password, and is none: write s3://..., https://...")
+            raise ValueError(
+                "this looks like an address with a password but is not a valid one: write s3://..., https://..."
+            )
         return address
     parts = urlsplit(address)
     names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if not _is_plain(name)]

@@ -28,7 +28,10 @@ def _compiled(pattern: str) -> Any:
     except (regex.error, TimeoutError) as error:
         raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
     if empty:
-        raise ValueError(f"{pattern!r} matches where nothing stands; write one that needs a character, + for * say")
+        raise ValueError(
+            f"{pattern!r} matches the empty string; write a pattern that needs a character, for example with + "
+            "instead of *"
+        )
     return compiled
 
 
@@ -41,8 +44,8 @@ def _check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
 def _check_session(pattern: str | None) -> str | None:
     if pattern is not None and (groups := _compiled(pattern).groups) != 1:
         raise ValueError(
-            f"{pattern!r} has {groups} groups, and needs one, which names the session: '(blk_-?\\d+)'; others are "
-            "written (?:...)"
+            f"{pattern!r} has {groups} groups, and needs exactly one, which names the session: '(blk_-?\\d+)'; others "
+            "are written (?:...)"
         )
     return pattern
 

@@ -328,8 +328,8 @@ def _contrasts(settings: Settings, parts: Parts) -> Iterator[str]:
     most = max(data.window_size, data.passage_size, ObjectiveSettings.model_fields["contrastive_near"].default)
     if near > most:
         yield (
-            f"objective.contrastive_near={near} is more than a context or a passage has ({most}), and leaves few wrong "
-            f"targets, in a small text none: set {most} or less."
+            f"objective.contrastive_near={near} exceeds the size of a context or passage ({most}) and leaves few wrong "
+            f"targets, or none in a small text: set {most} or less."
         )
     each = 1 if parts.view.one_each else data.passage_size
     if data.batch_size == 1 and not data.batch_tokens and near >= each - 1:

@@ -148,7 +148,7 @@ def _check_wanted(kind: type[BaseModel], stated: str | None, where: str) -> None
     """Raise if a recipe trains a different built-in system from the one that the settings are for."""
     wanted = next((name for name, settings in SYSTEMS.items() if settings is kind), None)
     if stated is not None and wanted is not None and stated != wanted:
-        raise LangJepaError(f"{where} trains system {stated}, and this takes recipes of system {wanted} alone")
+        raise LangJepaError(f"{where} trains system {stated}, but a recipe for system {wanted} is expected here")
 
 
 def _sections(

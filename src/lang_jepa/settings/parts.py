@@ -104,9 +104,9 @@ class Axis:
         """Return a custom class if it meets the requirements of the axis."""
         base = getattr(import_module(self.module), self.base)
         if not (isinstance(part, type) and issubclass(part, base)):
-            raise ValueError(f"it is no {self.base}: derive it from {self.module}.{self.base}")
+            raise ValueError(f"it is not a {self.base}: derive it from {self.module}.{self.base}")
         if lacking := sorted(getattr(part, "__abstractmethods__", ())):
-            raise ValueError(f"it lacks {', '.join(lacking)}; see {self.module}.{self.base}")
+            raise ValueError(f"it does not implement {', '.join(lacking)}; see {self.module}.{self.base}")
         kind = getattr(part, "Settings", None)
         is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
         if kind is not None and not (is_model and kind.model_config.get("extra") == "forbid"):

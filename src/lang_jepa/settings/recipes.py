@@ -97,7 +97,7 @@ def stated_system(recipe: str) -> str | None:
             return str(tree[SYSTEM])
         if SYSTEM in tree:
             wanted = f"{', '.join(SYSTEMS)}, or module:Class of your own"
-            raise LangJepaError(f"{recipe}: system is {tree[SYSTEM]!r}, and a name is wanted: {wanted}")
+            raise LangJepaError(f"{recipe}: system must be a name, not {tree[SYSTEM]!r}: {wanted}")
     return None
 
 

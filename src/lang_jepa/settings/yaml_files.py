@@ -36,7 +36,7 @@ class _Loader(yaml.SafeLoader):
                 break  # SafeLoader raises an error for it
             if key in seen:
                 line = key_node.start_mark.line + 1
-                raise LangJepaError(f"line {line}: the key '{key}' stands twice in one section")
+                raise LangJepaError(f"line {line}: the key '{key}' occurs twice in one section")
             seen.add(key)
         return super().construct_mapping(node, deep)
 

@@ -92,7 +92,7 @@ def test_pairs_of_one_kind_are_not_enough(sources: Sources) -> None:
 def test_average_precision_by_hand() -> None:
     assert average_precision([3, 2, 1, 0], [True, False, True, False]) == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision([1, 1, 1, 1], [True, False, False, False]) == 0.25, "ties are no help"
-    with pytest.raises(LangJepaError, match="a positive"):
+    with pytest.raises(LangJepaError, match="at least one positive"):
         average_precision([1.0], [False])
 
 

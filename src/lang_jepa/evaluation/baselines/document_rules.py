@@ -177,7 +177,7 @@ class Reading:
 
     def _predict_next(self) -> Floats:
         if not isinstance(self.model, Embedder):
-            raise LangJepaError(f"{self.name} has no predictor, so it expects nothing.")
+            raise LangJepaError(f"{self.name} has no predictor, so this rule cannot be used.")
         model, texts = self.model, self.positions.texts
         return _where(
             self.positions.before, lambda some: predict(model, [texts(rows) for rows in some], self.name), model.dim

@@ -59,7 +59,7 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> float:
 
     values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
     if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any():
-        raise LangJepaError(f"AUC needs as many scores as labels, and numbers: got {values.shape}, {mask.shape}.")
+        raise LangJepaError(f"AUC needs one score per label and no NaN: got {values.shape}, {mask.shape}.")
     above, below = int(mask.sum()), int((~mask).sum())
     if not above or not below:
         raise LangJepaError("AUC needs at least one positive and one negative score.")
@@ -77,7 +77,8 @@ def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
     values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
     if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any() or not mask.any():
         raise LangJepaError(
-            f"average precision needs as many scores as labels, and a positive: {values.shape}, {mask.shape}."
+            "average precision needs one score per label, no NaN and at least one positive: got "
+            f"{values.shape}, {mask.shape}."
         )
     among_all, among_positive = rankdata(-values, "max")[mask], rankdata(-values[mask], "max")
     return float((among_positive / among_all).mean())

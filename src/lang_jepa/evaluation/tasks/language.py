@@ -68,8 +68,8 @@ def _row(
 ) -> Row:
     if len(found.bits) < 2 or not found.bytes.all():
         raise LangJepaError(
-            f"bits per byte need two held-out documents with text at least, to say how sure they are; there are "
-            f"{int((found.bytes > 0).sum())}: hold out more"
+            "the interval of bits per byte needs at least two held-out documents, each with text, and here "
+            f"{int((found.bytes > 0).sum())} of {len(found.bits)} have text: hold out more"
         )
     detail = detail_of(found.bits, sizes=found.bytes, items=language.items) if evaluated else None
     interval = ratio_interval(found.bits, found.bytes, seed=seed)

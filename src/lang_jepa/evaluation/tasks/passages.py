@@ -71,8 +71,8 @@ def ask(
     about = len({*owners})
     if about < CHOOSING_EVERY:
         raise LangJepaError(
-            f"{path} has questions about {counted(about, 'document')}, and it takes {CHOOSING_EVERY}: one of them "
-            f"chooses and the others are reported. They are read from the column '{QUERIES}'"
+            f"{path} has questions about {counted(about, 'document')}, but at least {CHOOSING_EVERY} are needed: one "
+            f"for selection, the others to report. They are read from the column '{QUERIES}'"
         )
     source = f"{counted(len(queries), 'question')} about {about} of {counted(len(texts), 'document')} of {path}"
     source += f" ({start:,} units)" + (f"; {left_out} left out that no unit answers" if left_out else "")

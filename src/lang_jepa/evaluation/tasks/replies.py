@@ -127,8 +127,8 @@ def ask(given: Conversations, window_size: int, budget: Budget) -> tuple[Answers
             chosen, kept = _spread(len(usable), budget.turn_queries), _spread(len(bank.replies), budget.turn_pairs)
             return asked.some(usable[chosen]), bank.some(kept), who
     raise LangJepaError(
-        "the task replies needs replies in two held-out conversations at least, one more to choose on, and training "
-        "conversations with two: evaluate on more conversations"
+        "the task replies needs replies in at least two held-out conversations, in one more for selection, and two in "
+        "the training conversations: evaluate on more conversations"
         + (" (with labels)" if given.labels is not None else "")
     )
 

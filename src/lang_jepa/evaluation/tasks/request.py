@@ -93,7 +93,7 @@ class Grouped:
     def __post_init__(self) -> None:
         sizes = [len(part) for part in (self.documents, self.groups, self.choosing)]
         if len(set(sizes)) > 1:
-            raise LangJepaError(f"documents, groups and marks of choosing differ in number: {sizes}.")
+            raise LangJepaError(f"documents, groups and selection marks differ in number: {sizes}.")
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,8 @@ def ask(path: Path, texts: Sequence[tuple[str, list[str]]], name: str) -> Search
         if not right:
             some = texts[0][0] if texts else "none"
             raise LangJepaError(
-                f"{path}, line {number}: {expected!r} is no sentence of {name}, as `lang-jepa search` shows them, and "
-                f"no document id there (one is {some!r})"
+                f"{path}, line {number}: {expected!r} is neither a sentence of {name} (as `lang-jepa search` shows "
+                f"them) nor a document id (one is {some!r})"
             )
         asked.setdefault(query, set()).update(right)
     if len(asked) < 2:
