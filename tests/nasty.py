@@ -167,7 +167,7 @@ CASES = [
     Case("path that is not there", _missing, Error(r"no file or folder.*Did you mean .*corpus\.parquet")),
     Case("unknown suffix", _file("book.exe", GOOD), Error(r"\.exe.*Convert or rename")),
     Case("no suffix", _file("README", GOOD), Error("Convert or rename")),
-    Case("broken link", _broken_link("link.txt"), Error("which is not there")),
+    Case("broken link", _broken_link("link.txt"), Error("which does not exist")),
     Case("named pipe", _pipe, Error("neither a file nor a folder")),
     Case("unreadable file", _unreadable, Error("permission")),
     # Plain text
@@ -420,7 +420,7 @@ CASES = [
     Case(
         "folder with a broken link",
         _folder("d", _file("a.txt", GOOD), _broken_link("b.txt")),
-        Error("Mend the link"),
+        Error("Fix the link"),
     ),
     Case(
         "folder with a damaged file",
@@ -456,6 +456,6 @@ CASES = [
         Error("1 JSON without doc"),
     ),
     Case("links in a circle", _circle, Rows(1)),
-    Case("link to itself", _broken_link_to_itself, Error("Mend the link")),
+    Case("link to itself", _broken_link_to_itself, Error("Fix the link")),
     Case("deep folder", _folder("d", _file("/".join("abcdefghij" * 5) + "/x.txt", GOOD)), Rows(1)),
 ]

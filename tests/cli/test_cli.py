@@ -91,7 +91,7 @@ def test_version_is_that_of_the_installed_package(type_in: Type) -> None:
             ["search", "index", "x", "--after", "--top-k", "3"],
             "--after wants a sentence of the context, and --top-k follows",
         ),
-        (["serve", "run", "--timeout", "inf"], "--timeout inf is no number of seconds"),
+        (["serve", "run", "--timeout", "inf"], "--timeout must be a finite number of seconds, not inf"),
         (["shards", "in", "out", "--vocab-size", "9"], "error: Invalid value for '--vocab-size'"),
         (["export"], "error: Missing argument"),
         (["--nope"], "error: No such option: --nope"),

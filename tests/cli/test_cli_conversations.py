@@ -299,7 +299,7 @@ def test_document_refuses_what_is_no_one_conversation(
 ) -> None:
     (tmp_path / "two.jsonl").write_text((json.dumps({"messages": [{"role": "a", "content": "x"}] * 2}) + "\n") * 2)
     refused = type_in("document", knowing, tmp_path / "two.jsonl")
-    assert "two.jsonl holds 2 conversations, and one is wanted" in refused.err
+    assert "two.jsonl holds 2 conversations, but exactly one is expected" in refused.err
     of_sentences = type_in("document", trained, odd_table)
     assert "is a table of many values, and the model was trained on sentences" in of_sentences.err
     unread = type_in("document", knowing, tmp_path / "chat.txt", "--text-column", "x")

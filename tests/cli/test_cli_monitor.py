@@ -278,8 +278,8 @@ def test_a_name_in_a_text_is_no_part_of_a_turn_where_the_model_knows_none(
             "role,content",
             "is a table, and lines are read here: write a message or a conversation in JSON a line",
         ),
-        ("a.json", "[", "line 1, is no message (role and content) and no conversation (`messages`) in JSON"),
-        ("a.jsonl", '{"id": 3, "note": "one"}', "is no message (role and content)"),
+        ("a.json", "[", "line 1, is neither a message (role and content) nor a conversation (`messages`) in JSON"),
+        ("a.jsonl", '{"id": 3, "note": "one"}', "is neither a message (role and content)"),
     ],
 )
 def test_what_is_no_conversation_is_refused(

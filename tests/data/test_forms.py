@@ -112,7 +112,7 @@ def test_a_damaged_message_of_a_context_is_named(tmp_path: Path) -> None:
     path.write_text('{"role": "user", "content": "Hello."}\n{"role": "user", "cont\n')
     kind = formats.kind_of_named(path)
     assert kind is not None
-    with pytest.raises(LangJepaError, match=r"line 2 is no message \(damaged JSON.*mend it, or leave it out"):
+    with pytest.raises(LangJepaError, match=r"line 2 is not a message \(damaged JSON.*fix it, or leave it out"):
         forms.messages_of(path, kind, OF_LISTS, ())
 
 
@@ -205,7 +205,7 @@ def test_a_table_of_several_conversations_is_no_context(tmp_path: Path) -> None:
     for path in (_csv(tmp_path / "rows.csv", ROWS), _lines(tmp_path / "a.jsonl", [{"x": one} for one in MESSAGES])):
         kind = formats.kind_of_named(path)
         assert kind is not None
-        with pytest.raises(LangJepaError, match=r"holds .*2 conversations.*, and one is wanted"):
+        with pytest.raises(LangJepaError, match=r"holds .*2 conversations.*, but exactly one is expected"):
             forms.messages_of(path, kind, OF_LISTS, ())
 
 

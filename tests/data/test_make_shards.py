@@ -119,9 +119,9 @@ def test_the_same_again_is_reused_and_anything_else_refused(made: Path, tmp_path
     assert [progress.stage for progress in events] == ["reused", "warning"]
     assert events[1].message.startswith("of 54 documents: rejected 2")
     assert manifest["sides"]["train"]["files"][0]["tokens"] >= 900
-    with pytest.raises(LangJepaError, match=r"made otherwise \(changed: settings"):
+    with pytest.raises(LangJepaError, match=r"made from other inputs \(changed: settings"):
         make_shards(settings_of(file, val_fraction=0.2), folder, shard_tokens=900)
-    with pytest.raises(LangJepaError, match=r"made otherwise \(changed: tokenizer"):
+    with pytest.raises(LangJepaError, match=r"made from other inputs \(changed: tokenizer"):
         make_shards(settings_of(file, vocab_size=410), folder, shard_tokens=900)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     with pytest.raises(LangJepaError, match="not empty and holds no shards"):
@@ -170,7 +170,7 @@ def test_shared_clauses_are_boilerplate_and_many_duplicates_are_reported(tmp_pat
     file = write_rows(tmp_path / "twice.jsonl", [*contracts, *contracts[:6]])
     make_shards(settings_of(file), tmp_path / "twice", on_event=events.append)
     (warning,) = (one.message for one in events if one.stage == "warning")
-    assert warning.startswith("of 26 documents: dropped 6 (23.1%) as exact duplicates. Look at data.deduplicate")
+    assert warning.startswith("of 26 documents: dropped 6 (23.1%) as exact duplicates. Check data.deduplicate")
 
 
 def test_sides_that_stay_empty(tmp_path: Path) -> None:

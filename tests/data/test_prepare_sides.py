@@ -76,7 +76,7 @@ def test_clauses_that_all_contracts_share_drop_none_and_many_dropped_are_reporte
     assert corpus.train.num_documents == 60
     lost = Losses.of_manifest(corpus.manifest["statistics"])
     assert lost.loud
-    assert "of 80 documents: dropped 20 (25.0%) as near duplicates. Look at data.deduplicate (" in str(lost.line())
+    assert "of 80 documents: dropped 20 (25.0%) as near duplicates. Check data.deduplicate (" in str(lost.line())
     assert "prepare --duplicates FILE" in str(lost.line())
 
 

@@ -106,7 +106,7 @@ def test_tasks_of_this_machine(
     elif who == "worker":
         assert first.returncode == 1
         assert re.search(r"[12] of 2 tasks did not finish \(BrokenProcessPool", first.stderr)
-        assert "goes on with what is unfinished" in first.stderr
+        assert "resumes what is unfinished" in first.stderr
     if who != "nobody":
         assert not list(tmp_path.glob("*/manifest.json"))
         again = run(source, tmp_path, "local", who, unit, stage)

@@ -265,7 +265,7 @@ def test_a_rate_that_usual_units_cannot_set_is_refused(watch: Monitor) -> None:
     assert corpus is not None
     count = corpus.validation.num_sentences
     assert Monitor(watch.model, corpus).per_thousand == pytest.approx(1000 / (count + 1))
-    with pytest.raises(LangJepaError, match=f"{count} held-out units set no threshold for 0.01 false alarms"):
+    with pytest.raises(LangJepaError, match=f"{count} held-out units cannot set a threshold for 0.01 false alarms"):
         Monitor(watch.model, corpus, per_thousand=0.01)
 
 

@@ -247,7 +247,7 @@ def test_the_verb_finds_replies_in_a_file(folder: Path, tmp_path: Path, type_in:
     none = "looks like JSON and is none"
     cut = '{"role": "user", "content": "a"}\n{"role": "user"}'
     for text, said in (
-        (cut, "line 2 (keys: role) is no message"),
+        (cut, "line 2 (keys: role) is not a message"),
         ("[" * 100_000, none),
         ("hello, not JSON", none),
         ('{"messages": [],}', none),

@@ -51,10 +51,10 @@ def test_the_refusal_names_the_folder_and_the_file(name: str, file: str, tmp_pat
     crafted.base(folder)
     (folder / "evil.py").touch()
     crafted.FOLDERS[name](folder)
-    with pytest.raises(LangJepaError, match=rf"{tmp_path}.*brings code of its own \({file}.*never run"):
+    with pytest.raises(LangJepaError, match=rf"{tmp_path}.*needs code of its own \({file}.*never run"):
         ConceptModel.load(folder)
     if file == "tokenizer_config.json":
-        with pytest.raises(LangJepaError, match="brings code of its own"):
+        with pytest.raises(LangJepaError, match="needs code of its own"):
             TextTokenizer.load(str(folder))
 
 

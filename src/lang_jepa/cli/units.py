@@ -149,8 +149,8 @@ def check_kind(path: Path, settings: DataSettings) -> None:
             reader.read([line])
         if reader.unread or not whole:
             raise LangJepaError(
-                f"{path}, line {line.number}, is no message (role and content) and no conversation (`messages`) in "
-                f"JSON, {line.text.strip()[:60]!r}: write one a line, for example by `jq -c '.[]'`"
+                f"{path}, line {line.number}, is neither a message (role and content) nor a conversation (`messages`) "
+                f"in JSON, {line.text.strip()[:60]!r}: write one a line, for example by `jq -c '.[]'`"
             )
 
 

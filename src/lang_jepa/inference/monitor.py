@@ -115,9 +115,11 @@ class Monitor:
         courses: Sequence[Name] | None = None,
     ) -> None:
         if per_thousand is not None and not 0 < per_thousand < 1000:
-            raise LangJepaError(f"the rate of false alarms is one of a thousand units, not {per_thousand}")
+            raise LangJepaError(
+                f"the rate of false alarms is per thousand units, above 0 and below 1000, not {per_thousand}"
+            )
         if not model.predicts_next:
-            raise LangJepaError("this model predicts no next unit, so nothing can surprise it")
+            raise LangJepaError("this model does not predict the next unit, so surprise cannot be measured")
         held, names = corpus.validation, model.knows_speakers
         self.model, self._kind = model, model.similarity_kind
         own = None if usual is None else self._in_courses(usual, courses)

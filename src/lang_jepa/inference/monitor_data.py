@@ -100,7 +100,7 @@ def rate_of(wanted: float | None, lengths: Sequence[int], which: str) -> float:
         return max(USUAL_RATE, least)
     if wanted < least:
         raise LangJepaError(
-            f"{count:,} {which} units set no threshold for {wanted:g} false alarms in a thousand: the least is "
+            f"{count:,} {which} units cannot set a threshold for {wanted:g} false alarms in a thousand: the least is "
             f"{least:.2g}. Ask for more, hold out more, or give more usual units with --usual"
         )
     return wanted

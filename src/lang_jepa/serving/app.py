@@ -208,7 +208,7 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     wrong = error.errors()
     if wrong[0]["type"] == "json_invalid":
-        return await _answer_error(request, Refused(400, "the body is no JSON", code="invalid_json"))
+        return await _answer_error(request, Refused(400, "the body is not valid JSON", code="invalid_json"))
     names = [".".join(map(str, one["loc"][1:])) for one in wrong[:3]]
     said = [f"{name}: {one['msg']}" if name else str(one["msg"]) for name, one in zip(names, wrong, strict=False)]
     return await _answer_error(request, Refused(422, "; ".join(said), param=names[0] or None, code="invalid_request"))
@@ -216,10 +216,10 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
 
 async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    said = f"there is nothing at {request.url.path}: GET /docs shows the endpoints" if error.status_code == 404 else ""
+    said = f"no endpoint at {request.url.path}: GET /docs lists the endpoints" if error.status_code == 404 else ""
     return await _answer_error(request, Refused(error.status_code, said or str(error.detail)))
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
     """Answer a request that ran into a bug; the traceback is in the server's log."""
-    return await _answer_error(request, Refused(500, "an error in the server, which its log describes"))
+    return await _answer_error(request, Refused(500, "internal error; see the server's log"))

@@ -58,13 +58,13 @@ class Rules:
     def check(self) -> None:
         """Raise LangJepaError for a server open to all unless that is wanted, an empty key, or an endless timeout."""
         if not math.isfinite(self.timeout):
-            raise LangJepaError(f"--timeout {self.timeout} is no number of seconds")
+            raise LangJepaError(f"--timeout must be a finite number of seconds, not {self.timeout}")
         if self.api_key is not None and not self.api_key.strip():
             raise LangJepaError("the API key is empty: give --api-key KEY, or leave it out")
         if not (is_loopback(self.host) or self.api_key or self.allow_remote):
             raise LangJepaError(
-                f"--host {self.host} lets other machines ask: give --api-key KEY (or set LANG_JEPA_API_KEY), or say "
-                "--allow-remote if everybody who can reach this port may use the model"
+                f"--host {self.host} accepts requests from other machines: give --api-key KEY (or set "
+                "LANG_JEPA_API_KEY), or --allow-remote if anyone who can reach this port may use the model"
             )
 
     def texts(self, texts: list[str], param: str, most: int | None = None) -> list[str]:

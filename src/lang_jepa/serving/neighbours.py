@@ -25,15 +25,17 @@ class Near(BaseModel):
     """A unit of the document, with its score."""
 
     unit: int = Field(description="Its number, from 0; of units that the model reads as the same the first.")
-    score: float = Field(description="Cosine in the similarity that the way compares in.")
+    score: float = Field(description="Cosine, in the similarity that the method uses.")
 
 
 class Around(BaseModel):
     """The neighbours of one unit."""
 
     similar: list[Near] = Field(description="The units that are most like it, best first.")
-    expected: list[Near] = Field(description="The units nearest to what was expected here; empty of the first unit.")
-    rank: int | None = Field(description="Place of this unit among all different ones, by how much it was expected.")
+    expected: list[Near] = Field(description="The units closest to what was expected here; empty for the first unit.")
+    rank: int | None = Field(
+        description="Rank of this unit among all different units, by how strongly it was expected."
+    )
 
 
 class Neighbours(BaseModel):

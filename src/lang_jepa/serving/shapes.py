@@ -47,7 +47,7 @@ class Embeddings(_Request):
     )
     model: str | None = Field(default=None, description="Name of the model, as GET /v1/models has it; may be left out.")
     encoding_format: Literal["float", "base64"] = Field(default="float", description="base64: float32, little endian.")
-    dimensions: int | None = Field(default=None, description="May be given if it is the width of the model.")
+    dimensions: int | None = Field(default=None, description="If given, it must be the width of the model.")
     user: str | None = Field(default=None, description="Accepted because clients send it; not used.")
 
 
@@ -100,12 +100,12 @@ class Document(_Request):
     units: list[str] | None = Field(default=None, description="Or its sentences, lines or turns, in order.")
     format: Literal["auto", "prose", "lines", "turns"] = Field(
         default="auto",
-        description="How the text is split: auto is what the model was trained on (of a pretrained encoder: turns "
-        "where most lines name a speaker, else prose).",
+        description="How the text is split: auto is what the model was trained on (with a pretrained encoder: turns "
+        "if most lines name a speaker, else prose).",
     )
     using: Using = Field(default="best", description="best: what evaluate measured as better; predictor, or baseline.")
     segments: int | None = Field(
-        default=None, ge=1, le=1000, description="Topics wanted (default: as many as there seem)."
+        default=None, ge=1, le=1000, description="Number of topics (default: as many as are found)."
     )
 
 
@@ -121,10 +121,10 @@ class Continue(_Request):
 
     text: str = Field(description="The beginning.")
     tokens: int | None = Field(
-        default=None, ge=1, le=1000, description="Of a GPT: tokens written at most (default 100)."
+        default=None, ge=1, le=1000, description="With a GPT: most tokens to write (default 100)."
     )
     sentences: int | None = Field(
-        default=None, ge=1, le=10, description="Of a decoder: sentences imagined (default 3)."
+        default=None, ge=1, le=10, description="With a decoder: how many sentences to imagine (default 3)."
     )
 
 
@@ -154,9 +154,9 @@ class Health(BaseModel):
 
     status: Literal["ok"] = "ok"
     model: str = Field(description="Name of its folder.")
-    recipe: str | None = Field(description="It was trained by; null of a pretrained encoder.")
+    recipe: str | None = Field(description="Recipe it was trained with; null for a pretrained encoder.")
     units: str = Field(description="What it reads: sentences, lines, turns or texts.")
-    precision: str = Field(description="What it computes in: fp32 or bf16.")
+    precision: str = Field(description="Precision it computes in: fp32 or bf16.")
     can: list[str] = Field(description="Endpoints that this model can answer.")
     index: IndexInfo | None
 
@@ -215,8 +215,8 @@ class RankedCandidate(BaseModel):
     text: str
     score: float = Field(description="Cosine with the prediction.")
     fits: bool | None = Field(
-        description="Whether it is nearer to the prediction than 95 % of the training text that the model keeps; null "
-        "where it keeps none."
+        description="Whether it is closer to the prediction than 95 % of the training text stored with the model; null "
+        "if none is stored."
     )
     copying: float = Field(
         description="Cosine with the recency-weighted mean of the context (.2 the last unit, .3 the last 3, .5 the "
@@ -235,17 +235,18 @@ class Unit(BaseModel):
 
     text: str
     line: int | None = Field(
-        default=None, description="It begins on, from 1; null where the text does not hold it as it is."
+        default=None, description="Line on which it begins, from 1; null if the text does not contain it verbatim."
     )
-    speaker: str = Field(default="", description="Who says it, where the text names somebody.")
+    speaker: str = Field(default="", description="Who says it, if the text names somebody.")
     surprise: float | None = Field(
         default=None,
         description="Standard deviations by which it fits worse after what was before than shuffled units do: above 0 "
-        "is surprising, -2 fits well; null where nothing can be said.",
+        "is surprising, -2 fits well; null if it cannot be computed.",
     )
     out_of_place: float | None = Field(default=None, description="The same between its neighbours on both sides.")
     expected: list[Hit] = Field(
-        default=[], description="Units of the index that were expected here rather; of the most surprising units alone."
+        default=[],
+        description="Units of the index that were expected here instead; only for the most surprising units.",
     )
 
 
@@ -292,7 +293,7 @@ class FoundHit(Hit):
     """A unit of the index that was found; `path` and `line` are given as far as its file still confirms them."""
 
     path: str | None = Field(default=None, description="Its file, from the folder that the server was started in.")
-    line: int | None = Field(default=None, description="It begins on, from 1.")
+    line: int | None = Field(default=None, description="Line on which it begins, from 1.")
     paragraph: str | None = Field(default=None, description="Around it, if that was asked for.")
 
 
@@ -305,7 +306,7 @@ class Found(BaseModel):
 class ReplyHit(Hit):
     """A turn of the index that was said in a similar position."""
 
-    likeness: float = Field(description="Cosine of that place with this one.")
+    likeness: float = Field(description="Cosine of that context with this one.")
     after: str = Field(description="The turn that it answered there.")
 
 

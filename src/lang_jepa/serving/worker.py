@@ -94,7 +94,8 @@ class Worker:
             if self._closed:
                 raise Refused(503, "the server is shutting down", code="shutting_down")
             if len(self._line) >= self._most:
-                raise Refused(503, f"{self._most} requests wait already (--queue): ask again later", code="queue_full")
+                message = f"{self._most} requests are already waiting (--queue): try again later"
+                raise Refused(503, message, code="queue_full")
             self._line.append(job)
             self._changed.notify()
         waiting = asyncio.wrap_future(job.future)
@@ -104,7 +105,7 @@ class Worker:
                 if job in self._line:
                     self._line.remove(job)
             message = (
-                f"the request waited for {self._patience:g} seconds (--timeout) and was not begun: ask again later"
+                f"the request waited for {self._patience:g} seconds (--timeout) and was not started: try again later"
             )
             raise Refused(503, message, code="timeout")
         return await waiting

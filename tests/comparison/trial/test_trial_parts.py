@@ -76,7 +76,7 @@ def test_of_a_mixed_folder_most_is_taken_and_the_rest_is_named(tmp_path: Path) -
 def test_a_broken_link_is_named_where_it_would_be_read(tmp_path: Path) -> None:
     """As in training, which reads the same files."""
     (tmp_path / "b.md").symlink_to(tmp_path / "gone.md")
-    with pytest.raises(LangJepaError, match=r"b\.md is a link to .*gone\.md, which is not there\. Mend the link"):
+    with pytest.raises(LangJepaError, match=r"b\.md is a link to .*gone\.md, which does not exist\. Fix the link"):
         recognise(tmp_path)
     (tmp_path / "app.log").write_text(STAMPED)
     (tmp_path / "x.bin").symlink_to(tmp_path / "gone.bin")

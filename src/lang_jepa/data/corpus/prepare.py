@@ -286,7 +286,7 @@ class _Job:
         tally, blocks = gathered(folder, len(parts))
         if self.settings.limit is not None and tally.rejected:
             raise LangJepaError(
-                "--executor: data.limit counts documents, and some of its stories are none (data.min_length): set "
+                "--executor: data.limit counts documents, but some of the stories were rejected (data.min_length): set "
                 "data.min_length=1, or leave --executor out"
             )
         return tally, blocks, self.executor.tasks
@@ -330,7 +330,7 @@ class _Job:
                 )
             raise LangJepaError(
                 f"no documents are left for training of {work.documents} in {self.source.description} ({counts}; "
-                f"{validation} held out). Look at data.min_sentences, data.val_fraction and data.deduplicate."
+                f"{validation} held out). Check data.min_sentences, data.val_fraction and data.deduplicate."
             )
 
     def _held_out(self, result: Assembled, work: Tally) -> Iterator[str]:

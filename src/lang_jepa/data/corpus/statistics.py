@@ -194,7 +194,7 @@ class Losses:
         if not parts:
             return None
         which = "the first " if self.sample else ""
-        cures = f". Look at {', '.join(self._cures())}" if self.loud else ""
+        cures = f". Check {', '.join(self._cures())}" if self.loud else ""
         return f"of {which}{counted(self.rows, 'document')}: {'; '.join(parts)}{cures}"
 
     def _cures(self) -> list[str]:
@@ -237,8 +237,8 @@ def why_nothing_held_out(
         )
     if documents <= 1 < read:
         return (
-            f"{documents} of the {read:,} documents of {description} is left: the others were rejected or repeat it. "
-            "Look at data.deduplicate, data.min_length and data.min_sentences, or give more documents."
+            f"only {documents} of {read:,} documents of {description} is left: the others were rejected or are "
+            "duplicates. Check data.deduplicate, data.min_length and data.min_sentences, or give more documents."
         )
     if documents <= 1:
         return (

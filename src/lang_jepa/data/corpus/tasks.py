@@ -65,13 +65,13 @@ class Executor:
                 )
         if self.kind == "slurm" and (missing := sorted({"time", "partition"} - set(self.slurm))):
             raise LangJepaError(
-                f"--executor slurm: say {' and '.join(missing)}, for example --slurm time=04:00:00 --slurm "
+                f"--executor slurm: set {' and '.join(missing)}, for example --slurm time=04:00:00 --slurm "
                 "partition=cpu"
             )
         if self.kind == "slurm" and which("sbatch") is None:
             raise LangJepaError("--executor slurm: there is no sbatch here: run this where jobs are submitted")
         if bad := [name for name in NUMBERS if not self.slurm.get(name, "0").lstrip("-").isdecimal()]:
-            raise LangJepaError(f"--slurm {bad[0]}={self.slurm[bad[0]]}: a whole number is wanted")
+            raise LangJepaError(f"--slurm {bad[0]}={self.slurm[bad[0]]} must be an integer")
         if self.kind != "slurm" and self.slurm:
             raise LangJepaError(f"--slurm has no effect with --executor {self.kind}: leave it out")
 
@@ -180,8 +180,8 @@ def check_parts(source: Source, settings: DataSettings) -> None:
     """
     if settings.limit is not None and settings.train_file != "stories":
         raise LangJepaError(
-            "--executor: data.limit counts documents from the first one on, which tasks that read apart cannot know: "
-            "set data.limit=null, or leave --executor out"
+            "--executor: data.limit counts documents from the first one on, which tasks that read independently "
+            "cannot know: set data.limit=null, or leave --executor out"
         )
     parts = source.parts(SIZE)
     if parts and not parts[0]:
@@ -289,5 +289,5 @@ def _failed(step: Tasks, stage: dict[str, Any], error: Exception | None) -> Lang
     why = "" if error is None else f" ({type(error).__name__}: {str(error).strip().splitlines()[-1][:300]})"
     return LangJepaError(
         f"{len(ranks)} of {tasks} tasks did not finish{why}: {shown}. Their logs are in {stage['logging_dir']}/logs. "
-        "The same command goes on with what is unfinished"
+        "The same command resumes what is unfinished"
     )

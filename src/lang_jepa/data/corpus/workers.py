@@ -172,9 +172,9 @@ class Processing(Tally):
                     self._finish(running.popleft())
             except BrokenProcessPool as error:
                 raise LangJepaError(
-                    "a process that prepared documents died. Out of memory? Run the same again with fewer processes "
-                    "(data.prepare_workers=1); it goes on from the finished blocks. In a script of your own? Then "
-                    "it must call this under `if __name__ == '__main__':`."
+                    "a process that prepared documents died. Out of memory? Run the same command with fewer processes "
+                    "(data.prepare_workers=1); it resumes from the finished blocks. A script of your own must call "
+                    "this under `if __name__ == '__main__':`."
                 ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)

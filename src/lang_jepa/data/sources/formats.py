@@ -313,8 +313,8 @@ def read_document(path: AnyPath) -> str:
         return text_files.text_of(text_files.chunks(path), str(path))
     if kind.prose is None:
         raise LangJepaError(
-            f"{path} is a {kind.name} file, which holds many documents, and one is wanted: save the text of one as "
-            ".txt or .md"
+            f"{path} is a {kind.name} file, which holds many documents, but exactly one is expected: save the text of "
+            "one as .txt or .md"
         )
     kind.check(path, "")
     try:

@@ -239,7 +239,7 @@ def messages_of(
     for name in given:
         if (column := getattr(settings, name)) not in head.names:
             raise LangJepaError(
-                f"{path} has no column '{column}'; its columns are {head.listed or '(none)'}. Mend "
+                f"{path} has no column '{column}'; its columns are {head.listed or '(none)'}. Fix "
                 f"--{name.replace('_', '-')}"
             )
     named = {settings.text_column} if "text_column" in given else set[str]()
@@ -250,7 +250,9 @@ def messages_of(
     if values and head.holds_turns(found[0]):
         if len(values) == 1 and isinstance(values[0], str | list):
             return values[0]
-        raise LangJepaError(f"{path} holds {len(values)} conversations, and one is wanted: write one into a file")
+        raise LangJepaError(
+            f"{path} holds {len(values)} conversations, but exactly one is expected: write one into a file"
+        )
     text = next((name for name in (*named, settings.text_column, *_TEXTS) if name in head.names), None)
     if text is None:
         raise LangJepaError(
@@ -261,7 +263,7 @@ def messages_of(
     speaker = next((one for one in (settings.speaker_column, *groups.SPEAKERS) if one in head.names), None)
     said = list(kind.rows(path, text, 0, list(filter(None, (group, speaker)))))
     if damaged := next((row for row in said if row.fault), None):
-        raise LangJepaError(f"{path}: {damaged.place} is no message ({damaged.fault}): mend it, or leave it out")
+        raise LangJepaError(f"{path}: {damaged.place} is not a message ({damaged.fault}): fix it, or leave it out")
     if group:
         said = [row for row in said if groups.group_of(row.beside.get(group)) is not None]
         if not said:
@@ -269,7 +271,7 @@ def messages_of(
     owners = {groups.group_of(row.beside.get(str(group))) for row in said} if group else set()
     if len(owners) > 1:
         raise LangJepaError(
-            f"{path} holds the messages of {len(owners)} conversations (column '{group}'), and one is wanted: keep the "
-            "rows of one"
+            f"{path} holds the messages of {len(owners)} conversations (column '{group}'), but exactly one is "
+            "expected: keep the rows of one"
         )
     return [{"role": groups.group_of(row.beside.get(str(speaker))) or "", "content": row.text} for row in said]

@@ -217,7 +217,7 @@ def check_file(path: AnyPath) -> None:
         return
     what = f"data.train_file: {path}"
     if not path.exists():
-        raise LangJepaError(f"{what} is a link to {os.readlink(path)}, which is not there. Mend the link.")
+        raise LangJepaError(f"{what} is a link to {os.readlink(path)}, which does not exist. Fix the link.")
     if not path.is_file():
         raise LangJepaError(f"{what} is neither a file nor a folder.")
     if not os.access(path, os.R_OK):

@@ -308,7 +308,7 @@ class _Buffer:
     def damaged(self, reason: str) -> LangJepaError:
         """The error to raise for text that is not valid JSON."""
         return LangJepaError(
-            f"{self.path}: damaged JSON after value {self.values}: {reason}. Mend it, or write one object a line, for "
+            f"{self.path}: damaged JSON after value {self.values}: {reason}. Fix it, or write one object a line, for "
             "example with `jq -c '.[]' in.json > out.jsonl`."
         )
 

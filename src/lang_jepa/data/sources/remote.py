@@ -159,7 +159,7 @@ def split(address: str, setting: str = "data.train_file") -> tuple[str, str] | N
         raise LangJepaError(f"{setting}: {error}.") from error
     scheme, rest = {"gcs": "gs"}.get(match[1].lower(), match[1].lower()), match[2].rstrip("/")
     if not rest.strip("/"):
-        raise LangJepaError(f"{setting}: {address} names nothing behind {scheme}://.")
+        raise LangJepaError(f"{setting}: {address} has no path after {scheme}://.")
     if scheme != "file":
         stores.check(scheme, address, setting)
     if scheme == "hf" and not (rest.startswith("datasets/") and rest.count("/") >= 2):

@@ -62,8 +62,8 @@ class Sessions(Source):
             return None
         where = self.documents_of.description if most is None else f"the first rows of {self.documents_of.description}"
         return (
-            f"data.session={self.settings.session} matches no line of {where}, so no session is told apart. Mend the "
-            f"expression, or leave it out. The first line is: {one_line(first)[:200]}"
+            f"data.session={self.settings.session} matches no line of {where}, so sessions cannot be separated. Fix "
+            f"the expression, or leave it out. The first line is: {one_line(first)[:200]}"
         )
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:

@@ -96,6 +96,6 @@ def _auto_maps(config: object, where: str = "") -> Iterator[tuple[str, Any]]:
 
 def _refuse(name: str, file: str, what: object) -> None:
     raise LangJepaError(
-        f"the model {name!r} brings code of its own ({file} names {what}), and code from a model's folder is never "
-        "run here. Take a version of the model in a type that transformers has itself, or another model."
+        f"the model {name!r} needs code of its own ({file} names {what}), and code from a model's folder is never "
+        "run here. Use a version of the model whose type is built into transformers, or another model."
     )

@@ -100,8 +100,8 @@ class Survey:
                 document = next(documents, None)
                 if document is None or hash_text(document.text) != expected:
                     raise LangJepaError(
-                        f"{self._source.description} changed while it was read: give the command again when nothing "
-                        "writes there"
+                        f"{self._source.description} changed while it was read: run the command again when nothing "
+                        "is writing there"
                     )
                 self.passed += len(document.text)
                 if verdict.kind == "kept":
@@ -251,8 +251,8 @@ def _find_ready(folder: Path, made_from: dict[str, Any]) -> dict[str, Any] | Non
     changed = changes(manifest.get("made_from", {}), made_from)
     if changed:
         raise LangJepaError(
-            f"{folder} holds shards that were made otherwise (changed: {', '.join(changed)}): choose another folder, "
-            "or delete this one"
+            f"{folder} holds shards made from other inputs (changed: {', '.join(changed)}): choose another folder, or "
+            "delete this one"
         )
     for short in _NAMES.values():
         if manifest["sides"][short]["files"]:
