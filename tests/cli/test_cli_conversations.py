@@ -196,7 +196,9 @@ def test_the_context_of_rank_may_be_a_table_and_numbers_are_explained(
     assert again.out == asked[0].out
     refused = type_in("rank", knowing, "--context", tmp_path / "chat.vtt", "--candidates", tmp_path / "chat.csv")
     assert (refused.status, "write one candidate a line" in refused.err) == (2, True)
-    assert "cosine with the turn that is expected" in " ".join(asked[0].out.split())
+    assert "cosine with the prediction; what fits is closer to it than 95% of the training turns" in " ".join(
+        asked[0].out.split()
+    )
     both = f"speaker,text,chat_id\n{''.join(f'{n},x,{k}{chr(10)}' for k in (1, 2) for n in ('a', 'b'))}"
     (tmp_path / "both.csv").write_text(both)
     refused = type_in("rank", knowing, "--context", tmp_path / "both.csv", "--candidates", tmp_path / "next.txt")

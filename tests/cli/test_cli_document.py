@@ -56,7 +56,7 @@ def test_table_json_and_picture(
     call(run, text, "--candidate", "Nora smiled.", monkeypatch=monkeypatch)
     shown = capsys.readouterr().out
     assert "surprise by" in shown
-    assert shown.startswith("high is surprising; 0 fits as a shuffled sentence does, below 0 fits better\n")
+    assert shown.startswith("high is surprising; 0 fits as well as a shuffled sentence, below 0 fits better\n")
     assert "repetitions by     centred cosine of 0.85 or more (not measured)" in shown
     assert shown.count("(not measured)") == 4
     assert shown.count("what was not measured yet for this model: lang-jepa evaluate") == 1

@@ -149,7 +149,7 @@ def test_too_many_alarms_are_said_once_and_soon(run: Path, tmp_path: Path, type_
     path.write_text("\n".join(f"10:00:{n % 60:02} {'xyzw'[n % 4] * (n % 7 + 1)} quux" for n in range(60)))
     code, _, err = type_in("monitor", run, path, "--json")
     said = " ".join(err.split())
-    assert (code, said.count("are too many for three times the rate")) == (0, 1)
+    assert (code, said.count("are too many even for three times the requested rate")) == (0, 1)
     path.write_text("\n".join(_lines(60)))
     _, _, err = type_in("monitor", run, path, "--json")
     assert "too many" not in err
@@ -302,7 +302,7 @@ def test_messages_of_interleaved_groups_are_courses(tmp_path: Path, type_in: Typ
     code, out, _ = type_in("monitor", tmp_path / "run", tmp_path / "new.jsonl", "--state", state)
     assert code == 0
     assert "402 units" in out
-    assert "1 unit of no session, in one course" in " ".join(out.split())
+    assert "1 unit without a session, scored as one sequence" in " ".join(out.split())
     courses = {name: before for name, before, *_ in json.loads(state.read_text())["courses"]}
     assert len(courses) == 41
     assert courses["7"][-2:] == [f"{STEPS[9 % 4]} of 7", "Well."]

@@ -218,7 +218,7 @@ def test_the_first_failure_ends_the_runs_beside_it(tmp_path: Path) -> None:
     lost = other.settings.data.model_copy(update={"train_file": str(tmp_path / "nowhere.txt")})
     other = replace(other, settings=other.settings.model_copy(update={"data": lost}))
     heard = Heard()
-    message = r"(?s)without, seed 0: .*nowhere.txt.*Without without the same command goes on with the others"
+    message = r"(?s)without, seed 0: .*nowhere.txt.*Without without the same command continues with the others"
     with pytest.raises(LangJepaError, match=message):
         compare(replace(plan, variants=(plan.baseline, other)), tmp_path / "two", heard, jobs=2)
     assert sorted(heard.jobs) == ["with vicreg, seed 0", "without, seed 0"]

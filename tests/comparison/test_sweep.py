@@ -139,7 +139,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial_and_is_not_tried_again(
 ) -> None:
     monkeypatch.setattr("lang_jepa.comparison.sweep.IN_A_ROW", 1)
     plan, heard = _plan(tmp_path, "optimization.lr=1e30:1e31", trials=1), Warned()
-    with pytest.raises(LangJepaError, match="1 trials in a row failed, the last one so: step 2: ") as failure:
+    with pytest.raises(LangJepaError, match="1 trials in a row failed, the last one because: step 2: ") as failure:
         sweep(plan, tmp_path / "out", heard)
     assert "--space" in str(failure.value)
     ((what, text),) = heard.warnings
@@ -180,7 +180,7 @@ def test_a_sweep_whose_trials_all_fail_ends_and_goes_on_once_that_is_mended(
     trials, plan = trained(judge), _plan(tmp_path, RATE)
     with pytest.raises(LangJepaError, match=f"{IN_A_ROW} trials in a row failed") as failure:
         sweep(plan, tmp_path / "out")
-    assert "the last one so: the disk is full: free some space\n" in str(failure.value)
+    assert "the last one because: the disk is full: free some space\n" in str(failure.value)
     full = False
     found = sweep(plan, tmp_path / "out")
     assert (found.finished, found.failed) == (

@@ -193,7 +193,7 @@ def test_jobs_of_slurm(source: Path, whole: dict[str, bytes], tmp_path: Path, mo
     ("executor", "changes", "said"),
     [
         (Executor("slurm", 2, None, {"time": "1", "partition": "a"}), {}, "there is no sbatch here"),
-        (Executor("slurm", 2, None, {"time": "1:00"}), {}, "say partition, for example --slurm time"),
+        (Executor("slurm", 2, None, {"time": "1:00"}), {}, "set partition, for example --slurm time"),
         (Executor("local", 2, None, {"time": "1:00"}), {}, "--slurm has no effect with --executor local"),
         (Executor("local", 2), {"limit": 5}, "data.limit counts documents from the first one on"),
         (Executor("local", 2), {"join_rows": 3}, "can only be read from its beginning"),

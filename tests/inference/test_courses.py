@@ -181,7 +181,7 @@ def test_the_verb_watches_sessions(folder: Path, tmp_path: Path, type_in: Type) 
     code, out, err = type_in("monitor", folder / "run", tmp_path / "new.log", "--json")
     assert code == 0
     assert "[71] disk failure" in {json.loads(line)["text"] for line in out.splitlines()}
-    assert "1 unit of no session" in " ".join(err.split())
+    assert "1 unit without a session" in " ".join(err.split())
 
 
 def test_too_few_usual_sessions_are_refused(folder: Path) -> None:

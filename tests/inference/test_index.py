@@ -234,8 +234,8 @@ def test_bad_queries_and_damage_are_errors(model: ConceptModel, tmp_path: Path) 
         ("vectors.npy", lambda rows: rows * np.float16(np.nan), "holds NaN or infinity"),
         ("vectors.npy", lambda rows: rows[:1], "there are 1 sentences"),
         ("vectors.npy", lambda rows: np.asfortranarray(rows), "not one array"),
-        ("documents.npy", lambda numbers: numbers + 7, "and there are 2"),
-        ("positions.npy", lambda numbers: numbers - 9, "holds -9"),
+        ("documents.npy", lambda numbers: numbers + 7, "but must lie in 0 to 1"),
+        ("positions.npy", lambda numbers: numbers - 9, "range from -9"),
         ("id_ends.npy", lambda ends: ends * -1, "ends at -"),
     ],
 )

@@ -116,9 +116,9 @@ def test_a_comparison_trains_and_scores_them(tmp_path: Path) -> None:
         (["model.predictor=own_parts:Drft"], ["no class 'Drft'", "did you mean 'Drift'"]),
         (
             ["model.predictor=own_parts:no_class"],
-            ["is no Predictor", "lang_jepa.models.predictors.predictor.Predictor"],
+            ["is not a Predictor", "lang_jepa.models.predictors.predictor.Predictor"],
         ),
-        (["model.predictor=own_parts:Redundancy"], ["is no Predictor"]),
+        (["model.predictor=own_parts:Redundancy"], ["is not a Predictor"]),
         (["model.predictor=own_parts:Forgotten"], ["does not implement forward"]),
         (["model.predictor=own_parts:Wide"], ["cannot be built as Wide(dim, window)", "depth"]),
         (

@@ -193,7 +193,10 @@ BROKEN = {
         "    def build(self):\n        super().build()\n        self.optimizers[0].param_groups[0]['params'] = []",
         "weight of network is in no optimizer",
     ),
-    "complaints is a text": ("    def complaints(self):\n        return 'no'", "complaints gives str 'no'; texts are"),
+    "complaints is a text": (
+        "    def complaints(self):\n        return 'no'",
+        "complaints must yield strings, not str 'no'",
+    ),
     "warnings is nothing": ("    def warnings(self):\n        pass", "warnings must yield strings, not NoneType None"),
     "info is a dictionary": ("    def info(self):\n        return {'a': 1}", "info gives dict .*; a list of pairs"),
     "rates are nothing": ("    def set_rates(self, step, seconds):\n        pass", "set_rates gives NoneType None"),
@@ -343,7 +346,9 @@ def test_recipes_of_two_systems_do_not_mix(here: Path) -> None:
     (here / "mixed.yaml").write_text("system: bigrams:Bigrams\nbase: concepts\n")
     with pytest.raises(LangJepaError, match=r"says system bigrams:Bigrams, and its base concepts is .* encoder"):
         load_run_settings("mixed.yaml")
-    with pytest.raises(LangJepaError, match=r"bigrams\.yaml trains system bigrams:Bigrams, and this takes .* encoder"):
+    with pytest.raises(
+        LangJepaError, match=r"bigrams\.yaml trains system bigrams:Bigrams, but a recipe for system encoder is"
+    ):
         load_settings("bigrams.yaml")
 
 

@@ -125,7 +125,7 @@ def test_keys_move_the_selection_and_panel_profile_and_map_follow(browser: Any, 
             assert page.inner_text("#panel h3").startswith(f"Sentence {at + 1} of 31")
             assert page.get_attribute("#here", "x") == str(at)
             assert page.get_attribute("#map .on", "data-unit") == str(at)
-        assert "Nothing stands before it" in page.inner_text("#panel")
+        assert "Nothing precedes it" in page.inner_text("#panel")
         page.locator("#map circle[data-unit='7']").click(force=True)
         assert page.get_attribute("#units [aria-selected=true]", "id") == "u7"
         page.locator("#map circle[data-unit='7']").hover(force=True)

@@ -307,9 +307,9 @@ def test_what_rounds_otherwise(saved: Path) -> None:
     checkpoint, cpu, gpu = load_checkpoint(saved), torch.device("cpu"), torch.device("cuda")
     assert rounds_otherwise(checkpoint, cpu) == ""
     checkpoint["rounding"] |= {"threads": "700"}
-    assert f"threads 700 there, {torch.get_num_threads()} now" in rounds_otherwise(checkpoint, cpu)
+    assert f"threads 700 in the checkpoint, {torch.get_num_threads()} now" in rounds_otherwise(checkpoint, cpu)
     assert rounds_otherwise(checkpoint, gpu) == ""
     checkpoint["rounding"] |= {"torch": "1.13.1"}
-    assert f"torch 1.13.1 there, {torch.__version__} now" in rounds_otherwise(checkpoint, gpu)
+    assert f"torch 1.13.1 in the checkpoint, {torch.__version__} now" in rounds_otherwise(checkpoint, gpu)
     del checkpoint["rounding"]
     assert rounds_otherwise(checkpoint, cpu) == ""

@@ -131,9 +131,9 @@ class Shown:
         self._warned = True
         count, of = self.watch.drift
         text = (
-            f"{count} alarms in the last {counted(of, 'unit')} are too many for three times the rate that was asked "
-            f"for ({self.watch.per_thousand:.4g} in a thousand): what comes is not like the training text, or "
-            "something is wrong; give newer usual units with --usual, or train again on newer text"
+            f"{count} alarms in the last {counted(of, 'unit')} are too many even for three times the requested rate "
+            f"({self.watch.per_thousand:.4g} in a thousand): what comes is not like the training text, or something "
+            "is wrong; give newer usual units with --usual, or train again on newer text"
         )
         if self.as_json:
             aside(f"warning: {text}")
@@ -151,9 +151,11 @@ class Shown:
         text = f"{counted(watch.seen, 'unit')}, {counted(watch.alarms, 'alarm')} ({rate:.2f} in a thousand)"
         text += ", with those of earlier calls" if self.goes_on else ""
         if watch.apart:
-            text += f"; {counted(watch.apart, 'unit')} of no session, in one course"
+            text += f"; {counted(watch.apart, 'unit')} without a session, scored as one sequence"
         if watch.unjudged:
-            text += f"; {counted(watch.unjudged, 'unit')} with none before, so without a score that decides"
+            text += (
+                f"; {counted(watch.unjudged, 'unit')} with nothing before them, so not judged by the deciding scores"
+            )
         if left_out := reader.left_out():
             text += f"; {left_out}"
         if waits := self.source.waits():
@@ -189,7 +191,7 @@ def describe(watch: "Monitor") -> None:
         aside(f"decides: {decides}, AUC {watch.merits[decides]:.2f} of faults put into usual units")
         alone = ", ".join(f"{name} {watch.merits[name]:.2f}" for name in SCORES)
     else:
-        aside(f"decides: {decides}, since usual units are too short to put faults into")
+        aside(f"decides: {decides}, since the usual units are too short to insert faults")
         alone = "not measured"
     aside(f"alone: {alone}")
     new = ", and new kinds of errors" if watch.model.settings.data.units == "lines" else ""

@@ -59,7 +59,8 @@ def document(
         str, typer.Option(help="best (as measured by evaluate --tasks document, or turns), predictor or baseline.")
     ] = "best",
     against: Annotated[
-        str | None, typer.Option(help="Whose sentences are shuffled in to calibrate: document or training.")
+        str | None,
+        typer.Option(help="Source of the shuffled sentences that calibrate the scores: document or training."),
     ] = None,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw surprise and topics into this PNG.")] = None,
@@ -164,7 +165,7 @@ def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
             said = shorten(said, shutil.get_terminal_size().columns - _METRICS - len(note))
         rows.append([str(one.position), *cells, said + note])
     heads = ("", "surprise", "out of place", "boundary", unit)
-    plain(f"high is surprising; 0 fits as a shuffled {unit} does, below 0 fits better", style="bold")
+    plain(f"high is surprising; 0 fits as well as a shuffled {unit}, below 0 fits better", style="bold")
     sentence_table(heads, rows, begins=found.topics.boundaries)
     whose = "this document" if found.surprise.against == "document" else "the training text"
     plain(

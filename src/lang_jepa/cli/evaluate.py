@@ -127,7 +127,7 @@ def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool, a
 def compare(
     variant: Annotated[list[str], typer.Argument(help="Recipes or YAML files, the baseline first.")],
     budget: Annotated[str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")],
-    output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it goes on.")],
+    output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it resumes.")],
     seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
     override: Override = None,
     vary: Annotated[
@@ -183,7 +183,7 @@ def _run_comparison(plan: "Plan", output: Path, jobs: int) -> None:
     from lang_jepa.comparison.verdict import LEAST_SEEDS
 
     if len(plan.seeds) < LEAST_SEEDS:
-        warn(f"no verdict can come of {counted(len(plan.seeds), 'seed')}: give --seeds {LEAST_SEEDS} or more")
+        warn(f"{counted(len(plan.seeds), 'seed')} are too few for a verdict: give --seeds {LEAST_SEEDS} or more")
     try:
         with JobBar() as bar:
             report = run(plan, output, bar, jobs=jobs)
@@ -195,7 +195,7 @@ def _run_comparison(plan: "Plan", output: Path, jobs: int) -> None:
 
 def sweep(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
-    output: Annotated[Path, typer.Option(help="Folder of this sweep; given again, it goes on.")],
+    output: Annotated[Path, typer.Option(help="Folder of this sweep; given again, it resumes.")],
     trials: Annotated[
         int, typer.Option(min=1, help="Trials in all; those stopped early count, failed ones do not.")
     ] = 20,
@@ -236,8 +236,8 @@ def sweep(
     plain(f"best, trial {found.trial}: {plan.aim} {found.value:.4f}")
     plain("  " + " ".join(f"-o {override}" for override in found.overrides), whole=True)
     plain(
-        "The best of many is flattered by luck, on the data it was chosen on. Put these settings into a YAML file and "
-        "compare it with the recipe over seeds, on other held-out data: lang-jepa compare."
+        "The best of many owes some of its score to luck on the data it was chosen on. Put these settings into a YAML "
+        "file and compare it with the recipe over seeds, on other held-out data: lang-jepa compare."
     )
 
 
@@ -245,5 +245,5 @@ def _stopped(number: int, output: Path) -> typer.Exit:
     """Say that the command was asked to stop, and how to resume it."""
     from lang_jepa.cli.console import aside
 
-    aside(f"Stopped. What was done is kept in {output}; the same command goes on.")
+    aside(f"Stopped. What was done is kept in {output}; the same command resumes.")
     return typer.Exit(exit_status(number))

@@ -43,11 +43,11 @@ def duplicates(
     source: Annotated[str, typer.Argument(help="A folder of texts, or a file of many.")],
     share: Annotated[
         float,
-        typer.Option(min=0.01, max=1.0, help="Share of repeated sentences from which on a document is a near copy."),
+        typer.Option(min=0.01, max=1.0, help="Smallest share of repeated sentences that makes a document a near copy."),
     ] = 0.5,
     top_k: Annotated[int, typer.Option(min=1, help="Documents, and sentences, shown at most.")] = 10,
     text_column: TextColumn = "",
-    units: Annotated[str, typer.Option(help="Of sentences, lines, turns: what documents are cut into.")] = "sentences",
+    units: Annotated[str, typer.Option(help="What documents are split into: sentences, lines or turns.")] = "sentences",
     group_column: GroupColumn = "",
     speaker_column: SpeakerColumn = "",
     language: TextLanguage = None,
@@ -98,7 +98,7 @@ def _show_duplicates(found: "Duplicates", about: str, top_k: int, output: Path |
         plain(f"    repeats {one_line(one.original)}, {one.share:.0%} of its sentences", style="dim")
     _more(len(found.duplicates) - top_k, "copy", "copies")
     if found.sentences:
-        plain("repeated sentences, among the documents that are no copies:", style="bold")
+        plain("repeated sentences in the documents that are not copies:", style="bold")
     for sentence in found.sentences[:top_k]:
         plain(f"  {sentence.times} x  {_cut(sentence.sentence)}")
         others = len(sentence.places) - _PLACES
@@ -120,7 +120,7 @@ def topics(
     method: Annotated[
         str, typer.Option(help="kmeans, or hdbscan, which finds the number itself and leaves some out.")
     ] = "kmeans",
-    seed: Annotated[int, typer.Option(min=0, help="Of the clusters.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the clustering.")] = 0,
     text_column: TextColumn = "",
     group_column: GroupColumn = "",
     speaker_column: SpeakerColumn = "",

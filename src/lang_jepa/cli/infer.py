@@ -40,11 +40,11 @@ def infer(
         Path | None, typer.Option(help="A decoder's run or checkpoint (default: the model's own).")
     ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Draw words instead of taking the likeliest.")] = False,
-    temperature: Annotated[float, typer.Option(help="Of --sample.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Of --sample: share of probability drawn from.")] = 1.0,
-    sample_top_k: Annotated[int, typer.Option(help="Of --sample: words drawn from (0: all).")] = 0,
+    temperature: Annotated[float, typer.Option(help="With --sample: temperature of the draws.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="With --sample: total probability of the words to draw from.")] = 1.0,
+    sample_top_k: Annotated[int, typer.Option(help="With --sample: number of words to draw from (0: all).")] = 0,
     beams: Annotated[int | None, typer.Option(help="Beam search with this many hypotheses.")] = None,
-    seed: Annotated[int, typer.Option(help="Of --sample.")] = 0,
+    seed: Annotated[int, typer.Option(help="With --sample: seed of the draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Show concepts of texts, their neighbours in a corpus, what a decoder makes of them, and what fits a context."""

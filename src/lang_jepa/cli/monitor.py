@@ -24,10 +24,12 @@ def monitor(
     model: AnyModel,
     source: Annotated[
         str,
-        typer.Argument(help="A file of lines (or .gz, .zst), of JSON messages or conversations a line; - is a pipe."),
+        typer.Argument(
+            help="A file of lines (or .gz, .zst), or of one JSON message or conversation a line; - reads a pipe."
+        ),
     ],
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on as the file grows, over rotations, until stopped.")
+        bool, typer.Option("--follow", help="Keep reading as the file grows or is rotated, until stopped.")
     ] = False,
     per_thousand: Annotated[
         float | None,
@@ -35,11 +37,13 @@ def monitor(
     ] = None,
     usual: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Usual units that set the threshold in place of the held-out ones."),
+        typer.Option(metavar="FILE", help="Usual units that set the threshold instead of the held-out ones."),
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Its last lines, counts, place in the file: taken up, kept each second."),
+        typer.Option(
+            metavar="FILE", help="File for its last lines, counts and position: resumed from, and saved every second."
+        ),
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,

@@ -86,7 +86,7 @@ def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
             raise LangJepaError(f"{path} is no run directory: it has no {_SETTINGS}")
         if not resume:
             raise LangJepaError(
-                f"{path} is a run: go on with it by --resume, or train anew with its settings by naming "
+                f"{path} is a run: resume it with --resume, or train anew with its settings by naming "
                 f"{path / _SETTINGS}"
             )
         return str(path / _SETTINGS), path

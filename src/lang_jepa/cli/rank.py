@@ -177,12 +177,12 @@ def _show_ranked(found: "list[Ranked]", model: "ConceptModel") -> None:
     for one in found:
         plain(f"{one.score:7.4f}  {'' if one.fits else '(does not fit) '}{one_line(one.text)}")
     plain(
-        f"numbers: {model.similarity_kind} cosine with the {unit} that is expected; what fits is nearer to it than "
-        f"{USUAL:.0%} of the training's {unit}s",
+        f"numbers: {model.similarity_kind} cosine with the prediction; what fits is closer to it than {USUAL:.0%} of "
+        f"the training {unit}s",
         style="dim",
     )
     if not any(one.fits for one in found):
-        plain(f"nothing here fits: many {unit}s of the training text are nearer to what is expected", style="dim")
+        plain(f"nothing here fits: many {unit}s of the training text are closer to the prediction", style="dim")
 
 
 def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> None:
@@ -192,14 +192,15 @@ def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> No
         plain(f"{one.score:7.4f}  {one_line(one.text)}")
         plain(f"         after: {one_line(one.context[-1])}  [{one.likeness:.2f}]", style="dim")
     plain(
-        f"numbers: votes, mean {model.similarity_kind} cosines with what followed the {counted(votes, 'place')} of the "
-        "bank that are most like this one; after: what was answered there [likeness of the places, at most 1]",
+        f"numbers: votes, mean {model.similarity_kind} cosines with what followed the "
+        f"{counted(votes, 'most similar context')} in the bank; after: the turn it answered there [similarity of the "
+        "contexts, at most 1]",
         style="dim",
     )
     fits = found[0].fits if found else True
     if fits is None:
         plain("whether anything here fits is unknown: the bank has the replies of one conversation", style="dim")
     elif found and found[0].far:
-        plain("nothing here fits: no conversation of the bank has gone like this one", style="dim")
+        plain("nothing here fits: no conversation in the bank resembles this one", style="dim")
     elif not fits:
         plain("the bank holds no conversation much like this one: take these with care", style="dim")

@@ -29,9 +29,11 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on (0: any that is free).")] = 8000,
     api_key: Annotated[
         str | None,
-        typer.Option(envvar="LANG_JEPA_API_KEY", show_envvar=True, help="Key that requests have to bear."),
+        typer.Option(envvar="LANG_JEPA_API_KEY", show_envvar=True, help="Key that requests must carry."),
     ] = None,
-    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Other machines may ask without a key.")] = False,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let other machines send requests without a key.")
+    ] = False,
     max_body: Annotated[int, typer.Option(min=1000, help="Bytes of a request's body at most.")] = 4_000_000,
     max_texts: Annotated[int, typer.Option(min=1, help="Texts of a request at most.")] = 2048,
     max_characters: Annotated[int, typer.Option(min=1, help="Characters of a text at most.")] = 200_000,

@@ -35,7 +35,7 @@ def index(
         Path, typer.Argument(help="A run or model directory, or a pretrained encoder by folder or hub name.")
     ],
     corpus: Annotated[str, typer.Argument(help="What data.train_file may name: a file, a folder, a data set.")],
-    output: Annotated[Path, typer.Option(help="Folder of the index; given again after a stop, it goes on.")],
+    output: Annotated[Path, typer.Option(help="Folder of the index; given again after a stop, it resumes.")],
     lines: Annotated[
         bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
     ] = False,
@@ -266,11 +266,11 @@ def generate(
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens written at most.")] = 100,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="Of the draws; 0 always takes the likeliest token.")
+        float, typer.Option(min=0.0, help="Temperature of the draws; 0 always takes the likeliest token.")
     ] = 0.8,
-    sample_top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest (0: all).")] = 0,
-    top_p: Annotated[float, typer.Option(help="Share of probability drawn from (1: all).")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    sample_top_k: Annotated[int, typer.Option(min=0, help="Number of likeliest tokens to draw from (0: all).")] = 0,
+    top_p: Annotated[float, typer.Option(help="Total probability of the tokens to draw from (1: all).")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Texts written.")] = 1,
     as_json: AsJson = False,
 ) -> None:

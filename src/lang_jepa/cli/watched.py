@@ -113,7 +113,7 @@ class Source:
 
     def waits(self) -> str:
         """Say what was read but not scored, since more may belong to it; empty if there is nothing."""
-        return f"what stands from line {self.line} on" if (self.place() or {}).get("rest") else ""
+        return f"the text from line {self.line} on" if (self.place() or {}).get("rest") else ""
 
     def place(self) -> Mapping[str, Any] | None:
         """How far it was read, as plain data; None if the next call cannot resume there."""

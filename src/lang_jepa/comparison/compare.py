@@ -176,7 +176,9 @@ class _Work:
         except LangJepaError as error:
             if variant.name == self.plan.baseline.name:
                 raise
-            raise LangJepaError(f"{error}\nWithout {variant.name} the same command goes on with the others.") from error
+            raise LangJepaError(
+                f"{error}\nWithout {variant.name} the same command continues with the others."
+            ) from error
 
     def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
         """Run one job in its own process; save the costs it measures, and check what its run starts with."""
@@ -198,7 +200,7 @@ class _Work:
                 lock=self.lock,
                 on_event=on_event,
                 what=what,
-                on_death="The same command goes on from its last checkpoint. ",
+                on_death="The same command resumes from its last checkpoint. ",
             )
         finally:
             self.callback.done(what)

@@ -269,9 +269,9 @@ def _notes(plan: Plan, curves: Mapping[str, Sequence[Curve]]) -> list[str]:
     firsts = {name: float(steps[steps > 0][0]) for name, steps in starts.items() if (steps > 0).any()}
     notes = [
         *plan.kind.notes({one.name: one.settings for one in plan.variants}, firsts),
-        "At equal steps, seconds and FLOPs the curves are read where the cheapest run ended: the schedules of the "
+        "At equal steps, seconds and FLOPs the curves are compared where the cheapest run ended; the schedules of the "
         "others were not finished there.",
-        "Seconds are those of this machine while it did this; whatever else ran on it is in them.",
+        "Seconds were measured on this machine and include whatever else ran on it.",
     ]
     if len(plan.seeds) < LEAST_SEEDS:
         notes.append(f"{len(plan.seeds)} seeds are too few for a verdict: {LEAST_SEEDS} at least.")

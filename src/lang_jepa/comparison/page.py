@@ -177,7 +177,7 @@ def _doses(report: Report) -> list[str]:
         return []
     return [
         f"<h2>Against {escape(series['key'])}</h2><p class='sub'>Dots: seeds; line: means; grey: mean of "
-        f"{escape(report['baseline'])} and its standard deviation over seeds. Values stand at equal distances.</p>"
+        f"{escape(report['baseline'])} and its standard deviation over seeds. Values are spaced equally.</p>"
         + as_svg(draw_dose(report, series))
         for series in report["series"]
     ]

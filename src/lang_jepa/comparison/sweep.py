@@ -190,8 +190,9 @@ class _Search:
             in_a_row = in_a_row + 1 if reason else 0
             if in_a_row == IN_A_ROW:
                 raise LangJepaError(
-                    f"{IN_A_ROW} trials in a row failed, the last one so: {reason}\nIf the settings are wrong, change "
-                    "--space or the recipe and give another --output; else mend what is, and the same command goes on."
+                    f"{IN_A_ROW} trials in a row failed, the last one because: {reason}\nIf the settings are wrong, "
+                    "change --space or the recipe and give another --output; otherwise fix the cause; the same command "
+                    "resumes."
                 )
 
     def _trial(self, number: int) -> str:

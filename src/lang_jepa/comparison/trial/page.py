@@ -160,8 +160,8 @@ def _scores(facts: Facts, report: "Report") -> str:
     notes = []
     if (share := facts["overlap"]) >= _OVERLAP and facts["kind"] != "logs":  # whose lines always recur
         notes.append(
-            f"{100 * share:.0f} % of the held-out {facts['unit']}s stand in the training text word for word: all "
-            "scores here are higher than of quite new text."
+            f"{100 * share:.0f} % of the held-out {facts['unit']}s occur word for word in the training text, so all "
+            "scores here are higher than on entirely new text."
         )
     notes += [f"Training warned: {alarm.partition('. ')[0].rstrip('.')}." for alarm in facts["alarms"]]
     return "".join(f"<p>{_e(note)}</p>" for note in notes) + scores.section(report, facts["unit"])
@@ -186,15 +186,15 @@ def _surprises(facts: Facts) -> str:
         else "; above 0 is worse than chance"
     )
     body = (
-        f"<p>{counted(found['judged'], unit)} were compared with what stands around them, by {_e(_way(facts))}. The "
-        f"number: by how many standard deviations a {unit} fits worse there than shuffled ones {whose}{less}. What is "
-        "high is worth a look, not wrong by itself.</p>"
+        f"<p>{counted(found['judged'], unit)} were compared with their surroundings, by {_e(_way(facts))}. The number "
+        f"says by how many standard deviations a {unit} fits worse there than shuffled ones {whose}{less}. A high "
+        "number is worth a look, not proof of an error.</p>"
     )
     if found["outside"]:
-        body += f"<h3>Fits neither what stands before nor what follows</h3>{_cards(found['outside'])}"
+        body += f"<h3>Fits neither what precedes nor what follows</h3>{_cards(found['outside'])}"
     worse = relative or (found["most"][0]["score"] or 0.0) > 0
     none = "" if worse else f"<p>No {unit} fits worse than chance: these are merely the least expected.</p>"
-    body += f"<h3>Not expected after what stands before</h3>{none}{_cards(found['most'])}"
+    body += f"<h3>Not expected after what precedes</h3>{none}{_cards(found['most'])}"
     if found["documents"]:
         rows = "".join(
             f"<tr><td class='n'>{one['mean']:+.2f}</td><td class='n'>{one['units']:,}</td>"
@@ -224,7 +224,7 @@ def _way(facts: Facts) -> str:
 
 def _surprise(one: Mapping[str, Any]) -> str:
     before = f'<p class="soft">after: {_quote(one["before"])}</p>' if one["before"] else ""
-    expected = "".join(f'<p class="soft">expected rather: “{_quote(text)}”</p>' for text in one["expected"])
+    expected = "".join(f'<p class="soft">expected instead: “{_quote(text)}”</p>' for text in one["expected"])
     return (
         f'<li><span class="share">{one["score"]:+.1f}</span>{_place(one["place"])}{before}'
         f"<p><mark>{_quote(one['text'])}</mark></p>{expected}</li>"
@@ -310,7 +310,8 @@ def _searches(facts: Facts) -> str:
         for one in found
     )
     return (
-        f"<p>Asked with words of the largest topics, found by {_e(_space(facts))}; the number is the cosine.</p>{shown}"
+        f"<p>The queries are words of the largest topics; hits are found by {_e(_space(facts))}, and the number is the "
+        f"cosine.</p>{shown}"
     )
 
 

@@ -152,7 +152,7 @@ def lacking(corpus: Corpus, unit: str) -> str | None:
         return (
             f"Scores need text that was not learnt from: {counted(held.num_documents, 'document')} with "
             f"{counted(max(0, questions), 'question')} could be held out, and {_LEAST_HELD_OUT} with "
-            f"{_LEAST_QUESTIONS} are needed. Give more documents: of one long text its chapters, a file each."
+            f"{_LEAST_QUESTIONS} are needed. Give more documents, or split one long text into a file per chapter."
         )
     return None
 

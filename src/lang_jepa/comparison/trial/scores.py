@@ -11,12 +11,12 @@ from lang_jepa.evaluation.table import Report, Row, is_headline, shortened
 _WHO = (
     ("model", "the predictor that was trained on your text"),
     ("untrained", "the same predictor before its first step"),
-    ("copy-forward", "what stands last is expected again"),
-    ("model, raw", "the model by plain cosine, where another similarity was chosen for it on other documents"),
-    ("recency mean", "a mean of what stands before, the last most"),
-    ("ridge on means", "a linear regression from such means, solved at once"),
-    ("nearest contexts", "what followed in the most similar places of the training text"),
-    ("TF-IDF, BM25", "the words that are shared"),
+    ("copy-forward", "predicts that the last one comes again"),
+    ("model, raw", "the model by plain cosine, if another similarity was chosen for it on other documents"),
+    ("recency mean", "a mean of what precedes, weighted towards the last"),
+    ("ridge on means", "a linear regression from such means, solved in closed form"),
+    ("nearest contexts", "what followed the most similar contexts in the training text"),
+    ("TF-IDF, BM25", "shared words"),
     ("chance", "a guess"),
 )
 
@@ -31,9 +31,9 @@ def section(report: Report, unit: str) -> str:
     tasks = list(dict.fromkeys((row.task, row.split) for row in report.rows))
     asked = [one for one in tasks if one[0] != SEARCH]
     body = "".join(_task(report, *one, unit) for one in asked)
-    body += "".join(_search(report, *one) for one in tasks if one[0] == SEARCH)
+    body += "".join(_search(report, *one, unit) for one in tasks if one[0] == SEARCH)
     named = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in _WHO)
-    return f"{body}<details><summary>Who is who</summary><dl class='how'>{named}</dl></details>"
+    return f"{body}<details><summary>What the rows are</summary><dl class='how'>{named}</dl></details>"
 
 
 def _task(report: Report, task: str, split: str, unit: str) -> str:
@@ -50,12 +50,12 @@ def _task(report: Report, task: str, split: str, unit: str) -> str:
     return f"<h3>{escape(task)}</h3><p>{escape(said)}</p>{_table(kept)}<p><small>{escape(end)}</small></p>"
 
 
-def _search(report: Report, task: str, split: str) -> str:
+def _search(report: Report, task: str, split: str, unit: str) -> str:
     rows = [row for row in report.rows if (row.task, row.split) == (task, split)]
     shown = [row for row in rows if is_headline(row)]
     said = (
-        f"Plain search: what a document begins with is looked for in all others and in the rest of it; a hit is where "
-        f"the nearest one is its own. {shown[0].n:,} searches in all of the text, that of the training too."
+        f"Plain search: the first {unit} of a document is searched for in the rest of all documents; it is a hit if "
+        f"the nearest {unit} is from its own. {shown[0].n:,} searches in the whole text, training text included."
     )
     end = " ".join(conclusions(rows))
     return f"<h3>search for {escape(task)}</h3><p>{escape(said)}</p>{_table(shown)}<p><small>{escape(end)}</small></p>"

@@ -155,7 +155,9 @@ def _ahead(name: str, own: Row, best: Rival, plain: Sequence[Rival], rivals: Seq
     if start is not None and start.high < 0:
         sentences.append(f"Training made it worse: before its first step it finds {percent(start.value)}.")
     elif start is not None and start.low <= 0:
-        sentences.append(f"Training added nothing that shows: before its first step it finds {percent(start.value)}.")
+        sentences.append(
+            f"Training made no measurable difference: before its first step it finds {percent(start.value)}."
+        )
     elif start is not None:
         sentences.append(f"Before its first training step it finds {percent(start.value)}.")
     return Verdict(True, headline, sentences)
