@@ -80,7 +80,7 @@ def test_a_conversation_is_shown_by_speaker(
     refused = type_in("document", run, tmp_path / "nothing.json")
     assert (refused.status, "nothing.json" in refused.err) == (2, True)
     (tmp_path / "odd.json").write_text('[{"text_of_it": 1}]')
-    assert "is no conversation: a message without role" in type_in("document", run, tmp_path / "odd.json").err
+    assert "is not a conversation: a message without role" in type_in("document", run, tmp_path / "odd.json").err
 
 
 def test_messages_without_text_are_counted(knowing: Path, tmp_path: Path, type_in: Type) -> None:

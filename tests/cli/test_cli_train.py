@@ -92,7 +92,7 @@ def test_ctrl_c_saves_and_resume_goes_on(place: Path, trained: Path, type_in: Ty
     command = [sys.executable, "main_encoder.py", *options]
     child = signal_once(command, place / "long" / LAST, signal.SIGINT, cwd=ROOT)
     stopped = load_checkpoint(place / "long" / LAST)["step"]
-    said = f"Stopped at step {stopped} of 200; it is saved: go on with --resume\n"
+    said = f"Stopped at step {stopped} of 200; it is saved: resume with --resume\n"
     assert (child.status, child.err) == (130, said)
     assert 0 < stopped < 200
     ran = type_in("train", "--resume", *options)

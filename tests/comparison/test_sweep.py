@@ -274,7 +274,7 @@ def test_the_folder_of_an_older_version_is_refused(tmp_path: Path, trained: Call
     folder = tmp_path / "out"
     old = {"recipe": "small.yaml", "overrides": [], "space": [], "metric": "val/loss", "trials": 2}
     write_json(folder / "sweep.json", old)
-    with pytest.raises(LangJepaError, match="has format 1, and this version goes on with format 2 only: give"):
+    with pytest.raises(LangJepaError, match="has format 1, and this version resumes format 2 only: give"):
         sweep(_plan(tmp_path, RATE), folder)
     assert read_json(folder / "sweep.json", what="it") == old
 

@@ -35,7 +35,9 @@ def test_interrupted_before_the_loop(inputs: Inputs, tmp_path: Path) -> None:
     command = ENCODER.command(ENCODER.make(tmp_path / "run", (), inputs), inputs)
     ended = signal_once(command, tmp_path / "run" / LOCK, signal.SIGINT)
     assert ended.status == 130
-    assert ended.err.startswith("interrupted: ended before it was done. What was finished is kept: give")
+    assert ended.err.startswith(
+        "interrupted: ended before it was done. What was finished is kept: run the command again"
+    )
     assert not (tmp_path / "run" / "model").exists()
 
 
@@ -64,5 +66,5 @@ def test_a_closed_output_saves_and_stops(inputs: Inputs, tmp_path: Path) -> None
     status, said = _read_lines(ENCODER.command(settings, inputs), 30)
     assert status == 128 + signal.SIGPIPE
     at = load_checkpoint(tmp_path / "run" / ENCODER.last)["step"]
-    assert said == f"Stopped at step {at} of 60; it is saved: go on with --resume\n"
+    assert said == f"Stopped at step {at} of 60; it is saved: resume with --resume\n"
     assert 0 < at < 60

@@ -135,7 +135,7 @@ def test_it_says_how_it_ended(system: System, ended: Ended) -> None:
     else:
         assert ended.status == 128 + system.ended_by
         assert read_json(ended.folder / "summary.json", what="summary")["interrupted"] is True
-        assert ended.err == f"Stopped at step {at} of {STEPS}; it is saved: go on with --resume\n"
+        assert ended.err == f"Stopped at step {at} of {STEPS}; it is saved: resume with --resume\n"
     assert not (ended.folder / "model").exists()
 
 

@@ -302,7 +302,7 @@ def test_patterns_without_effect_are_errors(tmp_path: Path) -> None:
         ({"include": ["*.rst"]}, r"data\.include: '\*\.rst' matches no file below .*1 files: a\.md"),
         ({"exclude": ["drafts"]}, "data.exclude: 'drafts' matches no file"),
         ({"exclude": ["*.md"]}, "leaves no file"),
-        ({"include": ["[z-a]"]}, "no pattern"),
+        ({"include": ["[z-a]"]}, "not a valid pattern"),
     ):
         with pytest.raises(LangJepaError, match=message):
             _open(tmp_path, **changes)

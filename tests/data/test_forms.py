@@ -125,7 +125,7 @@ def test_several_lists_in_one_file_are_called_so(units: str, tmp_path: Path) -> 
         LangJepaError, match=r"several JSON lists.*each is a conversation, write one a line \(`jq -c \. in"
     ):
         list(open_source(settings).documents(Counter()))
-    with pytest.raises(LangJepaError, match="holds several JSON values, and one conversation is wanted"):
+    with pytest.raises(LangJepaError, match="holds several JSON values, but one conversation is expected"):
         messages_in(path.read_text(), str(path))
 
 

@@ -218,7 +218,7 @@ def test_a_killed_conversion_leaves_nothing_that_looks_finished(made: Path, tmp_
     assert not folder.exists()
     (partial,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert not (partial / "shards.json").exists()
-    with pytest.raises(LangJepaError, match="is no token shard"):
+    with pytest.raises(LangJepaError, match="is not a token shard"):
         TokenShards.find(partial, "train")
     make_shards(settings, folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".shards.lock", "shards"]

@@ -141,7 +141,7 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(LangJepaError, match=f"{path} has BOS id 2"):
         Pieces.load(path)
     (tmp_path / "no.model").write_bytes(b"nothing of the kind")
-    with pytest.raises(LangJepaError, match=r"no.model is no SentencePiece model"):
+    with pytest.raises(LangJepaError, match=r"no.model is not a SentencePiece model"):
         Pieces.load(tmp_path / "no.model")
     with pytest.raises(LangJepaError, match="No such file"):
         Pieces.load(tmp_path / "none.model")

@@ -234,7 +234,7 @@ def test_what_an_address_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, message in {
         "ftp://host/a.txt": r"behind ftp:// are not read; s3://, gs://, hf://, https://, http:// are",
         "s3://": "has no path after s3://",
-        "hf://owner/name": "is no hf://datasets/OWNER/NAME/PATH",
+        "hf://owner/name": "is not of the form hf://datasets/OWNER/NAME/PATH",
     }.items():
         with pytest.raises(LangJepaError, match=message):
             opened(name)

@@ -98,7 +98,7 @@ def test_ids_beyond_two_bytes_are_not_written(ids: list[int], tmp_path: Path) ->
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(LangJepaError, match=r"has no token shards named \*val_\*.bin"):
         TokenShards.find(tmp_path, "val")
-    with pytest.raises(LangJepaError, match="is no folder"):
+    with pytest.raises(LangJepaError, match="is not a folder with token shards"):
         TokenShards.find(tmp_path / "none", "val")
     with pytest.raises(LangJepaError, match="No such file"):
         TokenShards([tmp_path / "none.bin"])

@@ -193,7 +193,7 @@ def test_generate_of_the_command_line(run: Path, type_in: Type, tmp_path: Path) 
     assert "shorten it to 30 at most" in said
     status, said = typed(str(tmp_path), "--prompt", "x")
     assert status == 2
-    assert "is no run of a GPT" in said
+    assert "is not a run of a GPT" in said
 
 
 def test_a_prompt_is_read_as_the_beginning_of_a_document(run: Path) -> None:

@@ -268,7 +268,7 @@ BROKEN = {
     ),
     "it never ends": (
         "    def ended(self, step, seconds):\n        return step >= 50",
-        "ended says that training goes on at step 40, and total is 40",
+        "ended says that training continues at step 40, and total is 40",
     ),
     "it makes a model that is not there": (
         "    def export(self, folder, end):\n        return folder / 'model'",
@@ -281,7 +281,7 @@ BROKEN = {
 def test_a_system_that_breaks_the_contract_is_an_error(body: str, said: str, here: Path) -> None:
     with pytest.raises(LangJepaError, match=rf"^system odd:Broken: .*({said})"):
         train(_as(here, "Broken", body))
-    late = any(word in said for word in ("goes on at step 40", "export", "summary"))
+    late = any(word in said for word in ("continues at step 40", "export", "summary"))
     assert (here / "odd" / LAST).is_file() == late  # what can be known before is not found after a training
 
 

@@ -72,12 +72,12 @@ def test_no_limits_and_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("ITERATIONS", "1e3", "ITERATIONS='1e3': a whole number is wanted (optimization.max_steps)"),
-        ("JEPA_LAMBDA", "high", "JEPA_LAMBDA='high': a number is wanted (jepa.weight)"),
+        ("ITERATIONS", "1e3", "ITERATIONS='1e3' must be a whole number (optimization.max_steps)"),
+        ("JEPA_LAMBDA", "high", "JEPA_LAMBDA='high' must be a number (jepa.weight)"),
         ("JEPA_LAMBDA", "-1", "JEPA_LAMBDA='-1': Input should be greater than or equal to 0 (jepa.weight)"),
         ("JEPA_LAMBDA", "nan", "JEPA_LAMBDA='nan'"),
         ("JEPA_FORM", "tube", "JEPA_FORM='tube': Input should be 'partition' or 'triple' (jepa.form)"),
-        ("TIE_EMBEDDINGS", "maybe", "TIE_EMBEDDINGS='maybe': 1 or 0 is wanted"),
+        ("TIE_EMBEDDINGS", "maybe", "TIE_EMBEDDINGS='maybe' must be 1 or 0"),
         ("JEPA_LAMDA", "0.1", "JEPA_LAMDA: unknown variable; did you mean JEPA_LAMBDA?"),
         ("JEPA_XYZZY", "0.1", "JEPA_XYZZY: unknown variable; known: JEPA_LAMBDA"),
     ],

@@ -42,7 +42,7 @@ tenth of the time that `infer` takes.
 """
 _BUSY = 0.5
 """Load average over the last minute, per core, from which on the cores count as shared."""
-_AGAIN = "What was finished is kept: give the command again (train: with --resume)."
+_AGAIN = "What was finished is kept: run the command again (train: with --resume)."
 
 
 def _print_version(wanted: bool) -> None:
@@ -115,7 +115,7 @@ def main() -> None:
             _leave_if_output_fails()
         if not is_full(error):
             raise
-        _fail(f"the disk is full: {error}. Free some space and give the command again.")
+        _fail(f"the disk is full: {error}. Free some space and run the command again.")
 
 
 def sleep_where_busy() -> None:

@@ -53,7 +53,7 @@ def document(
     speaker_column: SpeakerColumn = "",
     language: TextLanguage = None,
     segments: Annotated[
-        int | None, typer.Option(min=1, help="Topics wanted (default: as many as there seem to be).")
+        int | None, typer.Option(min=1, help="Number of topics (default: as many as there seem to be).")
     ] = None,
     using: Annotated[
         str, typer.Option(help="best (as measured by evaluate --tasks document, or turns), predictor or baseline.")
@@ -147,7 +147,7 @@ def _as_text(messages: object, file: Path) -> str:
     try:
         return conversation_text(messages)[0]
     except NoConversation as error:
-        raise LangJepaError(f"{file} is no conversation: {error}") from error
+        raise LangJepaError(f"{file} is not a conversation: {error}") from error
 
 
 def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:

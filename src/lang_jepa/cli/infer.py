@@ -69,7 +69,7 @@ def infer(
             say(f"the decoder's tokenizer is that of {named}, which its checkpoint names")
     if go_on is not None:
         if not context:
-            raise LangJepaError("--continue needs at least one --context to go on from")
+            raise LangJepaError("--continue needs at least one --context to continue")
         imagined = loaded.imagine(context, go_on, beams=beams or 8)
         show_json([asdict(one) for one in imagined]) if as_json else _show_continuations(imagined)
     elif context or candidate:

@@ -33,7 +33,7 @@ def monitor(
     ] = False,
     per_thousand: Annotated[
         float | None,
-        typer.Option(help="False alarms wanted in a thousand units (default: 1, or the least that can be set)."),
+        typer.Option(help="Rate of false alarms per thousand units (default: 1, or the least that can be set)."),
     ] = None,
     usual: Annotated[
         Path | None,

@@ -83,7 +83,7 @@ def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
     path = Path(recipe)
     if path.is_dir():
         if not (path / _SETTINGS).is_file():
-            raise LangJepaError(f"{path} is no run directory: it has no {_SETTINGS}")
+            raise LangJepaError(f"{path} is not a run directory: it has no {_SETTINGS}")
         if not resume:
             raise LangJepaError(
                 f"{path} is a run: resume it with --resume, or train anew with its settings by naming "
@@ -158,7 +158,8 @@ def messages_in(text: str, source: str) -> object | None:
         more = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and text[error.pos]
         if more and more in "{[":
             raise LangJepaError(
-                f"{source} holds several JSON values, and one conversation is wanted: write one into a file of its own"
+                f"{source} holds several JSON values, but one conversation is expected: write one into a file of its "
+                "own"
             ) from error
         if re.match(r'\s*(\{|\[\s*[\[{"\]])', text) or Path(source).suffix.lower() in (".json", ".jsonl"):
             raise LangJepaError(
@@ -171,7 +172,7 @@ def messages_in(text: str, source: str) -> object | None:
         if value is None:
             raise LangJepaError(f"{source} is JSON without a list `messages`")
     elif value is None:
-        raise LangJepaError(f"{source} is no conversation: null")
+        raise LangJepaError(f"{source} is not a conversation: null")
     return value  # type: ignore[no-any-return]
 
 
@@ -202,7 +203,7 @@ def leave_if_stopped(result: _Ended, again: str = "--resume") -> None:
         return
     from lang_jepa.cli.console import aside
 
-    aside(f"Stopped at step {result.step} of {result.total}; it is saved: go on with {again}")
+    aside(f"Stopped at step {result.step} of {result.total}; it is saved: resume with {again}")
     raise typer.Exit(result.exit_status)
 
 

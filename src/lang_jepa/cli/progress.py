@@ -263,7 +263,7 @@ class IndexBar(Work):
 
     def on_event(self, progress: "IndexProgress") -> None:
         if progress.rows and not self._said:
-            plain(f"going on after {counted(progress.rows, self._unit)}")
+            plain(f"resuming after {counted(progress.rows, self._unit)}")
         self._said = True
         metrics = f"{counted(progress.rows, self._unit)} of {counted(progress.documents, 'document')}"
         done, total = progress.characters, progress.total_characters

@@ -23,7 +23,7 @@ _NEXT = """
 What to do next (in the environment: source .venv/bin/activate):
   your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
   what surprises      lang-jepa document {run} STORY.txt --plot story.png
-  go on with a text   lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3"""
+  continue a text     lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3"""
 
 
 def quickstart(

@@ -116,8 +116,8 @@ def search(
     by: Annotated[
         str,
         typer.Option(
-            help="With --after: prediction (units nearest to it) or context-vote (what followed in the places that are "
-            "most like this one; of an index with --predictions)."
+            help="With --after: prediction (units closest to it) or context-vote (what followed the most similar "
+            "contexts; needs an index with --predictions)."
         ),
     ] = "prediction",
     top_k: Annotated[int, typer.Option(min=1, help="Sentences shown.")] = 10,
@@ -282,12 +282,12 @@ def generate(
     if find_gpt(run) is None:
         raise LangJepaError(
             why_no_model(run)
-            or f"{run} is no run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
+            or f"{run} is not a run of a GPT: `lang-jepa train gpt_jepa` makes one. What an encoder imagines, "
             f"`lang-jepa infer RUN --context ... --continue 3` shows{nearest_run(run)}"
         )
     if prompt is None:
         if sys.stdin.isatty():
-            raise LangJepaError("there is nothing to go on from: give --prompt TEXT, or text on standard input")
+            raise LangJepaError("there is nothing to continue: give --prompt TEXT, or text on standard input")
         prompt = sys.stdin.read().removeprefix("\ufeff").rstrip("\n")
     texts = TextGPT.load(run).write(
         prompt, tokens=tokens, samples=samples, temperature=temperature, top_k=sample_top_k, top_p=top_p, seed=seed

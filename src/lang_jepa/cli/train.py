@@ -64,7 +64,7 @@ def train(
     ] = "",
     override: Override = None,
     debug: Annotated[bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")] = False,
-    resume: Annotated[bool, typer.Option(help="Go on from the run directory's last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume from the run directory's last checkpoint.")] = False,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -161,7 +161,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
     last = ("meta.load_checkpoint=true",) if asked.resume else ()
     system = system_of(recipe)
     if asked.start is not None and (system != "encoder" or asked.resume):
-        what = "--resume, which goes on with its own weights" if asked.resume else f"a recipe of system {system}"
+        what = "--resume, which continues with its own weights" if asked.resume else f"a recipe of system {system}"
         raise LangJepaError(f"--from begins an encoder's training with another run's weights: not with {what}")
     if system == "decoder":
         return _decoder_settings(recipe, asked, first, last)

@@ -112,7 +112,7 @@ def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any
         points = [_point(card, metric, name) for card in cards[name]]
         if not np.isfinite(points).all():
             raise LangJepaError(
-                f"a run of {name} has a score that is no number in {metric}: it has diverged. Look at its metrics.csv, "
+                f"a run of {name} has a score that is not a number in {metric}: it has diverged. Check its metrics.csv "
                 "and compare again without it or with a lower learning rate"
             )
         found[metric] = _side(metric, points, details)

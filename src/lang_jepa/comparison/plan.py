@@ -128,8 +128,8 @@ class Plan:
         """
         if tree.get("format") not in (FORMAT, _BEFORE_KINDS):
             raise LangJepaError(
-                f"{where} has format {tree.get('format')}; this version reads formats {_BEFORE_KINDS} and {FORMAT}. Go "
-                "on with the version that wrote it, or give another --output"
+                f"{where} has format {tree.get('format')}; this version reads formats {_BEFORE_KINDS} and {FORMAT}. "
+                "Use the version that wrote it, or give another --output"
             )
         kind = ENCODERS if tree["format"] == _BEFORE_KINDS else kind_named(tree["kind"])
         variants = tuple(

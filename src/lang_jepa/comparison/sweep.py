@@ -315,7 +315,7 @@ def _settle(plan: Sweep, folder: Path) -> None:
         stored = read_json(path, what="the sweep's plan")
         if stored.get("format") != FORMAT:
             raise LangJepaError(
-                f"{path} has format {stored.get('format', 1)}, and this version goes on with format {FORMAT} only: "
+                f"{path} has format {stored.get('format', 1)}, and this version resumes format {FORMAT} only: "
                 "give another --output"
             )
         lines = _differences(plan, tree, stored, where=str(path))

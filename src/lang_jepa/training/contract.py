@@ -228,7 +228,7 @@ def checked_validation(method: Method[Any], found: Any) -> Validation:
 def check_going_on(method: Method[Any], step: int) -> None:
     """Raise LangJepaError if training would go beyond the planned steps: its checkpoints could not be used."""
     if step >= method.total:
-        raise _broken(method, f"ended says that training goes on at step {step}, and total is {method.total}")
+        raise _broken(method, f"ended says that training continues at step {step}, and total is {method.total}")
 
 
 def check_state(method: Method[Any], state: Mapping[str, Any]) -> None:

@@ -115,7 +115,7 @@ def overrides_of(environment: Mapping[str, str]) -> list[str]:
         except ValidationError as error:
             mistakes.append(f"{name}={text!r}: {error.errors()[0]['msg']} ({setting})")
         except ValueError:
-            mistakes.append(f"{name}={text!r}: {_KINDS[read]} is wanted ({setting})")
+            mistakes.append(f"{name}={text!r} must be {_KINDS[read]} ({setting})")
         else:
             overrides.append(f"{setting}={json.dumps(value)}")
     if mistakes:

@@ -77,7 +77,7 @@ def _processes(environment: Mapping[str, str]) -> Iterator[str]:
     elif world > 1 and (missing := [name for name in LAUNCHED if name not in environment]):
         yield f"WORLD_SIZE is {world}, but {', '.join(missing)} is not set. {_TORCHRUN}"
     elif world < 1 or world % (local := int(number.get("LOCAL_WORLD_SIZE", "1")) or world + 1):
-        yield f"WORLD_SIZE={world} is no multiple of LOCAL_WORLD_SIZE={number.get('LOCAL_WORLD_SIZE')}. {_TORCHRUN}"
+        yield f"WORLD_SIZE={world} is not a multiple of LOCAL_WORLD_SIZE={number.get('LOCAL_WORLD_SIZE')}. {_TORCHRUN}"
     elif int(number.get("RANK", "0")) >= world or int(number.get("LOCAL_RANK", "0")) >= local:
         yield (
             f"RANK={number.get('RANK')} and LOCAL_RANK={number.get('LOCAL_RANK')} must be below WORLD_SIZE={world} and "

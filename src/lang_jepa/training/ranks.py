@@ -31,7 +31,7 @@ _GRACE = 10.0
 """Seconds that a process has to end by itself, with a better message, after it has heard of another's failure."""
 _FAILED = b"failed"
 """Prefix of the last heartbeat of a process that ended with an error; its message may follow."""
-_GO_ON = "The last checkpoint stays as it is: go on from it with --resume."
+_GO_ON = "The last checkpoint is unchanged: resume from it with --resume."
 
 
 class Heartbeat:

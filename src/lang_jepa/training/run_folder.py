@@ -243,7 +243,7 @@ class RunFolder:
         example = self.layout.rates[0]
         advice = ", or ".join(cures.values())
         raise LangJepaError(
-            f"{problem} {place}. {advice[0].upper()}{advice[1:]}, and go on with --resume, as in "
+            f"{problem} {place}. {advice[0].upper()}{advice[1:]}, and resume with --resume, as in "
             f"--resume {self.layout.option} {example}={_value(settings, example) / 10:g}"
         )
 

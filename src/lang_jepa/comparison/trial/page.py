@@ -328,7 +328,7 @@ def _how(options: TrialOptions, facts: Facts, plans: Mapping[str, Plan]) -> str:
         drawn = curve(facts["curve"], facts["kept"]) if folder == "run" else ""
         figure = (
             f"<figure>{drawn}<figcaption>How often the next {_e(facts['unit'])} was found among the candidates of a "
-            "validation, on held-out text, while training went on. The dot: the weights that were kept.</figcaption>"
+            "validation, on held-out text, during training. The dot marks the weights that were kept.</figcaption>"
             "</figure>"
             if drawn
             else ""

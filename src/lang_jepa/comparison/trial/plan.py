@@ -263,7 +263,7 @@ def check_encoder_named(encoder: str | None) -> None:
 
         if find_model(Path(encoder)) is not None:
             raise LangJepaError(
-                f"--beside {encoder} is a run or model directory of this project, and a pretrained encoder is wanted: "
-                "to compare runs, lang-jepa evaluate RUN --beside OTHER"
+                f"--beside {encoder} is a run or model directory of this project, but a pretrained encoder is "
+                "expected: to compare runs, lang-jepa evaluate RUN --beside OTHER"
             )
         width_of(read_config(encoder))

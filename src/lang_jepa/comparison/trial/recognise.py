@@ -119,7 +119,7 @@ def _forced(path: Path, kind: Kind, looks: Mapping[str, _Look]) -> Taken:
     data: dict[str, object] = {"train_file": str(path), "units": UNITS[kind]}
     looked = " and ".join(sorted({look.kind for look in looks.values()}))
     if kind == "documents" and looked == "logs":
-        raise LangJepaError(f"{path} holds logs, whose lines are no sentences: take --as logs, or rename it to .txt")
+        raise LangJepaError(f"{path} holds logs, whose lines are not sentences: use --as logs, or rename it to .txt")
     return Taken(kind, f"as asked; it looks like {looked}", "", data)
 
 

@@ -306,7 +306,7 @@ def context_of(given: object, settings: DataSettings, source: str = "the context
         lines = conversation_text(given)[0].split("\n")
     except NoConversation as error:
         if not isinstance(given, str) or isinstance(error, NoText):
-            raise LangJepaError(f"{source} is no conversation: {error}") from error
+            raise LangJepaError(f"{source} is not a conversation: {error}") from error
         if settings.speakers != "none":
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and {source} is {error}') from error
         return _filled_lines(given)

@@ -256,7 +256,7 @@ def messages_of(
     text = next((name for name in (*named, settings.text_column, *_TEXTS) if name in head.names), None)
     if text is None:
         raise LangJepaError(
-            f"{path} is no conversation: it has no column of messages or of what is said, and its columns are "
+            f"{path} is not a conversation: it has no column of messages or of what is said, and its columns are "
             f"{head.listed or '(none)'}. Name one with --text-column."
         )
     group = next((one for one in (settings.group_column, head.group()) if one in head.names), None)

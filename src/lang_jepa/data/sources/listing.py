@@ -80,7 +80,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile("".join(parts) + "(?:/.*)?", re.DOTALL)
     except re.error as error:
-        raise LangJepaError(f"{pattern!r} is no pattern of names ({error}): data.include, data.exclude") from error
+        raise LangJepaError(
+            f"{pattern!r} is not a valid pattern of names ({error}): data.include, data.exclude"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ def _named(path: AnyPath, settings: DataSettings) -> File:
     kind = kind or (formats.TEXT if in_lines else None)
     if kind is None:
         raise LangJepaError(
-            f"data.train_file: {path} ends in '{path.suffix}', which is no kind of file known here, and does not "
+            f"data.train_file: {path} ends in '{path.suffix}', which is not a known kind of file, and does not "
             f"begin with a line of JSON. Convert or rename it to one of {formats.KNOWN}."
         )
     if kind is formats.JSON and forms.is_conversation(path, settings):

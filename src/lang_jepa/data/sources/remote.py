@@ -163,7 +163,7 @@ def split(address: str, setting: str = "data.train_file") -> tuple[str, str] | N
     if scheme != "file":
         stores.check(scheme, address, setting)
     if scheme == "hf" and not (rest.startswith("datasets/") and rest.count("/") >= 2):
-        raise LangJepaError(f"{setting}: {address} is no hf://datasets/OWNER/NAME/PATH.")
+        raise LangJepaError(f"{setting}: {address} is not of the form hf://datasets/OWNER/NAME/PATH.")
     return scheme, rest
 
 

@@ -43,7 +43,7 @@ class Pieces:
             self._processor.LoadFromSerializedProto(model)
             self.vocab_size = int(self._processor.GetPieceSize())
         except RuntimeError as error:
-            raise LangJepaError(f"{origin} is no SentencePiece model") from error
+            raise LangJepaError(f"{origin} is not a SentencePiece model") from error
         if not 0 < self.vocab_size <= MAX_VOCAB:
             raise LangJepaError(f"{origin} has {self.vocab_size} ids; shards hold {MAX_VOCAB:,} at most")
         if self._processor.bos_id() != BOS:

@@ -163,7 +163,7 @@ class TokenShards:
         folder = Path(folder)
         paths = sorted(folder.glob(f"*{side}_*.bin"))
         if not paths:
-            what = "has no" if folder.is_dir() else "is no folder with"
+            what = "has no" if folder.is_dir() else "is not a folder with"
             raise LangJepaError(
                 f"{folder} {what} token shards named *{side}_*.bin; `lang-jepa shards SOURCE FOLDER` makes them"
             )
@@ -232,11 +232,12 @@ def open_shard(path: Path) -> NDArray[np.uint16]:
     except OSError as error:
         raise LangJepaError(f"cannot read the token shard {path}: {error.strerror}") from error
     if len(start) < HEADER_BYTES:
-        raise LangJepaError(f"{path} is no token shard: its {size} bytes are shorter than a header")
+        raise LangJepaError(f"{path} is not a token shard: its {size} bytes are shorter than a header")
     magic, version, tokens = np.frombuffer(start, dtype="<i4")[:3].tolist()
     if magic != MAGIC:
         raise LangJepaError(
-            f"{path} is no token shard: it begins with {magic} instead of {MAGIC} (another format, or never finished)"
+            f"{path} is not a token shard: it begins with {magic} instead of {MAGIC} (another format, or never "
+            "finished)"
         )
     if version != VERSION:
         raise LangJepaError(f"the token shard {path} has version {version}, this program reads {VERSION}")

@@ -276,15 +276,15 @@ class LitJEPA(LightningModule):
         if not hasattr(self, "jepa"):
             raise LangJepaError(
                 "LitJEPA.load_from_checkpoint cannot build the model, because tokenizer and sizes come from the data. "
-                "Call trainer.fit(LitJEPA(settings), TextDataModule(settings), ckpt_path=...) to go on from the "
-                "checkpoint (it ends at once where training had ended), then module.concept_model() for the model; "
+                "Call trainer.fit(LitJEPA(settings), TextDataModule(settings), ckpt_path=...) to resume from the "
+                "checkpoint (it ends at once if training had ended), then module.concept_model() for the model; "
                 "one that was saved is read by ConceptModel.load(folder)."
             )
         ours = checkpoint.get(_OURS, {})
         if _HASH not in ours:
             raise LangJepaError(
-                "cannot resume: this is no checkpoint of LitJEPA, or one of an earlier version, which did not keep "
-                "what each process needs to go on. Start a new run."
+                "cannot resume: this is not a checkpoint of LitJEPA, or it is one of an earlier version, which did not "
+                "save what each process needs to resume. Start a new run."
             )
         ours = {name: part for name, part in ours.items() if name != _HASH}
         if _hash_of({**checkpoint, _OURS: ours}) != checkpoint[_OURS][_HASH]:

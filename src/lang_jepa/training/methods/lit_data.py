@@ -33,8 +33,8 @@ def of_this_rank(saved: list[Any], trainer: Any | None) -> Any:
     rank, world = place_of(trainer)
     if len(saved) != world:
         raise LangJepaError(
-            f"cannot resume: number of processes: checkpoint {len(saved)}, now {world}. Each process goes on with its "
-            f"own data and dropout, so give the Trainer {len(saved)} (devices times num_nodes), or start a new run."
+            f"cannot resume: number of processes: checkpoint {len(saved)}, now {world}. Each process continues with "
+            f"its own data and dropout, so give the Trainer {len(saved)} (devices times num_nodes), or start a new run."
         )
     return saved[rank]
 
