@@ -191,7 +191,7 @@ def describe(watch: "Monitor") -> None:
         aside(f"decides: {decides}, AUC {watch.merits[decides]:.2f} of faults put into usual units")
         alone = ", ".join(f"{name} {watch.merits[name]:.2f}" for name in SCORES)
     else:
-        aside(f"decides: {decides}, since the usual units are too short to insert faults")
+        aside(f"decides: {decides}, since the usual units are too short to insert faults into")
         alone = "not measured"
     aside(f"alone: {alone}")
     new = ", and new kinds of errors" if watch.model.settings.data.units == "lines" else ""
