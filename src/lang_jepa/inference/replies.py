@@ -3,7 +3,7 @@
 A predictor is also an encoder of contexts: contexts with similar predictions were followed by similar turns. So a reply
 is chosen by a vote among the turns that followed the earlier contexts whose predictions are most similar to this one's;
 every reply comes with the context that it answered. The vote was better than the turn closest to the prediction, see
-docs/dialogues.md.
+docs/evaluation.md.
 """
 
 from collections.abc import Sequence
