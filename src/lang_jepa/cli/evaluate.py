@@ -183,7 +183,7 @@ def _run_comparison(plan: "Plan", output: Path, jobs: int) -> None:
     from lang_jepa.comparison.verdict import LEAST_SEEDS
 
     if len(plan.seeds) < LEAST_SEEDS:
-        warn(f"{counted(len(plan.seeds), 'seed')} are too few for a verdict: give --seeds {LEAST_SEEDS} or more")
+        warn(f"too few seeds for a verdict ({len(plan.seeds)}): give --seeds {LEAST_SEEDS} or more")
     try:
         with JobBar() as bar:
             report = run(plan, output, bar, jobs=jobs)
