@@ -29,7 +29,7 @@ from lang_jepa.files.atomic import check_writable, fingerprint, writing
 from lang_jepa.inference.gpt import TextGPT, initial_gpt, load_gpt, load_table
 from lang_jepa.inference.model import own_folder
 from lang_jepa.models.gpt import GPT
-from lang_jepa.report.run import OF_ENCODERS, TRAINING_DOCUMENTS, EvaluateOptions, ScoredRun
+from lang_jepa.report.run import ENCODER_OPTIONS, TRAINING_DOCUMENTS, EvaluateOptions, ScoredRun
 from lang_jepa.settings.gpt import GPTDataSettings, GPTLoggingSettings
 from lang_jepa.training.methods.gpt_data import Tokens, of_corpus, open_tokens
 
@@ -61,7 +61,7 @@ class ScoredGPT(ScoredRun):
     """
 
     def __init__(self, path: Path, options: EvaluateOptions) -> None:
-        unread = [name for name in OF_ENCODERS if getattr(options, name)]
+        unread = [name for name in ENCODER_OPTIONS if getattr(options, name)]
         if unread:
             raise LangJepaError(f"{', '.join(unread)} of an evaluation have no effect on a GPT ({path})")
         usual = ["bits_per_byte", "quantised", "retrieval", *(["sts"] if options.data_dir else [])]

@@ -31,7 +31,7 @@ TRAINING_DOCUMENTS = 300
 """Maximum training documents that the baselines learn from."""
 PIECE = 64
 """Lines of a file that the task `turns` treats as one conversation."""
-OF_ENCODERS = ("beside", "documents", "queries", "labels", "columns", "language", "window_size")
+ENCODER_OPTIONS = ("beside", "documents", "queries", "labels", "columns", "language", "window_size")
 """Options that only apply to encoders."""
 
 
