@@ -98,7 +98,7 @@ def test_the_command(run: Path, tmp_path: Path, type_in: Type) -> None:
     assert ran.status == 2
     assert "more than the cap of 100; nothing was written" in ran.err
     assert not (tmp_path / "no").exists()
-    for clip, reason in (("std=x", "'x' is no number"), ("soft", "unknown clipping 'soft'")):
+    for clip, reason in (("std=x", "'x' is not a number"), ("soft", "unknown clipping 'soft'")):
         ran = type_in(*words, "--clip", clip)
         assert ran.status == 2
         assert reason in ran.err

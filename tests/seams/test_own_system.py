@@ -198,9 +198,9 @@ BROKEN = {
         "complaints must yield strings, not str 'no'",
     ),
     "warnings is nothing": ("    def warnings(self):\n        pass", "warnings must yield strings, not NoneType None"),
-    "info is a dictionary": ("    def info(self):\n        return {'a': 1}", "info gives dict .*; a list of pairs"),
+    "info is a dictionary": ("    def info(self):\n        return {'a': 1}", "info gives dict .*, not a list of pairs"),
     "rates are nothing": ("    def set_rates(self, step, seconds):\n        pass", "set_rates gives NoneType None"),
-    "the state is a list": ("    def state(self):\n        return []", r"state gives list \[\]; names with values"),
+    "the state is a list": ("    def state(self):\n        return []", r"state gives list \[\], not names with values"),
     "the sums are nothing": (
         "    def loss(self, batch, part):\n        found = super().loss(batch, part)\n"
         "        return type(found)(found.total, {})",
@@ -213,7 +213,7 @@ BROKEN = {
     ),
     "a metric is several numbers": (
         "    def metrics(self, sums, part):\n        return {'train/loss': sums['loss'].repeat(2)}",
-        "metrics gives train/loss as a tensor of shape .*, which is no number",
+        "metrics gives train/loss as a tensor of shape .*, which is not a number",
     ),
     "the summary is not JSON's": (
         "    def summary(self, folder, rows):\n        return {'found': {1, 2}}",
@@ -231,19 +231,22 @@ BROKEN = {
         "    def build(self):\n        super().build()\n        del self.model",
         "it has no model; build sets it, by set_up",
     ),
-    "the best is one word": ("    def best(self):\n        return 'val/loss'", "best gives str 'val/loss'; a metric"),
+    "the best is one word": (
+        "    def best(self):\n        return 'val/loss'",
+        "best gives str 'val/loss', not a metric",
+    ),
     "a batch is a tensor": (
         "    def draw(self, number):\n        return super().draw(number).rows",
         "a batch is Tensor|a batch is a tensor",
     ),
     "the loss is a tensor": (
         "    def loss(self, batch, part):\n        return super().loss(batch, part).total",
-        "loss gives a tensor of shape .*; a Loss is wanted",
+        "loss gives a tensor of shape .*, not a Loss",
     ),
     "the loss has no gradient": (
         "    def loss(self, batch, part):\n        found = super().loss(batch, part)\n"
         "        return type(found)(found.total.detach(), found.sums)",
-        "without a gradient; a scalar with a gradient is wanted",
+        "without a gradient, not a scalar with a gradient",
     ),
     "a metric is no column": (
         "    def metrics(self, sums, part):\n        return super().metrics(sums, part) | {'train/perplexity': 2.0}",
@@ -252,11 +255,11 @@ BROKEN = {
     "a metric is no number": (
         "    def validate(self, step, seconds, *, last):\n"
         "        return type(super().validate(step, seconds, last=last))({'val/loss': 'low'})",
-        "validate gives val/loss as str 'low', which is no number",
+        "validate gives val/loss as str 'low', which is not a number",
     ),
     "a validation is a dictionary": (
         "    def validate(self, step, seconds, *, last):\n        return {'val/loss': 1.0}",
-        "validate gives dict .*; a Validation or None is wanted",
+        "validate gives dict .*, not a Validation or None",
     ),
     "a set is in its state": (
         "    def state(self):\n        return super().state() | {'seen': {1, 2}}",
@@ -272,7 +275,7 @@ BROKEN = {
     ),
     "it makes a model that is not there": (
         "    def export(self, folder, end):\n        return folder / 'model'",
-        "export gives .*; the Path of what it wrote, or None, is wanted",
+        "export gives .*, not the Path of what it wrote, or None",
     ),
 }
 

@@ -66,7 +66,7 @@ def parse_rounding(bits: Bits, clip: str | None) -> Rounding:
     try:
         return Rounding(bits=bits, clip=how, clip_at=float(at) if at else None)  # type: ignore[arg-type]
     except ValueError as error:
-        raise LangJepaError(f"--clip {clip}: '{at}' is no number") from error
+        raise LangJepaError(f"--clip {clip}: '{at}' is not a number") from error
 
 
 DEFAULT_CLIP: dict[str, dict[int, float]] = {"std": {8: 8.0, 6: 5.0}, "percentile": {8: 100.0, 6: 99.98}}

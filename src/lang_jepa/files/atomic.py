@@ -348,7 +348,7 @@ def read_json(path: Path, *, what: str) -> Any:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def sha256(path: Path) -> str:

@@ -228,4 +228,4 @@ def _not_by(role: str | None, conversations: Sequence[Sequence[str]]) -> str:
         return ""
     names = sorted({name for one in conversations for name in names_in(one)} - {"-"})
     some = f"; those who speak there: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
-    return f" by {role}: turns are wanted like '{role}: ...'{some}"
+    return f" by {role}: turns must look like '{role}: ...'{some}"

@@ -89,7 +89,7 @@ def check_built(method: Method[Any]) -> None:
     if not all(isinstance(kind, type | tuple) for kind in method.contents.values()):
         raise _broken(method, "contents gives a type for each part")
     if not _rises(method.epoch_ends):
-        raise _broken(method, f"epoch_ends is {_short(method.epoch_ends)}; rising whole numbers of steps are wanted")
+        raise _broken(method, f"epoch_ends is {_short(method.epoch_ends)}, not rising whole numbers of steps")
     _check_trained(method)
     _check_columns(method)
 
@@ -101,7 +101,7 @@ def _check_columns(method: Method[Any]) -> None:
         raise _broken(method, f"columns must hold {', '.join(lacking or _COLUMNS)}, and each name once")
     best = method.best()
     if not (isinstance(best, tuple) and len(best) == 2 and best[1] in ("min", "max")):
-        raise _broken(method, f"best gives {_short(best)}; a metric or None, and 'min' or 'max', are wanted")
+        raise _broken(method, f"best gives {_short(best)}, not a metric or None, and 'min' or 'max'")
     if best[0] is not None and best[0] not in method.columns and type(method).best is not Method.best:
         raise _broken(method, f"best names {best[0]}, which its class attribute columns does not")
 
@@ -126,7 +126,7 @@ def checked_info(method: Method[Any]) -> list[tuple[str, str]]:
     """
     info = method.info()
     if not (isinstance(info, list) and all(_is_pair(one) for one in info)):
-        raise _broken(method, f"info gives {_short(info)}; a list of pairs of texts is wanted")
+        raise _broken(method, f"info gives {_short(info)}, not a list of pairs of texts")
     return info
 
 
@@ -145,7 +145,7 @@ def check_batches(method: Method[Any], batches: Any) -> None:
     if not callable(getattr(batches, "__next__", None)) or not isinstance(getattr(batches, "state", None), dict):
         raise _broken(
             method,
-            f"batches gives {_short(batches)}; `__next__` and a dictionary `state` are wanted, as of DrawnBatches",
+            f"batches gives {_short(batches)}, which lacks `__next__` or a dictionary `state`, see DrawnBatches",
         )
 
 
@@ -161,9 +161,9 @@ def check_batch(method: Method[Any], batch: Any) -> None:
 def check_loss(method: Method[Any], loss: Any) -> None:
     """Raise LangJepaError unless a loss is a valid `Loss`."""
     if not isinstance(loss, Loss):
-        raise _broken(method, f"loss gives {_short(loss)}; a Loss is wanted")
+        raise _broken(method, f"loss gives {_short(loss)}, not a Loss")
     if not (isinstance(loss.total, Tensor) and loss.total.numel() == 1 and loss.total.requires_grad):
-        raise _broken(method, f"the total of the Loss is {_short(loss.total)}; a scalar with a gradient is wanted")
+        raise _broken(method, f"the total of the Loss is {_short(loss.total)}, not a scalar with a gradient")
     sums = loss.sums
     if not isinstance(sums, Mapping) or not sums or not all(isinstance(one, Tensor) for one in sums.values()):
         raise _broken(method, "the sums of the Loss must be names with tensors, one at least")
@@ -194,7 +194,7 @@ def numbers(method: Method[Any], metrics: Any, *, of: str) -> dict[str, float]:
         LangJepaError: they are something else.
     """
     if not isinstance(metrics, Mapping):
-        raise _broken(method, f"{of} gives {_short(metrics)}; names with numbers are wanted")
+        raise _broken(method, f"{of} gives {_short(metrics)}, not names with numbers")
     if of == "metrics" and "train/loss" not in metrics:
         raise _broken(method, f"{of} gives no train/loss: what is minimised")
     if unknown := [str(name) for name in metrics if name not in method.columns]:
@@ -204,7 +204,7 @@ def numbers(method: Method[Any], metrics: Any, *, of: str) -> dict[str, float]:
         try:
             found[name] = float("text" if isinstance(value, str | bytes | bool) else value)
         except (TypeError, ValueError, RuntimeError):
-            raise _broken(method, f"{of} gives {name} as {_short(value)}, which is no number") from None
+            raise _broken(method, f"{of} gives {name} as {_short(value)}, which is not a number") from None
     return found
 
 
@@ -215,13 +215,13 @@ def checked_validation(method: Method[Any], found: Any) -> Validation:
         LangJepaError: it is not a `Validation`, or one that cannot be written.
     """
     if not isinstance(found, Validation):
-        raise _broken(method, f"validate gives {_short(found)}; a Validation or None is wanted")
+        raise _broken(method, f"validate gives {_short(found)}, not a Validation or None")
     for name in ("examples", "warnings"):
         some = getattr(found, name)
         if isinstance(some, str) or not all(isinstance(one, str) for one in some):
-            raise _broken(method, f"validate gives {name} as {_short(some)}; a list of texts is wanted")
+            raise _broken(method, f"validate gives {name} as {_short(some)}, not a list of texts")
     if not isinstance(found.stop, str):
-        raise _broken(method, f"validate gives stop as {_short(found.stop)}; a text is wanted, why the run must end")
+        raise _broken(method, f"validate gives stop as {_short(found.stop)}, not a text that says why the run must end")
     return replace(found, metrics=numbers(method, found.metrics, of="validate"))
 
 
@@ -242,7 +242,7 @@ def check_state(method: Method[Any], state: Mapping[str, Any]) -> None:
 def check_export(method: Method[Any], model: Any) -> None:
     """Raise LangJepaError unless `export` returned an existing path, or None."""
     if model is not None and not (isinstance(model, Path) and model.exists()):
-        raise _broken(method, f"export gives {_short(model)}; the Path of what it wrote, or None, is wanted")
+        raise _broken(method, f"export gives {_short(model)}, not the Path of what it wrote, or None")
 
 
 def checked_state(method: Method[Any], engine: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def checked_state(method: Method[Any], engine: Mapping[str, Any]) -> dict[str, A
     """
     own = method.state()
     if not isinstance(own, Mapping):
-        raise _broken(method, f"state gives {_short(own)}; names with values are wanted")
+        raise _broken(method, f"state gives {_short(own)}, not names with values")
     if clash := sorted(({"format", "rounding"} | engine.keys()) & own.keys()):
         raise _broken(method, f"state gives {', '.join(clash)}, which the engine saves itself")
     return {**engine, **own}
@@ -262,7 +262,7 @@ def checked_state(method: Method[Any], engine: Mapping[str, Any]) -> dict[str, A
 def check_summary(method: Method[Any], summary: Any, engine: Collection[str]) -> None:
     """Raise LangJepaError unless `summary` returned JSON values by name, and no name that the engine writes."""
     if not isinstance(summary, Mapping):
-        raise _broken(method, f"summary gives {_short(summary)}; names with values are wanted")
+        raise _broken(method, f"summary gives {_short(summary)}, not names with values")
     if clash := sorted(summary.keys() & set(engine)):
         raise _broken(method, f"summary gives {', '.join(clash)}, which the engine writes itself")
     try:
