@@ -71,17 +71,17 @@ def text_cases() -> Iterator[tuple[str, Any, str, bool]]:
     yield "an array of objects", np.array([A, B], dtype=object), "", False
     yield "a column with an odd index", pd.Series([A, B], index=[7, -3]), "", False
     yield "a column with names as index", pd.Series([A, B], index=["x", "y"]), "", False
-    yield "a column with a missing text", pd.Series([A, None]), "1 is no string", False
-    yield "a column of numbers", pd.Series([1, 2]), "0 is no string (int", False
+    yield "a column with a missing text", pd.Series([A, None]), "1 is not a string", False
+    yield "a column of numbers", pd.Series([1, 2]), "0 is not a string (int", False
     yield "a table", pd.DataFrame({"text": [A, B]}), "a DataFrame of 2 dimensions", False
-    yield "a tensor", torch.zeros(2), "0 is no string", False
-    yield "None among texts", [A, None], "1 is no string (NoneType)", False
-    yield "NaN among texts", [A, float("nan")], "1 is no string (float nan)", False
-    yield "missing value of a table", [A, pd.NA], "1 is no string (NAType)", False
-    yield "bytes among texts", [A, A.encode()], "1 is no string (bytes, which must be decoded", False
-    yield "a number among texts", [3, A], "0 is no string (int)", False
-    yield "a truth value among texts", [A, True], "1 is no string (bool)", False
-    yield "a path among texts", [A, Path("a.txt")], "1 is no string", False
+    yield "a tensor", torch.zeros(2), "0 is not a string", False
+    yield "None among texts", [A, None], "1 is not a string (NoneType)", False
+    yield "NaN among texts", [A, float("nan")], "1 is not a string (float nan)", False
+    yield "missing value of a table", [A, pd.NA], "1 is not a string (NAType)", False
+    yield "bytes among texts", [A, A.encode()], "1 is not a string (bytes, which must be decoded", False
+    yield "a number among texts", [3, A], "0 is not a string (int)", False
+    yield "a truth value among texts", [A, True], "1 is not a string (bool)", False
+    yield "a path among texts", [A, Path("a.txt")], "1 is not a string", False
     yield "an empty text", [A, ""], "1 has no token", False
     yield "white space", [A, " "], "1 has no token", False
     yield "other white space", [A, "\n\t\u00a0\u2003"], "1 has no token", False
@@ -93,7 +93,7 @@ def text_cases() -> Iterator[tuple[str, Any, str, bool]]:
     yield "a dictionary", {"text": A}, "not a dict", False
     yield "bytes themselves", A.encode(), "not a bytes", False
     yield "an array of one text", np.array(A), "of 0 dimensions", False
-    yield "a list in a list", [[A], [B]], "0 is no string (list)", True
+    yield "a list in a list", [[A], [B]], "0 is not a string (list)", True
     yield "an array of two dimensions", np.array([[A], [B]]), "2 dimensions", True
 
 
@@ -131,8 +131,8 @@ def cases() -> list[Case]:
             lambda m: m.encode_tokens([[5], [99999]]),
             "sentence 1 has a token id",
         ),
-        Case("encode_tokens: a half", lambda m: m.encode_tokens([[1.5]]), "sentence 0 is no list of token ids"),
-        Case("encode_tokens: none", lambda m: m.encode_tokens([[]]), "sentence 0 is no list of token ids"),
+        Case("encode_tokens: a half", lambda m: m.encode_tokens([[1.5]]), "sentence 0 is not a list of token ids"),
+        Case("encode_tokens: none", lambda m: m.encode_tokens([[]]), "sentence 0 is not a list of token ids"),
         Case("load: None", lambda m: ConceptModel.load(None), "not NoneType"),
         Case(
             "load: no such device",
@@ -174,15 +174,15 @@ def cases() -> list[Case]:
         Case("decode: NaN as a number", lambda m: m.decode(vectors, "sample", top_p=float("nan")), "top_p"),
         Case("decode: a half beam", lambda m: m.decode(vectors, "beam", beams=1.5), "beams"),
         Case("score_texts: too few texts", lambda m: m.score_texts(vectors, [A]), "one text for each"),
-        Case("score_texts: None", lambda m: m.score_texts(vectors, [A, None]), "text 1 is no string"),
+        Case("score_texts: None", lambda m: m.score_texts(vectors, [A, None]), "text 1 is not a string"),
         Case("rank: no candidates", lambda m: rank_continuations(m, [A], []), "at least one"),
         Case("rank: None as context", lambda m: rank_continuations(m, None, [A]), "not None"),
         Case("neighbours: nothing to search", lambda m: neighbours(m, vectors, [], top_k=1), "no sentences"),
-        Case("imagine: NaN as a sentence", lambda m: m.imagine([float("nan")], 1), "sentence 0 is no string"),
+        Case("imagine: NaN as a sentence", lambda m: m.imagine([float("nan")], 1), "sentence 0 is not a string"),
         Case("imagine: half a step", lambda m: m.imagine([A], 0.5), "at least one sentence to imagine"),
         Case("surprise: None", lambda m: m.surprise(None), "not None"),
         Case("surprise: bytes", lambda m: m.surprise(A.encode()), "not a bytes"),
-        Case("surprise: NaN inside", lambda m: m.surprise([A, float("nan")]), "sentence 1 is no string"),
+        Case("surprise: NaN inside", lambda m: m.surprise([A, float("nan")]), "sentence 1 is not a string"),
         Case("segment: a lone surrogate", lambda m: m.segment("ab\udfff. Yes."), "lone surrogate"),
         Case("redundant: white space", lambda m: m.redundant([A, " "]), "sentence 1 has no token"),
         Case("next: a bare candidate", lambda m: m.next([A], B), "not a single string"),

@@ -322,7 +322,7 @@ def test_a_folder_that_holds_something_else_is_not_removed(tmp_path: Path) -> No
     (folder / "thesis.txt").write_text("mine")
     job = {"kind": "encoder", "settings": settings.model_dump(), "allow_different": False}
     channel = Channel(io.StringIO())
-    with pytest.raises(LangJepaError, match=r"thesis.txt in it is no part of a run that was stopped"):
+    with pytest.raises(LangJepaError, match=r"thesis.txt in it is not part of a run that was stopped"):
         trial_job(job, channel)
     assert (folder / "thesis.txt").read_text() == "mine"
     (folder / "thesis.txt").unlink()

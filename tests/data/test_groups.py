@@ -143,7 +143,7 @@ def test_what_has_no_columns_has_no_groups(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Anna: Hm.")
     with pytest.raises(LangJepaError, match="groups rows of tables"):
         open_source(_settings(tmp_path / "a.txt"))
-    with pytest.raises(LangJepaError, match="the built-in stories are no table"):
+    with pytest.raises(LangJepaError, match="the built-in stories are not a table"):
         open_source(_settings(Path("stories"), units="sentences"))
     _table(tmp_path, "csv", ROWS)  # beside a table, a text stays a document
     assert {one.id for one in open_source(_settings(tmp_path)).documents(Counter())} == {"a", "b", "a.txt:0"}

@@ -61,7 +61,7 @@ def test_known_lines(line: str, masked: str) -> None:
 
 def test_own_patterns_come_first() -> None:
     assert mask("user anna42 logged in 3 times", [r"user \w+"]) == "<own> logged in <number> times"
-    with pytest.raises(ValidationError, match="is no regular expression"):
+    with pytest.raises(ValidationError, match="is not a regular expression"):
         DataSettings(units="lines", mask=True, mask_patterns=("(",))
 
 

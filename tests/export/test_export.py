@@ -169,7 +169,7 @@ def test_what_is_no_export_is_not_replaced(make: Make, tmp_path: Path) -> None:
     run = make("bert")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(LangJepaError, match="not empty and is no export"):
+    with pytest.raises(LangJepaError, match="not empty and is not an export"):
         export_run(run, tmp_path / "mine", "sentence-transformers")
     with pytest.raises(LangJepaError, match="use one of sentence-transformers, onnx"):
         export_run(run, tmp_path / "new", "tensorflow")

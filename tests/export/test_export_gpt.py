@@ -136,7 +136,7 @@ def test_models_beside_the_baselines(run: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_only_quantised_models_are_replaced(run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    for path, reason in ((tmp_path / "notes.txt", "is no quantised model"), (tmp_path, "is a folder")):
+    for path, reason in ((tmp_path / "notes.txt", "is not a quantised model"), (tmp_path, "is a folder")):
         with pytest.raises(LangJepaError, match=reason):
             export_gpt(run, path, Rounding(), cap=CAP)
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -236,7 +236,7 @@ def test_damaged_and_foreign_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read_artifact(path)
     for content in (b"", b"LJQUANT", b"PK" + data[2:]):
         path.write_bytes(content)
-        with pytest.raises(LangJepaError, match=f"{path} is no quantised model"):
+        with pytest.raises(LangJepaError, match=f"{path} is not a quantised model"):
             read_artifact(path)
     monkeypatch.setattr(artifact, "VERSION", 2)
     path.write_bytes(data)

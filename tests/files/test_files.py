@@ -282,7 +282,7 @@ def test_only_a_known_folder_is_replaced_and_what_others_put_there_stays(tmp_pat
         pass
     with pytest.raises(LangJepaError, match="is a file"), atomic_folder(path / "notes", known_by="card"):
         pass
-    with pytest.raises(LangJepaError, match="notes in it is no part of a test: move it away"):
+    with pytest.raises(LangJepaError, match="notes in it is not part of a test: move it away"):
         check_only(path, ("car?",), what="a test")
     check_only(path, ("car?", "notes"), what="a test")
 

@@ -128,7 +128,7 @@ def test_texts_and_vectors_are_one_thing(model: ConceptModel) -> None:
         model.similarity_pairwise(TEXTS, TEXTS[0])
     with pytest.raises(LangJepaError, match=r"expected vectors \[n, 32\], not \[1, 7\]"):
         model.similarity(vectors[0, :7], TEXTS)
-    with pytest.raises(LangJepaError, match="text 1 is no string"):
+    with pytest.raises(LangJepaError, match="text 1 is not a string"):
         model.similarity([TEXTS[0], None], TEXTS)
 
 

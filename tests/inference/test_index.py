@@ -208,7 +208,7 @@ def test_nothing_to_index(corpus: Callable[[Path], Path], message: str, model: C
 
 def test_bad_queries_and_damage_are_errors(model: ConceptModel, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("It was old.\nIt was new.\n")
-    with pytest.raises(LangJepaError, match="not empty and is no index"):
+    with pytest.raises(LangJepaError, match="not empty and is not an index"):
         Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path)
     index = Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path / "index")
     with pytest.raises(LangJepaError, match="has no token"):
@@ -269,7 +269,7 @@ def test_only_what_was_made_is_removed(model: ConceptModel, tmp_path: Path) -> N
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".lock").touch()
     (tmp_path / "other" / "notes").mkdir()
-    with pytest.raises(LangJepaError, match="not empty and is no index"):
+    with pytest.raises(LangJepaError, match="not empty and is not an index"):
         Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path / "other")
     assert (tmp_path / "other" / "notes").is_dir()
 

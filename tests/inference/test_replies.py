@@ -130,7 +130,7 @@ def test_what_cannot_be_asked_is_named(folder: Path, model: ConceptModel, past: 
                 asked()
     with pytest.raises(LangJepaError, match="no candidates"):
         model.rank(CONTEXT, [])
-    with pytest.raises(LangJepaError, match=r"turn 0 is no string \(list\)"):
+    with pytest.raises(LangJepaError, match=r"turn 0 is not a string \(list\)"):
         model.rank([CONTEXT, CONTEXT], ["a", "a"])  # type: ignore[list-item]
     twice = model.rank(CONTEXT, ["About tea.", "About tea."])
     assert twice[0] == twice[1]

@@ -114,7 +114,7 @@ def check_replaceable(path: Path) -> None:
     if path.exists():
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                raise LangJepaError(f"{path} is there and is no quantised model: choose another file")
+                raise LangJepaError(f"{path} exists and is not a quantised model: choose another file")
 
 
 def read_artifact(path: Path, *, check: Check | None = None) -> tuple[dict[str, Any], dict[str, Entry]]:
@@ -137,7 +137,7 @@ def read_artifact(path: Path, *, check: Check | None = None) -> tuple[dict[str, 
     except OSError as error:
         raise LangJepaError(f"cannot read the quantised model {path}: {error.strerror}") from error
     if len(data) < START or not data.startswith(MAGIC):
-        raise LangJepaError(f"{path} is no quantised model: `lang-jepa export RUN FILE --to int8` writes one")
+        raise LangJepaError(f"{path} is not a quantised model: `lang-jepa export RUN FILE --to int8` writes one")
     if data[len(MAGIC)] != VERSION:
         raise LangJepaError(f"{path} has version {data[len(MAGIC)]}, this program reads {VERSION}")
     if hashlib.sha256(data[START:]).digest() != data[24:START]:

@@ -25,7 +25,7 @@ def check_name(name: str) -> None:
         LangJepaError: it does not.
     """
     if not _NAME.fullmatch(name):
-        raise LangJepaError(f"'{name}' is no name on the hub: write owner/model")
+        raise LangJepaError(f"'{name}' is not a name on the hub: write owner/model")
 
 
 def push(folder: Path, name: str, *, private: bool) -> str:
@@ -135,7 +135,7 @@ def _check_free(folder: Path) -> None:
     check_writable(folder.parent / "export", folder=True)  # it is replaced as a whole
     known = ("modules.json", "model.onnx")
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).is_file() for name in known):
-        raise LangJepaError(f"{folder} is not empty and is no export: choose another folder")
+        raise LangJepaError(f"{folder} is not empty and is not an export: choose another folder")
     check_only(folder, _OURS, what="an export")
 
 

@@ -228,7 +228,7 @@ def check_only(folder: Path, ours: Collection[str], *, what: str) -> None:
     foreign = sorted(name for name in names if not any(fnmatchcase(name, pattern) for pattern in ours))
     if foreign:
         raise LangJepaError(
-            f"{folder} would have to be removed, but {', '.join(foreign[:3])} in it is no part of {what}: move it away"
+            f"{folder} would have to be removed, but {', '.join(foreign[:3])} in it is not part of {what}: move it away"
         )
 
 
@@ -280,7 +280,7 @@ def open_lock(path: Path) -> int:
         raise _unwritable(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise LangJepaError(f"the lock {path} is no file: remove it")
+        raise LangJepaError(f"the lock {path} is not a file: remove it")
     return descriptor
 
 

@@ -253,7 +253,7 @@ class TextEncoder:
             float32 [n, D], unit rows; [D] for a single string.
 
         Raises:
-            LangJepaError: a text that is no string, is not valid Unicode or has no token; the message names its number.
+            LangJepaError: a text that is not a string, not valid Unicode or has no token; the message names its number.
         """
         passes = Passes(batch_tokens, batch_size, show_progress_bar)
         alone = isinstance(sentences, str)

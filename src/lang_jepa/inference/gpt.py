@@ -168,7 +168,7 @@ def load_gpt(path: Path | str) -> tuple[GPT, GPTSettings, Mapping[str, Any]]:
     if folder is None:
         raise LangJepaError(
             why_no_model(Path(path))
-            or f"{path} is no model directory of a GPT (it has no {GPT_CARD}); an encoder is read, evaluated and "
+            or f"{path} is not a model directory of a GPT (it has no {GPT_CARD}); an encoder is read, evaluated and "
             f"exported by other options than a GPT (int8 and int6 are of GPTs){nearest_run(Path(path))}"
         )
     card = read_card(folder / GPT_CARD, what="model card")

@@ -109,7 +109,7 @@ def rate_of(wanted: float | None, lengths: Sequence[int], which: str) -> float:
 def no_threshold(wanted: float, events: int, count: int) -> str:
     """Say why no threshold gives a rate: `count` usual units in `events` runs of equal ones make no more alarms."""
     return (
-        f"no threshold gives {wanted:g} false alarms in a thousand: a unit that repeats the one before it is no alarm "
+        f"no threshold gives {wanted:g} false alarms in a thousand: a unit that repeats the last one is not an alarm "
         f"of its own, and that leaves {events:,} of {counted(count, 'usual unit')}. Ask for "
         f"{int(1000 * events / count)} at most"
     )

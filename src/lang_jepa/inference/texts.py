@@ -23,19 +23,19 @@ def text_of(given: object, what: str = "the text", *, blank: bool = False) -> st
         blank: whether it may be empty.
 
     Raises:
-        LangJepaError: it is no string, has a lone surrogate, or holds nothing visible.
+        LangJepaError: it is not a string, has a lone surrogate, or holds nothing visible.
     """
     if not isinstance(given, str):
         said = type(given).__name__
         cure = ", which must be decoded first" if isinstance(given, bytes | bytearray) else ""
         shown = f" {given}" if isinstance(given, float) else ""
-        raise LangJepaError(f"{what} is no string ({said}{shown}{cure})")
+        raise LangJepaError(f"{what} is not a string ({said}{shown}{cure})")
     if not given.isascii():
         try:
             given.encode()
         except UnicodeEncodeError as error:
             raise LangJepaError(
-                f"{what} has a lone surrogate ({given[error.start]!a}) at character {error.start}, which is no text"
+                f"{what} has a lone surrogate ({given[error.start]!a}) at character {error.start}, which is not text"
             ) from None
     if not blank and not VISIBLE.search(given):
         raise LangJepaError(f"{what} has no token to encode: {given!r} is empty, white space or nothing visible")
@@ -86,7 +86,7 @@ def tokens_of(given: object, vocab_size: int) -> list[NDArray[np.int64]]:
     for number, one in enumerate(items_of(given, "array of token ids")):
         ids = np.asarray(one)
         if ids.ndim != 1 or not len(ids) or ids.dtype.kind not in "iu":
-            raise LangJepaError(f"sentence {number} is no list of token ids: {_named(one)}")
+            raise LangJepaError(f"sentence {number} is not a list of token ids: {_named(one)}")
         if ids.min() < 0 or ids.max() >= vocab_size:
             raise LangJepaError(f"sentence {number} has a token id outside of 0 to {vocab_size - 1}")
         found.append(ids.astype(np.int64))
@@ -199,7 +199,7 @@ def texts_or_vectors(given: object, dim: int) -> list[str] | NDArray[np.float32]
 
 def _context(given: object, what: str, *, empty: bool = False) -> list[str]:
     if not _several(given):
-        raise LangJepaError(f"{what} is no list of sentences ({type(given).__name__})")
+        raise LangJepaError(f"{what} is not a list of sentences ({type(given).__name__})")
     sentences = texts_of(given, "sentence", where=f"{what}: ")
     if not sentences and not empty:
         raise LangJepaError(f"{what} is an empty context: the first sentence cannot be predicted")

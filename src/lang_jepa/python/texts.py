@@ -238,7 +238,7 @@ def name_of(rows: Iterable[dict[str, Any]]) -> str:
         try:
             total.update(_line(row).encode())
         except (TypeError, ValueError) as error:
-            raise LangJepaError(f"item {number} is no text and no conversation: {error}") from error
+            raise LangJepaError(f"item {number} is neither a text nor a conversation: {error}") from error
     return f"{total.hexdigest()}.jsonl"
 
 

@@ -26,7 +26,7 @@ def _compiled(pattern: str) -> Any:
         compiled = regex.compile(pattern)
         empty = any(not match[0] for probe in _PROBES for match in compiled.finditer(probe, timeout=1))
     except (regex.error, TimeoutError) as error:
-        raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+        raise ValueError(f"{pattern!r} is not a regular expression ({error})") from error
     if empty:
         raise ValueError(
             f"{pattern!r} matches the empty string; write a pattern that needs a character, for example with + "

@@ -123,7 +123,7 @@ class CorpusStore:
             if content["format"] != FORMAT or outside:
                 raise ValueError("another format")
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise LangJepaError(f"{manifest} is no manifest that this version reads ({error!r}).") from error
+            raise LangJepaError(f"{manifest} is not a manifest that this version reads ({error!r}).") from error
         return {**names, MANIFEST: ""}
 
     def _find(self, name: str, file: str) -> RemoteFile | None:

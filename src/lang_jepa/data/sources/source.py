@@ -246,7 +246,7 @@ class StorySource(Source):
             LangJepaError: neither a limit nor streaming is set, or the settings do not fit stories.
         """
         if settings.group_column is not None:
-            raise LangJepaError("data.group_column: the built-in stories are no table; leave it out.")
+            raise LangJepaError("data.group_column: the built-in stories are not a table; leave it out.")
         if settings.units != "sentences":
             raise LangJepaError(f"data.units={settings.units}: the built-in stories have sentences; leave it out.")
         if settings.limit is None and not settings.streaming:

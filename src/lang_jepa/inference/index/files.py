@@ -370,4 +370,4 @@ def check_folder(folder: Path) -> None:
     else:
         ours = all(entry.name == ".lock" or is_generation(entry) for entry in folder.iterdir())
     if not ours:
-        raise LangJepaError(f"{folder} is not empty and is no index: choose another folder for the index")
+        raise LangJepaError(f"{folder} is not empty and is not an index: choose another folder for the index")
