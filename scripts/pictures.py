@@ -1,8 +1,8 @@
 """Regenerate the pictures of README.md and docs/ from the program itself: `make pictures`.
 
-Terminal pictures are SVG files of a command's output at a given width. Screenshots of the page of `lang-jepa serve` and
-of a stored notebook are taken in Chromium through playwright; without a browser these pictures stay unchanged and the
-script ends with status 3.
+Terminal pictures are SVG files of a command's output at a given width. Screenshots of the pages of `lang-jepa
+serve` and `lang-jepa try` and of a stored notebook are taken in Chromium through playwright; without a browser these
+pictures stay unchanged and the script ends with status 3.
 """
 
 import importlib.util
@@ -36,8 +36,9 @@ TRAINING = (
     " -o model.pred_dim=96 -o optimization.max_steps=200",
     "evaluate runs/dialogue",
     "index runs/dialogue examples/chats.jsonl --output index --predictions",
+    "try examples/app.log --output try-log --minutes 1",
 )
-"""Training commands to run first, in a temporary folder: those of docs/logs.md and docs/dialogues.md."""
+"""Commands to run first, in a temporary folder: those of docs/logs.md, docs/dialogues.md and docs/try.md."""
 
 TERMINALS = (
     ("monitor", "monitor runs/log examples/new.log --per-thousand 5", 120),
@@ -124,6 +125,15 @@ def photograph_page(chromium: "Browser", folder: Path) -> None:
                 print(IMAGES / f"{name}.png")
         finally:
             server.terminate()
+            server.communicate()
+
+
+def photograph_trial(chromium: "Browser", folder: Path) -> None:
+    """Write docs/images/try.png: the beginning of the page that `lang-jepa try` made of a log."""
+    page = chromium.new_page(viewport={"width": 1040, "height": 1250})
+    page.goto((folder / "try-log" / "report.html").as_uri())
+    page.screenshot(path=IMAGES / "try.png")
+    print(IMAGES / "try.png")
 
 
 def photograph_notebook(chromium: "Browser", name: str, first: str, after: str) -> None:
@@ -158,6 +168,7 @@ def main() -> None:
             if chromium is None:
                 sys.exit(3)
             photograph_notebook(chromium, "own_documents.ipynb", "What does not belong", "Does prediction help?")
+            photograph_trial(chromium, folder)
             photograph_page(chromium, folder)
 
 
