@@ -145,7 +145,7 @@ def cases() -> list[Case]:
         Case("predict_next: generators", lambda m: m.predict_next(made(A, B) for _ in range(3)), (3, DIM)),
         Case("predict_next: an empty context", lambda m: m.predict_next([[A], []]), "context 1 is an empty"),
         Case("predict_next: a mixture", lambda m: m.predict_next([[A], B]), "mixes sentences and lists"),
-        Case("predict_next: None as a context", lambda m: m.predict_next([[A], None]), "context 1 is no list"),
+        Case("predict_next: None as a context", lambda m: m.predict_next([[A], None]), "context 1 is not a list"),
         Case("predict_next: None inside", lambda m: m.predict_next([[A], [A, None]]), "context 1: sentence 1"),
         Case("predict_next: rows of an array", lambda m: m.predict_next(np.array([[A, B], [B, A]])), (2, DIM)),
         Case("decode: a list of lists", lambda m: m.decode(vectors.tolist()), (2,)),

@@ -367,7 +367,7 @@ def test_losses_are_one_line_and_loud_above_a_tenth() -> None:
     )
     assert not few.loud
     cut = Losses(10, {}, {}, {}, sentences=50, cut=6, max_length=64)
-    assert cut.line() == "of 10 documents: cut 6 (12.0%) of 50 sentences at 64 tokens. Look at model.max_length"
+    assert cut.line() == "of 10 documents: cut 6 (12.0%) of 50 sentences at 64 tokens. Check model.max_length"
     assert cut.loud
     many = Losses(10, {"too short": 2}, {"exact duplicate": 2}, {}, sample=True)
     assert str(many.line()).startswith("of the first 10 documents: rejected 2 (20.0%)")

@@ -150,7 +150,7 @@ def test_what_is_no_gpt(tmp_path: Path) -> None:
     write_artifact(tmp_path / "other", quantise_state(state, Rounding()), {"name": "x"})
     with pytest.raises(LangJepaError, match="not of a GPT"):
         load_quantised_gpt(tmp_path / "other")
-    with pytest.raises(LangJepaError, match="no model directory of a GPT"):
+    with pytest.raises(LangJepaError, match="not a model directory of a GPT"):
         export_gpt(tmp_path, tmp_path / "file", Rounding(), cap=CAP)
     assert parse_rounding(6, "std=3") == Rounding(bits=6, clip="std", clip_at=3.0)
     assert parse_rounding(8, "percentile").at == 100

@@ -235,14 +235,14 @@ def test_an_error_that_is_none_of_a_full_disk_stays_as_it_is(tmp_path: Path) -> 
 def test_a_lock_follows_no_link_and_empties_no_file(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / ".lock").symlink_to(tmp_path / "mine.txt")
-    with pytest.raises(LangJepaError, match=r"\.lock is a link or no file"), locked(tmp_path / ".lock"):
+    with pytest.raises(LangJepaError, match=r"\.lock is a link, or not a file"), locked(tmp_path / ".lock"):
         pass
     with locked(tmp_path / "mine.txt"):  # by mistake
         pass
     assert (tmp_path / "mine.txt").read_text() == "mine"
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "."):
-        with pytest.raises(LangJepaError, match=r"no file|cannot write"), locked(tmp_path / name):
+        with pytest.raises(LangJepaError, match=r"not a file|cannot write"), locked(tmp_path / name):
             pass
 
 

@@ -182,7 +182,7 @@ BROKEN = {
         "    def open_data(self):\n        super().open_data()\n        self.total = 4.5",
         "total is float 4.5; open_data sets it",
     ),
-    "epochs end at no steps": ("    epoch_ends = (9, 3)", r"epoch_ends is tuple \(9, 3\); rising whole numbers"),
+    "epochs end at no steps": ("    epoch_ends = (9, 3)", r"epoch_ends is tuple \(9, 3\), not rising whole numbers"),
     "what is free is a text": ("    free = 'data.file'", "free is str 'data.file'; beginnings of settings"),
     "a column of the engine is missing": (
         "    columns = ('train/step', 'train/loss', 'val/loss')",

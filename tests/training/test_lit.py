@@ -263,7 +263,5 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 def test_what_is_cut_is_reported_where_training_starts(tmp_path: Path) -> None:
     data = TextDataModule(tiny_settings(tmp_path, "model.max_length=8"))
-    with pytest.warns(
-        UserWarning, match=r"cut [\d,]+ \(.*%\) of [\d,]+ sentences at 8 tokens. Look at model.max_length"
-    ):
+    with pytest.warns(UserWarning, match=r"cut [\d,]+ \(.*%\) of [\d,]+ sentences at 8 tokens. Check model.max_length"):
         data.setup("fit")

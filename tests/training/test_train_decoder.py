@@ -244,7 +244,7 @@ def test_what_is_cut_is_reported_where_training_starts(encoder: Path, tmp_path: 
     settings = tiny_decoder(tmp_path / "run", "decoder.max_length=6", "optimization.max_steps=1")
     train(settings.of(encoder), heard)
     (line,) = [text for text in heard.warnings if " documents: " in text]
-    assert re.search(r"cut [\d,]+ \([\d.]+%\) of [\d,]+ sentences at 6 tokens. Look at decoder.max_length$", line)
+    assert re.search(r"cut [\d,]+ \([\d.]+%\) of [\d,]+ sentences at 6 tokens. Check decoder.max_length$", line)
 
 
 class Heard(Silent):

@@ -122,7 +122,7 @@ def test_the_model_directory(whole: Path, tmp_path: Path) -> None:
     (copied / "model.safetensors").write_bytes(bytes(weights))
     with pytest.raises(LangJepaError, match="damaged or was exchanged"):
         load_gpt(copied)
-    with pytest.raises(LangJepaError, match="no model directory of a GPT"):
+    with pytest.raises(LangJepaError, match="not a model directory of a GPT"):
         load_gpt(tmp_path / "nothing")
 
 

@@ -276,7 +276,7 @@ def open_lock(path: Path) -> int:
             descriptor = os.open(path, os.O_RDONLY | flags, 0o644)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise LangJepaError(f"the lock {path} is a link or no file: remove it") from error
+            raise LangJepaError(f"the lock {path} is a link, or not a file: remove it") from error
         raise _unwritable(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -69,5 +69,5 @@ def test_auc() -> None:
     assert auc([2, 1, 3, 2], [True, False, False, False]) == pytest.approx(0.5)
     with pytest.raises(LangJepaError, match="at least one positive and one negative"):
         auc([1, 2], [True, True])
-    with pytest.raises(LangJepaError, match="numbers"):
+    with pytest.raises(LangJepaError, match="no NaN"):
         auc([1, float("nan")], [True, False])

@@ -241,7 +241,7 @@ class StreamData(EncoderData):
         if sample is None:
             raise LangJepaError(
                 f"the first documents of {source.description} hold nothing to train on: "
-                f"{self.blocks.losses.line() or 'they are all held out'}. Look at data.min_length, data.min_sentences "
+                f"{self.blocks.losses.line() or 'they are all held out'}. Check data.min_length, data.min_sentences "
                 "and data.text_column"
             )
         self.lost = self.blocks.losses  # of the rows of this sample
