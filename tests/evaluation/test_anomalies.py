@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lang_jepa.data.sources.conversations import speaker_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import ROW
+from lang_jepa.evaluation.embedder import EncoderOnly
 from lang_jepa.evaluation.faults import APART, KINDS, NEAR, REPEATS, UNKNOWN, WARM, Kind, Pools, with_faults
 from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
@@ -132,7 +133,7 @@ def test_auc_found_and_false_alarms_are_those_of_plain_counting(lines: Conversat
 class Expecting:
     """Encodes a text by a hash and expects the next step."""
 
-    dim, similarity = 32, "raw"
+    dim = 32
     statistics = Statistics.identity(32)
 
     def __init__(self, *, knows_speakers: bool) -> None:
@@ -178,6 +179,15 @@ def test_a_model_that_expects_the_course_finds_faults(
     alarms = [row for row in report.rows if row.metric == "false alarms"]
     assert {row.name for row in alarms} == names - {"chance"}
     assert "surprise" in found["anomalies, mean", "monitor (model)"].note
+
+
+def test_an_encoder_without_a_predictor_has_novelty_and_a_centred_ridge(lines: Conversations) -> None:
+    model = EncoderOnly(Expecting(knows_speakers=False))
+    report = evaluate(Request(model, ["anomalies"], conversations=lines, budget=Budget(turn_pairs=200)))
+    found = {row.name: row.similarity for row in report.rows if row.task == "anomalies, mean" and row.chosen}
+    assert {"model", "monitor (model)"}.isdisjoint(found)
+    assert "novelty (model)" in found
+    assert found["ridge on means (model)"] == "centred"
 
 
 def test_too_few_documents_are_refused(lines: Conversations) -> None:
