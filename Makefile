@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate,hub]"
 
 .PHONY: quickstart install install-dev test lint types pytest all-checks format docs benchmarks pictures reliability clean
 

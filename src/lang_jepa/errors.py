@@ -2,7 +2,21 @@
 
 import re
 from importlib import import_module
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
+
+Extra = Literal["evaluate", "hub"]
+_EXTRAS: dict[Extra, dict[str, str]] = {
+    "evaluate": {
+        "sklearn": "scikit-learn",
+        "scipy": "SciPy",
+        "matplotlib": "Matplotlib",
+        "sacrebleu": "sacreBLEU",
+        "rouge_score": "rouge-score",
+    },
+    "hub": {"datasets": "datasets", "pyarrow": "PyArrow"},
+}
+"""Extras that many modules need: their modules and what these are called."""
 
 
 class LangJepaError(Exception):
@@ -55,6 +69,24 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def missing_extra(extra: Extra, what: str) -> str | None:
+    """Say which libraries of an extra `what` needs and are not installed, and how to install them; None: all are."""
+    missing = [name for module, name in _EXTRAS[extra].items() if find_spec(module) is None]
+    if not missing:
+        return None
+    return f"{what} needs what is not installed ({', '.join(missing)}): pip install 'lang-jepa[{extra}]'"
+
+
+def check_extra(extra: Extra, what: str) -> None:
+    """Raise unless the libraries of an extra are installed, before `what` needs them.
+
+    Raises:
+        LangJepaError: as `missing_extra` says.
+    """
+    if missing := missing_extra(extra, what):
+        raise LangJepaError(missing)
 
 
 def optional(module: str, without: str) -> Any:

@@ -25,7 +25,7 @@ from lang_jepa.cli.options import (
     standard_input,
 )
 from lang_jepa.data.sources.text_files import chunks, text_of
-from lang_jepa.errors import LangJepaError, one_line, shorten
+from lang_jepa.errors import LangJepaError, check_extra, one_line, shorten
 from lang_jepa.files.atomic import check_writable
 
 _METRICS = 40
@@ -74,6 +74,7 @@ def document(
     if against not in (None, "document", "training"):
         raise LangJepaError(f"--against is document or training, not {against!r}")
     if plot is not None:
+        check_extra("evaluate", "--plot")
         check_writable(plot)
     if output is not None:
         from lang_jepa.inference.folders.files import check_output

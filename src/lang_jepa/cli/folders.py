@@ -22,7 +22,7 @@ from lang_jepa.cli.options import (
     in_language,
 )
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
-from lang_jepa.errors import LangJepaError, counted, one_line
+from lang_jepa.errors import LangJepaError, check_extra, counted, one_line
 
 if TYPE_CHECKING:
     from lang_jepa.inference.document import Against, Using
@@ -134,6 +134,7 @@ def topics(
     """Find what a folder of texts is about: its topics, their words and typical sentences."""
     from lang_jepa.inference.folders.files import check_output
 
+    check_extra("evaluate", "topics")
     check_output(output)
     for name, value, known in (("--of", of, ("sentences", "documents")), ("--method", method, ("kmeans", "hdbscan"))):
         if value and value not in known:

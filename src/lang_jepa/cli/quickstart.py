@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lang_jepa.cli.options import DecoderOverride, Override, leave_if_stopped
-from lang_jepa.errors import counted
+from lang_jepa.errors import check_extra, counted
 
 if TYPE_CHECKING:
     from lang_jepa.files.run_lock import RunLock
@@ -37,6 +37,7 @@ def quickstart(
     from lang_jepa.training.preflight import check_run
     from lang_jepa.training.train import method_of
 
+    check_extra("evaluate", "quickstart")
     settings = load_settings("concepts", [f"meta.seed={seed}", *(override or ())])
     folder = Path(settings.logging.log_dir) / "decoder"
     own = [f"meta.seed={seed}", *(dec_override or ()), f"logging.log_dir={folder}"]

@@ -19,7 +19,7 @@ from lang_jepa.comparison.kind import StartInfo, check_environment, check_pair, 
 from lang_jepa.comparison.outcome import outcome
 from lang_jepa.comparison.page import write_page, write_pictures
 from lang_jepa.comparison.plan import Plan, Variant, refuse_different_settings, run_folder, settle
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, check_extra
 from lang_jepa.files.atomic import check_writable, make_folder, open_lock, read_json, write_json
 from lang_jepa.settings.load import read_settings
 
@@ -72,10 +72,11 @@ def compare(plan: Plan, folder: Path, callback: Callback | None = None, *, jobs:
         The report, as in report.json.
 
     Raises:
-        LangJepaError: the folder holds another comparison, runs are not on equal terms, a task could judge nothing, or
-            a job failed.
+        LangJepaError: the extra `evaluate` is not installed; or the folder holds another comparison, runs are not on
+            equal terms, a task could judge nothing, or a job failed.
         Interrupted: by Ctrl-C or SIGTERM; all finished work is kept.
     """
+    check_extra("evaluate", "compare")
     refuse_different_settings(plan)
     data_dir = Path(plan.data_dir) if plan.data_dir else None
     plan.kind.check_tasks({one.name: one.settings for one in plan.variants}, plan.tasks, data_dir)

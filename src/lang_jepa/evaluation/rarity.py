@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.distributions import Binomial
 
 Values = NDArray[np.float64]
 SCORES = ("surprise", "novelty", "n-gram", "repetition")
@@ -75,9 +77,9 @@ def chance_of(count: int, of: int, rate: float) -> float:
     """Return the probability of `count` or more among `of` independent draws at a rate: the exact upper tail of the
     binomial distribution.
     """
-    from scipy.special import bdtrc
-
-    return float(bdtrc(count - 1, of, rate)) if count > 0 else 1.0
+    draws = Binomial(of, torch.tensor(rate, dtype=torch.float64))
+    chances = draws.log_prob(torch.arange(max(count, 0), of + 1, dtype=torch.float64))  # type: ignore[no-untyped-call]
+    return float(chances.logsumexp(0).exp())
 
 
 def subsets(count: int) -> Iterator[tuple[int, ...]]:

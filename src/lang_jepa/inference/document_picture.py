@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.errors import one_line
+from lang_jepa.errors import check_extra, one_line
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.inference.document import Study
 
@@ -27,6 +27,7 @@ def draw_study(found: Study, path: Path, *, title: str = "", unit: str = "senten
         title: what was read.
         unit: what a sentence is called.
     """
+    check_extra("evaluate", "drawing")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

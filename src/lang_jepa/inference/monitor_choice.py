@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from lang_jepa.evaluation.faults import KINDS, WARM, Faulty, Pools, with_faults
 from lang_jepa.evaluation.metrics.segmentation import auc
@@ -94,9 +93,9 @@ class Likeliest:
         asked = (rows >= 0) & expected.any(1)
         if asked.any():
             cosines, came = expected[asked] @ self.space.T, rows[asked]
+            logits = [cosines / one + self.logs for one in _TEMPERATURES]
             likelihoods = [
-                log_softmax(cosines / one + self.logs, axis=1)[np.arange(len(came)), came].mean()
-                for one in _TEMPERATURES
+                (one[np.arange(len(came)), came] - np.logaddexp.reduce(one, axis=1)).mean() for one in logits
             ]
             self.temperature = float(_TEMPERATURES[int(np.argmax(likelihoods))])
 

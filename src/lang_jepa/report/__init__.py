@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lang_jepa.errors import check_extra
+
 if TYPE_CHECKING:
     from lang_jepa.evaluation.table import Report
     from lang_jepa.report.run import EvaluateOptions
@@ -22,10 +24,12 @@ def evaluate_run(path: Path, options: "EvaluateOptions") -> "tuple[Report, Path]
 
     Raises:
         NotSaved: the report could not be written; the error contains it.
-        LangJepaError: the model, a task, its data or an option cannot be used; raised before the work.
+        LangJepaError: the extra `evaluate` is not installed; or the model, a task, its data or an option cannot be
+            used; raised before the work.
     """
     from lang_jepa.inference.model_folder import find_gpt
 
+    check_extra("evaluate", "evaluate")
     if find_gpt(path) is not None:
         from lang_jepa.report.gpt_run import ScoredGPT
 

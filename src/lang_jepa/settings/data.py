@@ -80,11 +80,12 @@ class DataSettings(Section):
     """From documents to batches."""
 
     train_file: Place = "sample-10BT"
-    """Source of the documents: `stories` (built in), a local file (.parquet, .jsonl, .json, .csv, .tsv, .txt, .md,
-    .mdx, .rst, .html, .srt, .vtt; .pdf and .docx with the extra `documents`; most also .gz or .zst), a folder of such
-    files, a FineWeb-Edu slice (`sample-10BT`), or a Hugging Face dataset as `owner/name[:config][@split]`. A file or
-    folder may be an address (s3:// with the extra `s3`, gs:// with `gcs`, hf://datasets/OWNER/NAME/PATH; https:// for a
-    single file), and names may be a pattern (`texts/**/*.jsonl`)."""
+    """Source of the documents: `stories` (built in), a local file (.parquet (extra `hub`), .jsonl, .json, .csv, .tsv,
+    .txt, .md, .mdx, .rst, .html, .srt, .vtt; .pdf and .docx with the extra `documents`; most also .gz or .zst), a
+    folder of such files, a FineWeb-Edu slice (`sample-10BT`), or a Hugging Face dataset as
+    `owner/name[:config][@split]` (extra `hub`). A file or folder may be an address (s3:// with the extra `s3`, gs://
+    with `gcs`, hf://datasets/OWNER/NAME/PATH; https:// for a single file), and names may be a pattern
+    (`texts/**/*.jsonl`)."""
     text_column: str = "text"
     """Column with a document's text (with data.units=turns: its list of messages) in parquet, JSON, CSV, TSV and hub
     sources."""

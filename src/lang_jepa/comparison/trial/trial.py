@@ -17,7 +17,7 @@ from lang_jepa.comparison.trial.stages import OnStage, Silent, Stages
 from lang_jepa.comparison.trial.verdict import Verdict, short_name, verdict_of
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
-from lang_jepa.errors import counted
+from lang_jepa.errors import check_extra, counted
 from lang_jepa.evaluation.conclusions import MODEL_NAME
 from lang_jepa.evaluation.table import Report, Row
 from lang_jepa.files.atomic import check_writable, locked, make_folder, write_text
@@ -70,8 +70,10 @@ def run_trial(
         on_stage, reporter, progress: show the stages, the training, and other work.
 
     Raises:
-        LangJepaError: there is nothing to read, the encoder does not exist, or the output cannot be written.
+        LangJepaError: the extra `evaluate` is not installed; or there is nothing to read, the encoder does not exist,
+            or the output cannot be written.
     """
+    check_extra("evaluate", "try")
     check_writable(options.output, folder=True)
     plan.check_encoder_named(options.beside)
     taken = recognise(options.path, options.wanted)

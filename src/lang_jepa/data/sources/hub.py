@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 from lang_jepa.data.sources import groups
 from lang_jepa.data.sources.base import FORMAT, Document, Rejection, Row, Source, identity_of, judge, option, units_of
 from lang_jepa.data.sources.parts import WHOLE, Part, Piece
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, check_extra
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 
@@ -101,7 +101,7 @@ class HubSource(Source):
         """Ask the hub for the dataset's revision; no rows are read.
 
         Raises:
-            LangJepaError: offline mode, no network, no such dataset, or no access to it.
+            LangJepaError: without the extra `hub`, offline, without network, or without access; no such dataset.
         """
         from huggingface_hub import HfApi
 
@@ -178,10 +178,11 @@ class HubSource(Source):
 @contextmanager
 def _explained(name: str, settings: DataSettings) -> Iterator[None]:
     """Turn the hub's exceptions into one sentence each: offline, unknown, no access, no network."""
+    what = f"data.train_file={settings.train_file}"
+    check_extra("hub", f"{what} names a data set of the Hugging Face Hub, which")
     from datasets.exceptions import DatasetsError
     from huggingface_hub import errors
 
-    what = f"data.train_file={settings.train_file}"
     transport: tuple[type[BaseException], ...] = (OSError, *transport_errors())
     try:
         yield

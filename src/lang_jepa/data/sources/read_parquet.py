@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from lang_jepa.data.sources.base import Row, identity_of, option
 from lang_jepa.data.sources.parts import DAMAGED
 from lang_jepa.data.sources.remote import AnyPath, Ranges, RemoteFile
 from lang_jepa.data.sources.text_files import CHUNK, NOT_UTF8
-from lang_jepa.errors import LangJepaError, first_line
+from lang_jepa.errors import LangJepaError, check_extra, first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 FORMAT = 1
 BATCH_ROWS = 64
@@ -22,8 +23,12 @@ REQUEST = 1 << 22
 
 
 @contextmanager
-def _parquet(path: AnyPath) -> Iterator[pq.ParquetFile]:
+def _parquet(path: AnyPath) -> Iterator["pq.ParquetFile"]:
     """Open a parquet file, turning whatever is wrong with it into one clear error."""
+    check_extra("hub", f"{path} is a parquet file, which")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         # Without these two options a whole column of a row group, perhaps gigabytes, is read at once.
         source, size = (Ranges(path), REQUEST) if isinstance(path, RemoteFile) else (path, CHUNK)
@@ -55,6 +60,8 @@ def check(path: AnyPath, column: str, setting: str = option("text_column")) -> N
 
 def check_text(path: AnyPath, column: str) -> None:
     """Raise unless a column of a parquet file holds text."""
+    import pyarrow as pa
+
     with _parquet(path) as file:
         schema = file.schema_arrow
         kind = schema.field(column).type
@@ -72,8 +79,10 @@ def check_text(path: AnyPath, column: str) -> None:
             )
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+def _is_list(kind: "pa.DataType") -> bool:
+    from pyarrow import types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind))
 
 
 def names(path: AnyPath) -> list[str]:
@@ -108,18 +117,20 @@ def pieces(path: AnyPath, size: int) -> list[tuple[int, int, int]]:
 def rows_between(path: AnyPath, column: str, first: int, stop: int, beside: Sequence[str] = ()) -> Iterator[Row]:
     """Rows of row groups `first` to `stop` - 1; a damaged row group yields a row with a fault."""
     with _parquet(path) as file:
+        from pyarrow import ArrowException
+
         sizes = [file.metadata.row_group(number).num_rows for number in range(stop)]
         for number in range(first, stop):
             start = sum(sizes[:number])
             try:
                 yield from _rows(file, [number], start, column, start, beside)
-            except (pa.ArrowException, OSError) as error:
+            except (ArrowException, OSError) as error:
                 place = f"row group {number} ({sizes[number]:,} rows: {first_line(error)})"
                 yield Row(start, place, fault=DAMAGED)
 
 
 def _rows(
-    file: pq.ParquetFile, groups: list[int], number: int, column: str, skip: int, beside: Sequence[str]
+    file: "pq.ParquetFile", groups: list[int], number: int, column: str, skip: int, beside: Sequence[str]
 ) -> Iterator[Row]:
     """Rows from row `skip` on of some row groups, the first of which begins with row `number`."""
     known = file.schema_arrow.names
@@ -151,12 +162,12 @@ def ids(path: AnyPath, column: str) -> Iterator[str]:
             yield from (i for value in _values(batch.column(0)) if (i := identity_of(value)))
 
 
-def _values(column: pa.Array) -> list[Any]:
+def _values(column: "pa.Array") -> list[Any]:
     """A column as Python values; bytes become text if they are valid UTF-8 and stay bytes otherwise."""
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:
-        values = column.cast(pa.large_binary()).to_pylist()
+        values = column.cast("large_binary").to_pylist()
     return [_decoded(value) if isinstance(value, bytes) else value for value in values]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
@@ -80,8 +81,6 @@ def ridge_path(x: Any, y: Any, penalties: Sequence[float] = PENALTIES) -> Iterat
     Raises:
         LangJepaError: there are fewer than two rows, or numbers of rows differ.
     """
-    from scipy.linalg import solve
-
     count = x.shape[0]
     if count != y.shape[0] or count < 2:
         raise LangJepaError(f"ridge regression needs at least two pairs: got {count} and {y.shape[0]} rows.")
@@ -90,8 +89,8 @@ def ridge_path(x: Any, y: Any, penalties: Sequence[float] = PENALTIES) -> Iterat
     gram = _dense(x.T @ x) - count * np.outer(x_mean, x_mean)
     cross = _dense(x.T @ y) - count * np.outer(x_mean, y_mean)
     for penalty in penalties:
-        weights = solve(gram + penalty * np.eye(len(gram)), cross, assume_a="pos")
-        yield penalty, Ridge(weights, x_mean, y_mean)
+        factor = torch.linalg.cholesky(torch.from_numpy(gram + penalty * np.eye(len(gram))))
+        yield penalty, Ridge(torch.cholesky_solve(torch.from_numpy(cross), factor).numpy(), x_mean, y_mean)
 
 
 def _dense(x: Any) -> NDArray[np.float64]:

@@ -55,16 +55,14 @@ def auc(scores: ArrayLike, positive: ArrayLike) -> float:
     Raises:
         LangJepaError: shapes differ, a score is NaN, or there is no positive or no negative.
     """
-    from scipy.stats import rankdata
-
     values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
     if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any():
         raise LangJepaError(f"AUC needs one score per label and no NaN: got {values.shape}, {mask.shape}.")
-    above, below = int(mask.sum()), int((~mask).sum())
-    if not above or not below:
+    positives, negatives = values[mask], np.sort(values[~mask])
+    if not len(positives) or not len(negatives):
         raise LangJepaError("AUC needs at least one positive and one negative score.")
-    ranks = rankdata(values)
-    return float((ranks[mask].sum() - above * (above + 1) / 2) / (above * below))
+    below = (np.searchsorted(negatives, positives, "left") + np.searchsorted(negatives, positives, "right")) / 2
+    return float(below.sum() / (len(positives) * len(negatives)))
 
 
 def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
@@ -72,15 +70,14 @@ def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
 
     Args and errors as in `auc`, but all may be positive.
     """
-    from scipy.stats import rankdata
-
     values, mask = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
     if values.shape != mask.shape or values.ndim != 1 or np.isnan(values).any() or not mask.any():
         raise LangJepaError(
             "average precision needs one score per label, no NaN and at least one positive: got "
             f"{values.shape}, {mask.shape}."
         )
-    among_all, among_positive = rankdata(-values, "max")[mask], rankdata(-values[mask], "max")
+    positives = values[mask]
+    among_all, among_positive = (len(some) - np.searchsorted(np.sort(some), positives) for some in (values, positives))
     return float((among_positive / among_all).mean())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, check_extra
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -164,6 +164,7 @@ def _from_folder(
 
 def _from_hub(name: str, failures: list[str]) -> dict[Split, Any] | None:
     """Load the splits of a hub dataset; None, with the reason added to `failures`, if the hub does not give it."""
+    check_extra("hub", f"{name} is on the Hugging Face Hub, which")
     from datasets import load_dataset
 
     load: Callable[..., Any] = load_dataset

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.text.tokenizer import Ints
-from lang_jepa.errors import LangJepaError, counted
+from lang_jepa.errors import LangJepaError, check_extra, counted
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
 from lang_jepa.inference.document_reading import Progress, silent
 from lang_jepa.inference.folders.reading import Collection
@@ -145,8 +145,10 @@ def find_topics(
         progress: called with the progress made.
 
     Raises:
-        LangJepaError: fewer different units than topics, or a count for HDBSCAN.
+        LangJepaError: the extra `evaluate` is not installed; or fewer different units than topics, or a count for
+            HDBSCAN.
     """
+    check_extra("evaluate", "topics")
     if method == "hdbscan" and count is not None:
         raise LangJepaError("HDBSCAN finds the number of topics itself: leave out the number, or take kmeans")
     sentences = _Sentences.read(model, found, progress)

@@ -11,6 +11,7 @@ from torch.optim import AdamW
 
 from lang_jepa.data.corpus.prepare import prepare, report_losses
 from lang_jepa.data.views.batch import Batch
+from lang_jepa.errors import missing_extra
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import CARD, build_jepa, find_model, is_whole
 from lang_jepa.models.jepa import Jepa, Output
@@ -352,7 +353,10 @@ class EncoderMethod(Method[Settings]):
         )
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-        draw_run(rows, folder / "run.png", title=f"{self.settings.recipe}: {folder}")
+        if missing := missing_extra("evaluate", "run.png"):
+            self.reporter.message(missing)
+        else:
+            draw_run(rows, folder / "run.png", title=f"{self.settings.recipe}: {folder}")
         return {
             "warnings": self._warnings,
             "alarms": [str(alarm) for alarm in self.alarms],
