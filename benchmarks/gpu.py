@@ -80,10 +80,10 @@ class Bench:
         tokens = 0
         loss = engine.method.loss
 
-        def counting(batch: Any, part: Any) -> Any:
+        def counting(batch: Any, micro: Any) -> Any:
             nonlocal tokens
             tokens += tokens_of(batch)
-            return loss(batch, part)
+            return loss(batch, micro)
 
         engine.method.loss = counting
         for _ in range(2 if self.small else 10):

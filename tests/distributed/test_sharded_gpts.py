@@ -111,8 +111,9 @@ import torch
 from torch import nn
 
 from lang_jepa.models.sharded import shared_out
+from lang_jepa.training.muon import ShardedMuon
 from lang_jepa.training.ranks import launch
-from lang_jepa.training.sharding import ShardedMuon, shard
+from lang_jepa.training.sharding import shard
 
 if __name__ == "__main__":
     fabric = launch("cpu", precision="fp32", timeout_minutes=1, strategy="fsdp")

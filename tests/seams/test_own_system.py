@@ -189,6 +189,10 @@ BROKEN = {
         "columns must hold train/epoch, train/grad_norm, ",
     ),
     "the best is never measured": ("    def best(self):\n        return 'val/acc', 'max'", "best names val/acc, which"),
+    "a weight is in two optimizers": (
+        "    def build(self):\n        super().build()\n        self.optimizers = [*self.optimizers, *self.optimizers]",
+        "weight of network is in several optimizers",
+    ),
     "a weight is in no optimizer": (
         "    def build(self):\n        super().build()\n        self.optimizers[0].param_groups[0]['params'] = []",
         "weight of network is in no optimizer",
@@ -202,17 +206,17 @@ BROKEN = {
     "rates are nothing": ("    def set_rates(self, step, seconds):\n        pass", "set_rates gives NoneType None"),
     "the state is a list": ("    def state(self):\n        return []", r"state gives list \[\], not names with values"),
     "the sums are nothing": (
-        "    def loss(self, batch, part):\n        found = super().loss(batch, part)\n"
+        "    def loss(self, batch, micro):\n        found = super().loss(batch, micro)\n"
         "        return type(found)(found.total, {})",
         "sums of the Loss must be names with tensors",
     ),
     "the sums have a gradient": (
-        "    def loss(self, batch, part):\n        found = super().loss(batch, part)\n"
+        "    def loss(self, batch, micro):\n        found = super().loss(batch, micro)\n"
         "        return type(found)(found.total, {'loss': found.total})",
         "the sum loss of the Loss has a gradient: detach it",
     ),
     "a metric is several numbers": (
-        "    def metrics(self, sums, part):\n        return {'train/loss': sums['loss'].repeat(2)}",
+        "    def metrics(self, sums, micro):\n        return {'train/loss': sums['loss'].repeat(2)}",
         "metrics gives train/loss as a tensor of shape .*, which is not a number",
     ),
     "the summary is not JSON's": (
@@ -240,16 +244,16 @@ BROKEN = {
         "a batch is Tensor|a batch is a tensor",
     ),
     "the loss is a tensor": (
-        "    def loss(self, batch, part):\n        return super().loss(batch, part).total",
+        "    def loss(self, batch, micro):\n        return super().loss(batch, micro).total",
         "loss gives a tensor of shape .*, not a Loss",
     ),
     "the loss has no gradient": (
-        "    def loss(self, batch, part):\n        found = super().loss(batch, part)\n"
+        "    def loss(self, batch, micro):\n        found = super().loss(batch, micro)\n"
         "        return type(found)(found.total.detach(), found.sums)",
         "without a gradient, not a scalar with a gradient",
     ),
     "a metric is no column": (
-        "    def metrics(self, sums, part):\n        return super().metrics(sums, part) | {'train/perplexity': 2.0}",
+        "    def metrics(self, sums, micro):\n        return super().metrics(sums, micro) | {'train/perplexity': 2.0}",
         "gives train/perplexity, which its class attribute columns does not name",
     ),
     "a metric is no number": (

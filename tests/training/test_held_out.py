@@ -18,8 +18,8 @@ from lang_jepa.data.views.batch import Batch
 from lang_jepa.inference.model_folder import build_jepa
 from lang_jepa.objectives.distance import DISTANCES, measured
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.training.held_out import HeldOut, Measured, Predicted, _trivial_losses
-from lang_jepa.training.method import Part
+from lang_jepa.training.held_out import HeldOut, Predicted, _trivial_losses
+from lang_jepa.training.method import MicroStep, Validation
 from lang_jepa.training.methods.encoder import EncoderMethod
 from lang_jepa.training.metrics import COLUMNS
 from lang_jepa.training.train import open_run
@@ -186,7 +186,7 @@ def test_validating_leaves_no_gradient_and_draws_nothing(corpus: Corpus, tmp_pat
     jepa = build_jepa(settings, corpus.tokenizer).eval()
     before = torch.get_rng_state()
 
-    def measure() -> Measured:
+    def measure() -> Validation:
         held_out = _held_out(settings, corpus)
         return held_out.measure(
             lambda b: jepa(b.contexts).predictions, lambda b: jepa.encoder.embed_targets(b.targets), CPU
@@ -248,7 +248,9 @@ def test_the_contrastive_loss_of_a_collapsed_encoder_counts_the_other_texts(tmp_
         torch.nn.init.zeros_(encoder.head.weight)
         torch.nn.init.ones_(encoder.head.bias)
     batch = next(method.batches(None))
-    found = method.loss(batch, Part(step=0, seconds=0.0, count=batch.predictions, number=0, parts=1)).sums["distance"]
+    found = method.loss(batch, MicroStep(step=0, seconds=0.0, count=batch.predictions, number=0, micro_batches=1)).sums[
+        "distance"
+    ]
     split = method.data.sample_view.split
     training = _log_of_texts([str(text) for text in split.texts(batch.sentence_ids.numpy())])
     assert float(found) / batch.predictions == pytest.approx(training, rel=1e-4)

@@ -7,7 +7,7 @@ VICReg's variance term are then averaged over the two views, and VICReg's covari
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,7 @@ from lang_jepa.objectives.regularizer import make_regularizer, over_views
 from lang_jepa.settings.encoder import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class EncoderLoss(NamedTuple):
     """Loss of one micro-batch, and statistics to log. All but `total` are detached.
 
     Attributes:
@@ -75,7 +74,7 @@ class Objective:
         step: int = 0,
         numbers: Tensor | None = None,
         texts: Tensor | None = None,
-    ) -> Loss:
+    ) -> EncoderLoss:
         """Return the loss of one micro-batch.
 
         Args:
@@ -110,7 +109,7 @@ class Objective:
             weight = self.weights.regularizer_weight if regularizer_weight is None else regularizer_weight
             total = total + weight * regularizer / micro_batches
         with torch.no_grad():
-            return Loss(
+            return EncoderLoss(
                 total=total,
                 distance=distances.detach().sum(),
                 regularizer=regularizer.detach(),

@@ -29,7 +29,7 @@ from lang_jepa.models.precision import as_it_was
 from lang_jepa.models.sharded import shared_out
 from lang_jepa.settings.load import build_saved
 from lang_jepa.settings.run import RunSettings
-from lang_jepa.training import shards
+from lang_jepa.training import sharded_checkpoint
 
 _MARK = b"lang-jepa sha256 "
 _COMMENT = len(_MARK) + 64
@@ -65,15 +65,7 @@ def format_of(file: BinaryIO) -> int | None:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             with archive.open(name) as pickle:
                 found = _FORMAT.search(pickle.read(64))
-    except (
-        zipfile.BadZipFile,
-        StopIteration,
-        OSError,
-        ValueError,
-        NotImplementedError,
-        EOFError,
-        RuntimeError,
-    ):
+    except (StopIteration, *_UNREADABLE):
         return None
     return found[1][0] if found else None
 
@@ -224,7 +216,7 @@ def load_checkpoint(
         path: the checkpoint file.
         system: the system it must belong to (None: any).
         contents: parts it must have beside those of every system, and their allowed types.
-        fabric, parts: for shards, see `shards.fill`.
+        fabric, parts: for shards, see `sharded_checkpoint.fill`.
 
     Raises:
         LangJepaError: it is missing, truncated, damaged, not a checkpoint, of another format or system, lacks a part,
@@ -248,8 +240,8 @@ def load_checkpoint(
     said = checkpoint.get("format") if isinstance(checkpoint, dict) else None
     if said != FORMAT:
         raise LangJepaError(f"the checkpoint {path} has format {said}; this version reads format {FORMAT}")
-    if shards.ENTRY in checkpoint:
-        shards.fill(checkpoint, path, fabric=fabric, parts=parts)
+    if sharded_checkpoint.ENTRY in checkpoint:
+        sharded_checkpoint.fill(checkpoint, path, fabric=fabric, parts=parts)
     check_contents(checkpoint, contents or {}, system=system, where=f"the checkpoint {path}")
     return checkpoint  # type: ignore[no-any-return]
 
@@ -355,7 +347,7 @@ def other_processes(checkpoint: Checkpoint, *, world: int, sharded: bool) -> str
         world: number of processes that resume.
         sharded: whether the weights are sharded over them.
     """
-    then, now = (checkpoint["world"], shards.ENTRY in checkpoint), (world, sharded)
+    then, now = (checkpoint["world"], sharded_checkpoint.ENTRY in checkpoint), (world, sharded)
     if then == now:
         return ""
     there, here = (

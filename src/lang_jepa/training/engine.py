@@ -12,12 +12,12 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
 from lang_jepa.settings.load import build_saved
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training import contract, ranks, shards
-from lang_jepa.training.method import Batch, Batches, End, Loss, Method, Part, Validation
+from lang_jepa.training import contract, ranks, sharded_checkpoint
+from lang_jepa.training.method import Batch, Batches, End, Loss, Method, MicroStep, Validation
 from lang_jepa.training.metrics import STEP, read_metrics
 from lang_jepa.training.optim import check_gradients, clip_gradients
 from lang_jepa.training.ranks import meet
-from lang_jepa.training.reporter import Best, RunFiles, make_trackers
+from lang_jepa.training.reporter import Best, RunFiles
 from lang_jepa.training.run_folder import SUMMARY, RunFolder
 from lang_jepa.training.schedule import is_validation_due
 from lang_jepa.training.signals import StopRequest
@@ -75,17 +75,13 @@ class Engine:
             self._open_files()
 
     def _open_files(self) -> None:
-        logging, at = self.settings.logging, self.step if self.resumed else None
-        first = self.step + 1 if self.resumed else 0
+        method, settings = self.method, self.settings
+        at = self.step if self.resumed else None
         self._files = RunFiles(
-            self.folder.path,
-            texts=self.method.layout.texts,
-            trackers=make_trackers(logging, self.settings, self.folder.path, first=first),
-            resume_step=at,
-            columns=self.method.columns,
+            self.folder.path, settings, texts=method.layout.texts, resume_step=at, columns=method.columns
         )
-        info = contract.checked_info(self.method)
-        self.reporter.begin(total=self.method.total, start=self.step, every=logging.log_freq, info=info)
+        info = contract.checked_info(method)
+        self.reporter.begin(total=method.total, start=self.step, every=settings.logging.log_freq, info=info)
 
     def fit(self) -> None:
         """Train to the end, or until asked to stop; either way, save a checkpoint.
@@ -143,18 +139,18 @@ class Engine:
         rates = contract.numbers(method, method.set_rates(self.step, self.seconds), of="set_rates")
         losses = []
         for number, batch in enumerate(batches):
-            part = Part(self.step, self.seconds, count, number, parts)
+            micro = MicroStep(self.step, self.seconds, count, number, parts)
             # Sharded gradients are reduced after each micro-batch; waiting for the last would keep them unsharded.
             waits = number + 1 < parts and not method.sharded
             with self.fabric.no_backward_sync(method.model, enabled=waits):
-                loss = method.loss(batch, part)
+                loss = method.loss(batch, micro)
                 contract.check_loss(method, loss)
                 self.fabric.backward(loss.total)
             losses.append(loss)
         if self.step == self.first_step:
             check_gradients(method.network)
         norm = clip_gradients(method.network, self.settings.optimization.clip_grad)
-        metrics = contract.numbers(method, method.metrics(self._summed(losses), part), of="metrics")
+        metrics = contract.numbers(method, method.metrics(self._summed(losses), micro), of="metrics")
         value = metrics["train/loss"]
         others = {name: one for name, one in metrics.items() if name != "train/loss"}
         self.folder.check_finite(self.step + 1, value, norm, others, self.settings, is_rank_zero=self.is_rank_zero)
@@ -257,10 +253,10 @@ class Engine:
             state = self._state(everyone)
             contract.check_state(self.method, state)
         if self.method.sharded:
-            state = shards.write(self.fabric, path, state, checkpoints.LEARNT)
+            state = sharded_checkpoint.write(self.fabric, path, state, checkpoints.LEARNT)
         if self.is_rank_zero:
             checkpoints.save_checkpoint(path, state)
-            shards.remove(path, but=state.get(shards.ENTRY, {}).get("folder"))
+            sharded_checkpoint.remove(path, but=state.get(sharded_checkpoint.ENTRY, {}).get("folder"))
             logging, meta = self.settings.logging, self.settings.meta
             self.folder.saved(name, keep=logging.keep_checkpoints, origin=meta.checkpoint_path)
         self.fabric.barrier()
@@ -315,7 +311,7 @@ class Engine:
     def _on_other_ranks(self, state: checkpoints.Checkpoint, path: Path) -> bool:
         """Whether sharded weights are resumed with a different number of processes than wrote them."""
         then, now = int(state["world"]), self.fabric.world_size
-        if then == now or shards.ENTRY not in state:
+        if then == now or sharded_checkpoint.ENTRY not in state:
             return False
         before = build_saved(type(self.settings), state["settings"], where=str(path))
         return self.method.same_steps(before, then=then, now=now)

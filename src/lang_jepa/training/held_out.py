@@ -1,7 +1,6 @@
 """Validation on held-out data, with the same metrics and functions as the evaluation of a finished model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -19,22 +18,17 @@ from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.objectives.distance import make_distance, measured
 from lang_jepa.objectives.reduction import world_size
 from lang_jepa.settings.encoder import Settings
+from lang_jepa.training.method import Validation
+from lang_jepa.training.metrics import COLUMNS
 
+_EMBEDDINGS = "val/embeddings/"
 _NAMES = {
     "cosine_similarity": "val/semantic/avg_similarity",
     "hit_rate": "val/semantic/hit_rate",
     "count": "val/count",
-    "norm": "val/embeddings/norm",
-    "diversity": "val/embeddings/diversity",
-    "target_std_mean": "val/embeddings/target_std_mean",
-    "target_std_relative": "val/embeddings/target_std_relative",
-    "target_eff_rank": "val/embeddings/target_eff_rank",
-    "target_eff_rank_limit": "val/embeddings/target_eff_rank_limit",
-    "target_off_diag_cov_l1": "val/embeddings/target_off_diag_cov_l1",
-    "mean_pairwise_cosine": "val/embeddings/mean_pairwise_cosine",
-    "first_component_share": "val/embeddings/first_component_share",
-    "raw_std": "val/embeddings/raw_std",
+    **{name.removeprefix(_EMBEDDINGS): name for name in COLUMNS if name.startswith(_EMBEDDINGS)},
 }
+"""Columns of the metrics that `health` returns."""
 CANDIDATES = 256
 PARTS = 8
 """Parts into which a single held-out document is cut: wrong candidates come from its other parts."""
@@ -58,19 +52,6 @@ class Predicted(NamedTuple):
     targets: Tensor
     sentences: Tensor
     documents: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a validation measured.
-
-    Attributes:
-        metrics: values by metric name.
-        examples: text showing contexts, what came next, and the sentence closest to the prediction.
-    """
-
-    metrics: dict[str, float]
-    examples: list[str]
 
 
 class HeldOut:
@@ -102,8 +83,10 @@ class HeldOut:
         distances: Distances | None = None,
         regularizer: Callable[[Tensor], Tensor] | None = None,
         weights: tuple[float, float] = (1.0, 0.0),
-    ) -> Measured:
+    ) -> Validation:
         """Predict every held-out target and compare it with the prediction.
+
+        The examples show contexts, what came next, and the sentence closest to the prediction.
 
         Args:
             predict, embed, device: as for `collect`.
@@ -118,20 +101,19 @@ class HeldOut:
         (predictions, targets, copies), sentences, documents = self._gathered((predict, embed, copy), device)
         predicted = Predicted(predictions, targets, sentences, documents)
         measure = distances or self.distance
-        found = self._compare(predicted, measure)
+        metrics, nearest = self._compare(predicted, measure)
         if self.of_directions:  # the length at which `contrastive` compares cosines; it does not affect the others
             copies = _unit(copies) * copies.shape[-1] ** 0.5
         texts = self._texts(predicted)
-        found.metrics.update(_trivial_losses(predicted, texts, copies, measure, of_directions=self.of_directions))
+        metrics |= _trivial_losses(predicted, texts, copies, measure, of_directions=self.of_directions)
         if regularizer is not None:  # it sums over the ranks, so each passes its share
             share = predicted.targets[self.rank :: self.world].to(device)
             with torch.inference_mode():
-                found.metrics["val/regularizer"] = float(regularizer(share))
+                metrics["val/regularizer"] = float(regularizer(share))
         of_distance, of_regularizer = weights
-        found.metrics["val/loss"] = of_distance * found.metrics["val/distance"] + of_regularizer * found.metrics.get(
-            "val/regularizer", 0.0
-        )
-        return found
+        penalty = of_regularizer * metrics.get("val/regularizer", 0.0)
+        metrics["val/loss"] = of_distance * metrics["val/distance"] + penalty
+        return Validation(metrics, self._examples(sentences.numpy(), nearest))
 
     def collect(
         self, predict: Callable[[Batch], Tensor], embed: Callable[[Batch], Tensor], device: torch.device
@@ -167,7 +149,8 @@ class HeldOut:
             documents = torch.arange(len(documents)) * PARTS // len(documents)
         return [_everywhere(found)[order] for found in parts], sentences[order], documents
 
-    def _compare(self, found: Predicted, distances: Distances) -> Measured:
+    def _compare(self, found: Predicted, distances: Distances) -> tuple[dict[str, float], Indices]:
+        """Return metrics, and for each prediction the row of the target closest to it, [Q]."""
         predicted, target, sentence, document = found
         measured = health(target, predicted)
         metrics = {name: measured[key] for key, name in _NAMES.items()}
@@ -178,8 +161,7 @@ class HeldOut:
         retrieval = rank_candidates(ours[usable], theirs, rows[usable], document.numpy()[usable])
         for key in ("recall@1", "recall@5", "mrr", "candidates"):
             metrics[f"val/retrieval/{key}"] = retrieval.metrics()[key]
-        nearest = (ours @ theirs.T).argmax(1)
-        return Measured(metrics, self._examples(sentence.numpy(), nearest))
+        return metrics, (ours @ theirs.T).argmax(1)
 
     def _texts(self, found: Predicted) -> Tensor:
         """Return an ID for the text of each target, int64 [Q]."""

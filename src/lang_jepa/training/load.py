@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -12,7 +11,7 @@ from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.retrieval import next_sentence_retrieval
-from lang_jepa.evaluation.metrics.similarity import Floats, Predictable, Similarity, Statistics, prepare
+from lang_jepa.evaluation.metrics.similarity import Predictable, Similarity, Statistics, prepare
 from lang_jepa.inference.decoding import restore
 from lang_jepa.inference.model import ConceptModel, own_folder
 from lang_jepa.inference.model_folder import CARD, build_jepa, find_gpt
@@ -24,8 +23,8 @@ from lang_jepa.settings.load import SAVED, build_saved, read_settings
 from lang_jepa.settings.recipes import system_of
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.checkpoint import LAST, load_checkpoint
-from lang_jepa.training.held_out import CANDIDATES, HeldOut, Predicted, sample_examples
-from lang_jepa.training.start import sample_embeddings, with_own_start
+from lang_jepa.training.held_out import CANDIDATES, HeldOut, Predicted
+from lang_jepa.training.start import sample_embeddings, sample_pairs, with_own_start
 from lang_jepa.training.text_size import ENOUGH_PER_DIMENSION
 
 KEPT = 1000
@@ -41,24 +40,14 @@ def training_statistics(jepa: Jepa, sample: View, settings: Settings) -> Statist
         sample: training examples.
         settings: of the run.
     """
-    device, training = next(jepa.parameters()).device, jepa.training
-    jepa.eval()
-    predictions, targets = [], []
-    examples = sample_examples(sample, settings.model.score_sample, settings.data.batch_size, seed=settings.meta.seed)
-    for some in examples:
-        batch = sample.batch(some).to(device)
-        predictions.append(_unit(jepa(batch.contexts).predictions))
-        targets.append(_unit(jepa.encoder.embed_targets(batch.targets)))
+    predictions, targets = sample_pairs(jepa, sample, settings, lambda contexts: _unit(jepa(contexts).predictions))
     count, seed = settings.model.score_sample, settings.meta.seed
     alone = sample_embeddings(jepa.encoder, sample, count, seed=seed, head=True)
-    jepa.train(training)
-    predictable = Predictable.of(np.concatenate(predictions), np.concatenate(targets))
-    return Statistics.of(_unit(alone), predictable=predictable, keep=KEPT)
+    return Statistics.of(_unit(alone).numpy(), predictable=Predictable.of(predictions, targets), keep=KEPT)
 
 
-def _unit(x: Tensor) -> Floats:
-    rows: Floats = functional.normalize(x.float(), dim=-1).cpu().numpy()
-    return rows
+def _unit(x: Tensor) -> Tensor:
+    return functional.normalize(x.float(), dim=-1)
 
 
 def estimated(statistics: Statistics) -> tuple[Similarity, ...]:
@@ -79,8 +68,8 @@ def best_similarity(held_out: HeldOut, jepa: Jepa, statistics: Statistics) -> Si
 
 
 def _mrr(predicted: Predicted, statistics: Statistics, kind: Similarity) -> float:
-    ours = prepare(_unit(predicted.predictions), statistics, kind, side="predictions")
-    theirs = prepare(_unit(predicted.targets), statistics, kind)
+    ours = prepare(_unit(predicted.predictions).numpy(), statistics, kind, side="predictions")
+    theirs = prepare(_unit(predicted.targets).numpy(), statistics, kind)
     documents = predicted.documents.numpy()
     return next_sentence_retrieval(ours, theirs, documents, candidates=CANDIDATES).mrr
 

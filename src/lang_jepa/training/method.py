@@ -101,21 +101,21 @@ class DrawnBatches:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MicroStep:
     """The position of a micro-batch within an optimizer step.
 
     Attributes:
         step: optimizer steps done before this one.
         seconds: training time before this step.
         count: predictions in the whole step, over all micro-batches and ranks.
-        number, parts: index of the micro-batch, and how many there are.
+        number, micro_batches: index of the micro-batch, and how many the step has on this rank.
     """
 
     step: int
     seconds: float
     count: int
     number: int
-    parts: int
+    micro_batches: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,14 +292,14 @@ class Method(ABC, Generic[S]):
         return {}
 
     @abstractmethod
-    def loss(self, batch: Any, part: Part) -> Loss:
+    def loss(self, batch: Any, micro: MicroStep) -> Loss:
         """Return the loss of one micro-batch, in training mode."""
 
-    def metrics(self, sums: Mapping[str, Tensor], part: Part) -> dict[str, float]:
+    def metrics(self, sums: Mapping[str, Tensor], micro: MicroStep) -> dict[str, float]:
         """Return a step's metrics from the sums of its losses; `train/loss` is what is minimised. By default that is
         the sum `loss` divided by the number of predictions.
         """
-        return {"train/loss": float(sums["loss"]) / part.count}
+        return {"train/loss": float(sums["loss"]) / micro.count}
 
     def after_update(self, step: int) -> None:
         """Update what follows the weights (EMA target, average); `step`: steps done before the update."""

@@ -1,10 +1,12 @@
-"""Muon over many matrices at a time: the Newton-Schulz iterations run on matrices of equal shape as one batch."""
+"""Muon over many matrices at a time, whole or sharded by rows."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from lang_jepa.models.sharded import shared_out
 
 if TYPE_CHECKING:
     from torch.optim import Muon
@@ -13,7 +15,10 @@ else:
 
 
 class StackedMuon(Muon):
-    """`torch.optim.Muon` with fewer matrix products and the same results. Its state is that of torch's optimizer."""
+    """`torch.optim.Muon` with fewer matrix products and the same results. Its state is that of torch's optimizer.
+
+    The Newton-Schulz iterations run on matrices of equal shape as one batch.
+    """
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -34,12 +39,31 @@ class StackedMuon(Muon):
                     self.state[one]["momentum_buffer"] = torch.zeros_like(one)
             buffers = [self.state[one]["momentum_buffer"] for one in parameters]
             torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-            updates = torch._foreach_lerp(gradients, buffers, group["momentum"]) if group["nesterov"] else buffers
-            updates = orthogonal(updates, group["ns_coefficients"], group["ns_steps"], group["eps"])
+            updates = buffers
+            if group["nesterov"]:
+                pairs = zip(gradients, buffers, strict=True)
+                updates = [gradient.lerp(buffer, group["momentum"]) for gradient, buffer in pairs]
+            updates = self._orthogonal(updates, group["ns_coefficients"], group["ns_steps"], group["eps"])
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             for one, update in zip(parameters, updates, strict=True):
                 one.add_(update, alpha=-_adjust_lr(group["lr"], group["adjust_lr_fn"], one.shape))
         return loss
+
+    def _orthogonal(self, updates: list[Tensor], *how: Any) -> list[Tensor]:
+        """Apply `orthogonal`, whose other arguments are `how`."""
+        return orthogonal(updates, *how)
+
+
+class ShardedMuon(StackedMuon):
+    """Muon over matrices sharded by rows. Momentum stays sharded; an update is gathered and orthogonalised on every
+    process, which then takes its own rows. The result is that of Muon on whole matrices, and only one matrix at a time
+    is held whole.
+    """
+
+    def _orthogonal(self, updates: list[Any], *how: Any) -> list[Tensor]:
+        from torch.optim._muon import _zeropower_via_newtonschulz
+
+        return [shared_out(_zeropower_via_newtonschulz(one.full_tensor(), *how), one) for one in updates]
 
 
 def orthogonal(

@@ -1,9 +1,8 @@
-"""AdamW, Muon, their state in checkpoints, and a moving average of weights; checks for parameters left untrained."""
+"""AdamW, Muon, their state in checkpoints, and a moving average of weights; a check for parameters left untrained."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from lang_jepa.models.gpt import GPT
 from lang_jepa.models.sharded import is_sharded, local, shared_out
 from lang_jepa.settings.encoder import EncoderOptimizationSettings
 from lang_jepa.settings.gpt import GPTOptimizationSettings
-from lang_jepa.training.muon import StackedMuon
+from lang_jepa.training.muon import ShardedMuon, StackedMuon
 from lang_jepa.training.schedule import GPTSchedule, Schedule
-from lang_jepa.training.sharding import ShardedMuon, total_norm
+from lang_jepa.training.sharding import total_norm
 
 
 def adamw(model: nn.Module, encoder: nn.Module, settings: EncoderOptimizationSettings) -> torch.optim.AdamW:
@@ -37,7 +36,7 @@ def adamw(model: nn.Module, encoder: nn.Module, settings: EncoderOptimizationSet
             factor *= settings.embedding_lr_multiplier
         decayed = parameter.ndim >= 2 and id(parameter) not in embeddings
         groups.setdefault((decayed, factor, id(parameter) in in_encoder), []).append(parameter)
-    optimizer = torch.optim.AdamW(
+    return torch.optim.AdamW(
         [
             {"params": parameters, "decayed": decayed, "factor": factor, "encoder": theirs}
             for (decayed, factor, theirs), parameters in sorted(groups.items(), key=lambda item: item[0])
@@ -47,27 +46,6 @@ def adamw(model: nn.Module, encoder: nn.Module, settings: EncoderOptimizationSet
         weight_decay=0.0,
         fused=True,
     )
-    check_groups(model, optimizer)
-    return optimizer
-
-
-def check_groups(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
-    """Check that every trainable parameter is in exactly one group of these optimizers.
-
-    Raises:
-        LangJepaError: some are in none or in several; they are named.
-    """
-    groups_of: dict[int, int] = {}
-    for group in chain.from_iterable(optimizer.param_groups for optimizer in optimizers):
-        for parameter in group["params"]:
-            groups_of[id(parameter)] = groups_of.get(id(parameter), 0) + 1
-    wrong = [
-        f"{name} (in {groups_of.get(id(parameter), 0)} groups)"
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and groups_of.get(id(parameter), 0) != 1
-    ]
-    if wrong:
-        raise LangJepaError("these parameters are not in exactly one optimizer group: " + ", ".join(wrong))
 
 
 def check_gradients(model: nn.Module) -> None:
@@ -127,7 +105,7 @@ def make_gpt_optimizers(model: GPT, settings: GPTOptimizationSettings) -> list[t
     Every group stores its peak learning rate as `peak`.
 
     Raises:
-        LangJepaError: this torch has no Muon, or a parameter is not in exactly one group.
+        LangJepaError: this torch has no Muon.
     """
     if not hasattr(torch.optim, "Muon"):
         raise LangJepaError(
@@ -156,7 +134,6 @@ def make_gpt_optimizers(model: GPT, settings: GPTOptimizationSettings) -> list[t
         weight_decay=0.0,
         fused=True,
     )
-    check_groups(model, muon, adamw)
     return [muon, adamw]
 
 

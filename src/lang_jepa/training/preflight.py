@@ -73,7 +73,8 @@ def _processes(environment: Mapping[str, str]) -> Iterator[str]:
         return
     world = int(number.get("WORLD_SIZE", "1"))
     if "WORLD_SIZE" not in environment:
-        yield from _alone(environment)
+        if environment.get("RANK", "0") != "0":
+            yield f"RANK is {environment['RANK']}, but WORLD_SIZE is not set. {_TORCHRUN}"
     elif world > 1 and (missing := [name for name in LAUNCHED if name not in environment]):
         yield f"WORLD_SIZE is {world}, but {', '.join(missing)} is not set. {_TORCHRUN}"
     elif world < 1 or world % (local := int(number.get("LOCAL_WORLD_SIZE", "1")) or world + 1):
@@ -83,12 +84,6 @@ def _processes(environment: Mapping[str, str]) -> Iterator[str]:
             f"RANK={number.get('RANK')} and LOCAL_RANK={number.get('LOCAL_RANK')} must be below WORLD_SIZE={world} and "
             f"LOCAL_WORLD_SIZE={local}. {_TORCHRUN}"
         )
-
-
-def _alone(environment: Mapping[str, str]) -> Iterator[str]:
-    """Complain if only some of torchrun's variables are set."""
-    if environment.get("RANK", "0") != "0":
-        yield f"RANK is {environment['RANK']}, but WORLD_SIZE is not set. {_TORCHRUN}"
 
 
 _TORCHRUN = "Start several processes with torchrun --nproc-per-node=N (scripts/launch_encoder.sh N), one without these."
@@ -133,14 +128,15 @@ def check_module(name: str, what: str) -> Iterator[str]:
 def _folder(setting: str, folder: str) -> Iterator[str]:
     """Complain if the run directory, which only rank zero writes, is not writable."""
     if os.environ.get("RANK", "0") == "0":
-        yield from _said(lambda: check_writable(Path(folder), folder=True), setting)
+        yield from _refusal(lambda: check_writable(Path(folder), folder=True), setting)
 
 
-def _said(check: Callable[[], None], setting: str) -> Iterator[str]:
+def _refusal(check: Callable[[], object], setting: str = "") -> Iterator[str]:
+    """Complain, about a setting if one is named, with the message of the error that a check raises."""
     try:
         check()
     except LangJepaError as error:
-        yield f"{setting}: {error}"
+        yield f"{setting}: {error}" if setting else str(error)
 
 
 def check_paths(wanted: Mapping[str, Path | None]) -> Iterator[str]:
@@ -167,23 +163,14 @@ def check_encoder_start(settings: Settings) -> Iterator[str]:
         "model.weights_path": settings.model.weights_path,
         "objective.teacher_path": settings.objective.teacher_path,
     }
-    absent = list(check_names(names))
-    yield from absent
-    if not absent:
-        try:
-            check_start(settings)
-        except LangJepaError as error:
-            yield str(error)
+    yield from list(check_names(names)) or _refusal(lambda: check_start(settings))
 
 
 def check_objective(settings: Settings) -> Iterator[str]:
     """Complain about distance and regularizer, which may be user-defined classes."""
     from lang_jepa.objectives.objective import Objective
 
-    try:
-        Objective(settings)
-    except LangJepaError as error:
-        yield str(error)
+    yield from _refusal(lambda: Objective(settings))
 
 
 def check_sharded(settings: Settings) -> Iterator[str]:

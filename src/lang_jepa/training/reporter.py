@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel
-
 from lang_jepa.data.corpus.prepare import PrepareEvent
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, optional
 from lang_jepa.files.atomic import append_text, atomic_file, is_full, writing
-from lang_jepa.training.metrics import COLUMNS, MetricsFile
+from lang_jepa.settings.run import RunSettings
+from lang_jepa.training.metrics import MetricsFile
 
 Metrics = Mapping[str, float]
 
@@ -73,8 +72,12 @@ def events_to(reporter: Reporter) -> Callable[[PrepareEvent], None]:
 class Tracker(Protocol):
     """A destination for the metrics of steps."""
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics."""
+    def write(self, step: int, metrics: Metrics) -> None:
+        """Log metrics.
+
+        Raises:
+            LangJepaError: the disk is full.
+        """
 
     def close(self) -> None:
         """Flush and close."""
@@ -89,29 +92,21 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, *, first: int = 0) -> None:
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError as error:
-            raise LangJepaError(
-                "logging.log_to_tensorboard needs TensorBoard: pip install 'lang-jepa[tensorboard]'"
-            ) from error
+        module = optional(
+            "torch.utils.tensorboard.writer",
+            "logging.log_to_tensorboard needs TensorBoard: pip install 'lang-jepa[tensorboard]'",
+        )
         self._folder = folder
         threading.excepthook = _quiet_if_full  # its thread raises such an error again at the next write
         with writing(folder):
-            self._writer = SummaryWriter(str(folder), purge_step=first)
+            self._writer = module.SummaryWriter(str(folder), purge_step=first)
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics.
-
-        Raises:
-            LangJepaError: the disk is full.
-        """
+    def write(self, step: int, metrics: Metrics) -> None:
         with writing(self._folder):
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush and close."""
         with writing(self._folder):
             self._writer.close()
 
@@ -124,51 +119,15 @@ def _quiet_if_full(args: "threading.ExceptHookArgs") -> None:
 class WeightsAndBiases:
     """A W&B run, configured with the resolved settings."""
 
-    def __init__(self, settings: BaseModel, folder: Path) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise LangJepaError(
-                "logging.log_to_wandb needs Weights & Biases: pip install 'lang-jepa[wandb]'"
-            ) from error
+    def __init__(self, settings: RunSettings, folder: Path) -> None:
+        wandb = optional("wandb", "logging.log_to_wandb needs Weights & Biases: pip install 'lang-jepa[wandb]'")
         self._run = wandb.init(project="lang-jepa", dir=str(folder), config=settings.model_dump())
 
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics."""
+    def write(self, step: int, metrics: Metrics) -> None:
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        """Finish the run."""
         self._run.finish()
-
-
-class Wanted(Protocol):
-    """Settings that select trackers."""
-
-    @property
-    def log_to_tensorboard(self) -> bool:
-        """Log to TensorBoard files in the run directory."""
-
-    @property
-    def log_to_wandb(self) -> bool:
-        """Log to a W&B run."""
-
-
-def make_trackers(wanted: Wanted, settings: BaseModel, folder: Path, *, first: int) -> list[Tracker]:
-    """Make the trackers that the settings ask for.
-
-    Args:
-        wanted: says which trackers to make.
-        settings: all settings, which W&B stores.
-        folder: the run directory.
-        first: the first step to be written.
-    """
-    trackers: list[Tracker] = []
-    if wanted.log_to_tensorboard:
-        trackers.append(TensorBoard(folder / "tensorboard", first=first))
-    if wanted.log_to_wandb:
-        trackers.append(WeightsAndBiases(settings, folder))
-    return trackers
 
 
 _VALIDATION = re.compile(r"^step (\d+)\n\n", re.MULTILINE)
@@ -208,27 +167,26 @@ class RunFiles:
 
     Args:
         folder: the run directory.
+        settings: of the run; they say which trackers there are, and W&B stores them.
         texts: name of the file of texts.
-        trackers: they also receive every row.
         resume_step: None starts new files; a step keeps what was written up to it.
         columns: columns of metrics.csv.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        texts: str,
-        trackers: Sequence[Tracker],
-        resume_step: int | None,
-        columns: Sequence[str] = COLUMNS,
+        self, folder: Path, settings: RunSettings, *, texts: str, resume_step: int | None, columns: Sequence[str]
     ) -> None:
+        self.trackers: list[Tracker] = []
+        if settings.logging.log_to_tensorboard:
+            first = 0 if resume_step is None else resume_step + 1
+            self.trackers.append(TensorBoard(folder / "tensorboard", first=first))
+        if settings.logging.log_to_wandb:
+            self.trackers.append(WeightsAndBiases(settings, folder))
         self.metrics = MetricsFile(folder / "metrics.csv", resume_step=resume_step, columns=columns)
         self.texts = ExamplesFile(folder / texts, resume_step=resume_step)
-        self.trackers = trackers
 
     def write(self, step: int, metrics: Metrics) -> None:
-        """Write one row."""
+        """Write one row; the trackers receive it too."""
         self.metrics.write(metrics)
         for tracker in self.trackers:
             tracker.write(step, metrics)

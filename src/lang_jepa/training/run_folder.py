@@ -3,7 +3,7 @@
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from lang_jepa.files.atomic import (
 )
 from lang_jepa.files.run_lock import RunLock, live_below
 from lang_jepa.settings.load import is_saved, save_settings
-from lang_jepa.training import shards
+from lang_jepa.training import sharded_checkpoint
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint
 from lang_jepa.training.optim import non_finite
 from lang_jepa.training.reporter import Reporter
@@ -81,8 +81,7 @@ class RunFolder:
     def held(self, lock: RunLock | None, *, is_rank_zero: bool) -> "Iterator[RunLock | None]":
         """Keep other runs out during the `with` block, on rank 0 only; `lock`: one that the caller already holds."""
         if lock is not None or not is_rank_zero:
-            with nullcontext():
-                yield lock
+            yield lock
             return
         check_writable(self.path, folder=True)
         with RunLock(self.path, setting="logging.log_dir") as taken:
@@ -179,7 +178,7 @@ class RunFolder:
         if origin.resolve() != self.path.resolve():
             for name in ("metrics.csv", texts, self.layout.best):
                 if (origin / name).is_file():
-                    shards.copy(origin / name, self.path / name)
+                    sharded_checkpoint.copy(origin / name, self.path / name)
                     with atomic_file(self.path / name) as temporary:
                         shutil.copyfile(origin / name, temporary)
 
@@ -277,7 +276,7 @@ class RunFolder:
             for path in self._epochs()[keep:]:
                 if path.resolve() not in stays:
                     path.unlink()
-                    shards.remove(path)
+                    sharded_checkpoint.remove(path)
 
 
 def first_alarm(folder: Path, *kinds: str) -> str:

@@ -7,13 +7,12 @@ only one of them makes would wait for the others for ever.
 """
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor, distributed, nn
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.models.sharded import is_sharded, shared_out
+from lang_jepa.models.sharded import is_sharded
 from lang_jepa.settings.run import FSDP
 
 
@@ -83,34 +82,3 @@ def total_norm(parts: list[Tensor]) -> Tensor:
     squared = nn.utils.get_total_norm(parts).double().square()
     distributed.all_reduce(squared)
     return squared.sqrt().float()
-
-
-if TYPE_CHECKING:
-    from torch.optim import Muon
-else:
-    Muon = getattr(torch.optim, "Muon", torch.optim.Optimizer)  # see `make_gpt_optimizers`
-
-
-class ShardedMuon(Muon):
-    """Muon over matrices sharded by rows. Momentum stays sharded; an update is gathered and orthogonalised on every
-    process, which then takes its own rows. The result is that of Muon on whole matrices, and only one matrix at a time
-    is held whole.
-    """
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Make one update; `closure` is not used."""
-        from torch.optim._muon import _adjust_lr, _zeropower_via_newtonschulz
-
-        for group in self.param_groups:
-            parameters: list[Any] = [one for one in group["params"] if one.grad is not None]
-            for one in parameters:
-                buffer = self.state[one].setdefault("momentum_buffer", torch.zeros_like(one.grad))
-                buffer.lerp_(one.grad, 1 - group["momentum"])
-                update = one.grad.lerp(buffer, group["momentum"]) if group["nesterov"] else buffer
-                whole = _zeropower_via_newtonschulz(
-                    update.full_tensor(), group["ns_coefficients"], group["ns_steps"], group["eps"]
-                )
-                rate = _adjust_lr(group["lr"], group["adjust_lr_fn"], one.shape)
-                one.mul_(1 - group["lr"] * group["weight_decay"])
-                one.add_(shared_out(whole, one), alpha=-rate)

@@ -1,6 +1,7 @@
 """Initial model and target. The head is whitened on a sample, because an un-whitened start collapses."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from torch.nn import functional
 
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View
+from lang_jepa.data.views.batch import Contexts
 from lang_jepa.data.views.order import permuted
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import ridge_path
-from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
+from lang_jepa.evaluation.metrics.similarity import Floats, Statistics, unit_rows
 from lang_jepa.files.atomic import atomic_folder
 from lang_jepa.inference.model_folder import (
     CARD,
@@ -163,6 +165,29 @@ def start_model(settings: Settings, tokenizer: TextTokenizer, sample: View) -> J
     return jepa.train()
 
 
+def sample_pairs(
+    jepa: Jepa, sample: View, settings: Settings, read: Callable[[Contexts], Tensor]
+) -> tuple[Floats, Floats]:
+    """Return what `read` makes of the contexts of model.score_sample training pairs, and the unit targets, both fp32.
+
+    Args:
+        jepa: in eval mode meanwhile, and restored to its mode afterwards.
+        sample: training examples.
+        settings: of the run.
+        read: maps contexts to one row for each prediction.
+    """
+    device, training = next(jepa.parameters()).device, jepa.training
+    jepa.eval()
+    rows, targets = [], []
+    examples = sample_examples(sample, settings.model.score_sample, settings.data.batch_size, seed=settings.meta.seed)
+    for some in examples:
+        batch = sample.batch(some).to(device)
+        rows.append(read(batch.contexts).cpu().numpy())
+        targets.append(functional.normalize(jepa.encoder.embed_targets(batch.targets).float(), dim=-1).cpu().numpy())
+    jepa.train(training)
+    return np.concatenate(rows), np.concatenate(targets)
+
+
 @torch.inference_mode()
 def solve_predictor(jepa: Jepa, predictor: RidgeTransformer, settings: Settings, sample: View) -> None:
     """Set a predictor's `linear` layer to the ridge regression of unit targets.
@@ -176,17 +201,8 @@ def solve_predictor(jepa: Jepa, predictor: RidgeTransformer, settings: Settings,
         settings: at most `model.score_sample` pairs are used.
         sample: training examples.
     """
-    device, training = next(jepa.parameters()).device, jepa.training
-    jepa.eval()
-    x, y = [], []
-    count, size = settings.model.score_sample, settings.data.batch_size
-    for some in sample_examples(sample, count, size, seed=settings.meta.seed):
-        batch = sample.batch(some).to(device)
-        context, _ = jepa.read(batch.contexts)
-        x.append(predictor.features(context).cpu().numpy())
-        y.append(functional.normalize(jepa.encoder.embed_targets(batch.targets).float(), dim=-1).cpu().numpy())
-    jepa.train(training)
-    features, targets, penalty = np.concatenate(x), np.concatenate(y), _PENALTY
+    features, targets = sample_pairs(jepa, sample, settings, lambda given: predictor.features(jepa.read(given)[0]))
+    penalty = _PENALTY
     if (asked := np.arange(len(features)) // 8 % 10 == 9).any():
         solved = ridge_path(features[~asked], targets[~asked])
         wanted = targets[asked]

@@ -12,7 +12,7 @@ from lang_jepa.files.run_lock import RunLock
 from lang_jepa.settings.load import own_system, read_settings, settings_class
 from lang_jepa.settings.recipes import system_of
 from lang_jepa.settings.run import RunSettings
-from lang_jepa.training import ranks, shards
+from lang_jepa.training import ranks, sharded_checkpoint
 from lang_jepa.training.checkpoint import cannot_go_on, differing, in_words
 from lang_jepa.training.preflight import check_run
 from lang_jepa.training.ranks import end_together, meet
@@ -194,7 +194,8 @@ def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None
     if method.fabric.is_global_zero and (folder.path / SETTINGS).is_file():
         before = as_it_was(read_settings(folder.path / SETTINGS, type(settings)))
         last = folder.path / folder.layout.last
-        free = method.all_free + (method.of_ranks if shards.are_of(last) else ())  # the engine compares these too
+        elsewhere = method.of_ranks if sharded_checkpoint.are_of(last) else ()  # the engine compares these too
+        free = method.all_free + elsewhere
         different = in_words(differing(before, settings, free), folder.may_change())
         if different and last.is_file():
             raise cannot_go_on(last, different)

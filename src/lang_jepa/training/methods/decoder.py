@@ -22,7 +22,7 @@ from lang_jepa.settings.encoder import EncoderOptimizationSettings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import ranks
 from lang_jepa.training.load import load_any
-from lang_jepa.training.method import End, Loss, Method, Part, Validation
+from lang_jepa.training.method import End, Loss, Method, MicroStep, Validation
 from lang_jepa.training.methods.decoder_data import DecoderData, corpus_for
 from lang_jepa.training.metrics import STEP
 from lang_jepa.training.optim import adamw, set_rates
@@ -161,12 +161,12 @@ class DecoderMethod(Method[DecoderSettings]):
     def set_rates(self, step: int, seconds: float) -> dict[str, float]:
         return {"train/learning_rate": set_rates(self.optimizers[0], self.schedule, step)}
 
-    def loss(self, batch: DecoderBatch, part: Part) -> Loss:
+    def loss(self, batch: DecoderBatch, micro: MicroStep) -> Loss:
         with self.fabric.autocast():
             losses, _ = self.model(batch)
         nats = losses.sum()
         # DDP averages over ranks; with this factor the average is the gradient of the mean over all tokens.
-        return Loss(nats * (self.fabric.world_size / part.count), {"loss": nats.detach()})
+        return Loss(nats * (self.fabric.world_size / micro.count), {"loss": nats.detach()})
 
     @torch.no_grad()
     def validate(self, step: int, seconds: float, *, last: bool) -> Validation | None:

@@ -20,7 +20,7 @@ from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.collapse import Alarm, monitor_for, task_alarm, task_alarms
 from lang_jepa.training.load import best_similarity, estimated, training_statistics
-from lang_jepa.training.method import End, Loss, Method, Part, Validation
+from lang_jepa.training.method import End, Loss, Method, MicroStep, Validation
 from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
 from lang_jepa.training.metrics import COLUMNS, draw_run, read_metrics, with_other_names
 from lang_jepa.training.optim import adamw, set_rates
@@ -174,39 +174,30 @@ class EncoderMethod(Method[Settings]):
             rates["train/momentum"] = self.schedule.momentum(step)
         return rates
 
-    def loss(self, batch: Batch, part: Part) -> Loss:
+    def loss(self, batch: Batch, micro: MicroStep) -> Loss:
         with self.fabric.autocast():
             output, targets = self.target.both_sides(self.model, batch)
         found = self.objective(
             output,
             targets,
-            count=part.count,
-            micro_batches=part.parts,
-            regularizer_weight=self.schedule.regularizer_weight(self.settings.objective, part.step),
-            step=part.step,
+            count=micro.count,
+            micro_batches=micro.micro_batches,
+            regularizer_weight=self.schedule.regularizer_weight(self.settings.objective, micro.step),
+            step=micro.step,
             numbers=batch.sentence_ids,
             texts=batch.targets.texts()[: batch.predictions] if self.objective.by_text else None,
         )
         for sequences in (batch.contexts.sequences, batch.targets.sequences):
             self._slots += self.jepa.encoder.slots(sequences)
             self._tokens += int(sequences.lengths.sum())
-        return Loss(
-            found.total,
-            {
-                "distance": found.distance,
-                "cosine": found.cosine,
-                "targets_norm": found.targets_norm,
-                "predictions_norm": found.predictions_norm,
-                "regularizer": found.regularizer,
-                "moments": found.moments,
-            },
-        )
+        sums = found._asdict()
+        return Loss(sums.pop("total"), sums)
 
-    def metrics(self, sums: Mapping[str, Tensor], part: Part) -> dict[str, float]:
-        of_distance, of_regularizer = self.schedule.weights(self.settings.objective, part.step)
+    def metrics(self, sums: Mapping[str, Tensor], micro: MicroStep) -> dict[str, float]:
+        of_distance, of_regularizer = self.schedule.weights(self.settings.objective, micro.step)
         names = ("distance", "cosine", "targets_norm", "predictions_norm")
-        distance, cosine, targets, predictions = (float(sums[name]) / part.count for name in names)
-        regularizer = float(sums["regularizer"]) / (part.parts * self.fabric.world_size)
+        distance, cosine, targets, predictions = (float(sums[name]) / micro.count for name in names)
+        regularizer = float(sums["regularizer"]) / (micro.micro_batches * self.fabric.world_size)
         padding, self._slots, self._tokens = 1.0 - self._tokens / self._slots, 0, 0
         return self._named(
             {

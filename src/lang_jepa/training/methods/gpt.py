@@ -15,7 +15,7 @@ from lang_jepa.inference.model_folder import GPT_CARD, find_gpt, is_whole
 from lang_jepa.objectives.gpt_losses import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.training.checkpoint import load_checkpoint, load_weights
-from lang_jepa.training.method import End, Loss, Method, Part, Validation
+from lang_jepa.training.method import End, Loss, Method, MicroStep, Validation
 from lang_jepa.training.methods.gpt_data import GPTBatch, GPTBatches, open_tokens
 from lang_jepa.training.methods.gpt_validation import GPTValidation
 from lang_jepa.training.metrics import STEP
@@ -170,21 +170,21 @@ class GPTMethod(Method[GPTSettings]):
         rate = set_gpt_rates(self.optimizers, self.schedule, step, seconds)
         return {"train/learning_rate": rate * self.settings.optimization.lr}
 
-    def loss(self, batch: GPTBatch, part: Part) -> Loss:
-        weight = self.schedule.span_weight(part.step, part.seconds)
-        looped = self.schedule.looped(part.step, part.seconds)
+    def loss(self, batch: GPTBatch, micro: MicroStep) -> Loss:
+        weight = self.schedule.span_weight(micro.step, micro.seconds)
+        looped = self.schedule.looped(micro.step, micro.seconds)
         factor = torch.tensor(weight, device=self.fabric.device) if weight else None
-        positions = self._positions(batch, part).to(self.fabric.device, non_blocking=True) if weight else None
+        positions = self._positions(batch, micro).to(self.fabric.device, non_blocking=True) if weight else None
         losses = self.model(batch.tokens, looped=looped, positions=positions, weight=factor)
         span = losses.cross_entropy.new_zeros(()) if losses.span is None else losses.span.detach()
         # All micro-batches and ranks have the same number of tokens, so the mean of their means is the overall mean.
-        return Loss(losses.total / part.parts, {"token": losses.cross_entropy.detach(), "span": span})
+        return Loss(losses.total / micro.micro_batches, {"token": losses.cross_entropy.detach(), "span": span})
 
-    def _positions(self, batch: GPTBatch, part: Part) -> Tensor:
+    def _positions(self, batch: GPTBatch, micro: MicroStep) -> Tensor:
         """Draw the spans of this rank's sequences, int64 [rows, S, 3 or 4]."""
         jepa, count = self.settings.jepa, len(batch.tokens)
-        before = part.step * self.fabric.world_size + self.fabric.global_rank
-        first = (before * part.parts + part.number) * count
+        before = micro.step * self.fabric.world_size + self.fabric.global_rank
+        first = (before * micro.micro_batches + micro.number) * count
         drawn = draw_spans(
             batch.read[:, :-1].numpy(),
             np.arange(first, first + count),
@@ -196,12 +196,12 @@ class GPTMethod(Method[GPTSettings]):
         )
         return torch.from_numpy(drawn)
 
-    def metrics(self, sums: Mapping[str, Tensor], part: Part) -> dict[str, float]:
-        share = part.parts * self.fabric.world_size
+    def metrics(self, sums: Mapping[str, Tensor], micro: MicroStep) -> dict[str, float]:
+        share = micro.micro_batches * self.fabric.world_size
         loss, span = float(sums["token"]) / share, float(sums["span"]) / share
-        self._span_weight = weight = self.schedule.span_weight(part.step, part.seconds)
+        self._span_weight = weight = self.schedule.span_weight(micro.step, micro.seconds)
         return {
-            "train/tokens": float((part.step + 1) * self.settings.data.batch_tokens),
+            "train/tokens": float((micro.step + 1) * self.settings.data.batch_tokens),
             "train/loss": loss + weight * span,
             "train/token_loss": loss,
             "train/span_weight": weight,

@@ -30,7 +30,7 @@ from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training import ranks
 from lang_jepa.training.held_out import HeldOut
-from lang_jepa.training.method import Part
+from lang_jepa.training.method import MicroStep
 from lang_jepa.training.methods.encoder import EncoderMethod
 from lang_jepa.training.methods.lit_data import TextDataModule, of_this_rank
 from lang_jepa.training.optim import check_gradients, clip_gradients, non_finite
@@ -179,13 +179,13 @@ class LitJEPA(LightningModule):
         """Compute and log the loss of one micro-batch."""
         rates = self.method.set_rates(self.global_step, 0.0)
         count = round(float(sum_over_ranks(torch.tensor(float(batch.predictions), device=self.device))))
-        part = Part(step=self.global_step, seconds=0.0, count=count, number=0, parts=1)
+        micro = MicroStep(step=self.global_step, seconds=0.0, count=count, number=0, micro_batches=1)
         with self._full_precision():
-            loss = self.method.loss(batch, part)
+            loss = self.method.loss(batch, micro)
         self._read.append(batch)
         self._losses.append(loss.total.detach())
         sums = {name: sum_over_ranks(one) for name, one in loss.sums.items()}
-        self._log({**self.method.metrics(sums, part), **rates}, max(1, batch.predictions))
+        self._log({**self.method.metrics(sums, micro), **rates}, max(1, batch.predictions))
         return loss.total
 
     def _log(self, metrics: Mapping[str, float], batch_size: int) -> None:
