@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from lang_jepa.evaluation.baselines.copying import recency_mean
 from lang_jepa.models.context import Context
-from lang_jepa.models.predictors.recency import RecencyTransformer, recency_table
+from lang_jepa.models.predictors.concept_transformer import RecencyTransformer, recency_table
 
 DIM, WINDOW = 12, 8
 

@@ -12,7 +12,7 @@ from lang_jepa.data.views import make_plain_view
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import PENALTIES, context_means
 from lang_jepa.models.context import Context
-from lang_jepa.models.predictors.ridge import RidgeTransformer
+from lang_jepa.models.predictors.concept_transformer import RidgeTransformer
 from lang_jepa.training.start import start_model
 from lang_jepa.training.train import train
 from tiny import assert_same_run, tiny_settings, train_in_two_parts

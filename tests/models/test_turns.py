@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lang_jepa.models.context import Context
-from lang_jepa.models.predictors.recency import RecencyTransformer
+from lang_jepa.models.predictors.concept_transformer import RecencyTransformer
 from lang_jepa.models.predictors.turns import TurnTransformer
 
 DIM, WINDOW = 12, 4

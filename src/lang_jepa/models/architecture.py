@@ -21,7 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from lang_jepa.data.text.custom_code import local_only, model_json, refuse_custom_code
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, first_line
 from lang_jepa.settings.encoder import ModelSettings
 
 Scratch = Callable[[ModelSettings, int, "SpecialTokens"], PreTrainedConfig]
@@ -44,7 +44,6 @@ class Family:
         hidden_dropouts: fields of the configuration with dropout rates of hidden states.
         attention_dropout: field with the dropout rate of attention probabilities (None: there is none).
         config: builds a fresh configuration from settings, vocabulary size and special tokens (None: pretrained only).
-        pooler: whether the model has a pooler to leave out.
         residual_outputs: name endings of the modules whose output is added to the residual stream.
         output_dropout: name of a dropout of hidden states that the architecture ties to its attention rate.
         tied_attention: attention layers take the hidden rate as attribute `dropout`, which is then set separately.
@@ -54,7 +53,6 @@ class Family:
     hidden_dropouts: tuple[str, ...]
     attention_dropout: str | None
     config: Scratch | None = None
-    pooler: bool = False
     residual_outputs: tuple[str, ...] = ()
     output_dropout: str | None = None
     tied_attention: bool = False
@@ -259,11 +257,6 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _required(parameter: inspect.Parameter) -> bool:

@@ -22,12 +22,11 @@ from transformers import (
 
 from lang_jepa.data.text.custom_code import local_only
 from lang_jepa.data.views import view_of
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, first_line
 from lang_jepa.models.architecture import (
     Family,
     SpecialTokens,
     encoder_of,
-    first_line,
     is_part,
     model_class,
     other_family,
@@ -109,20 +108,18 @@ def _gpt2(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> P
 _BERT_FIELDS: dict[str, Any] = {
     "hidden_dropouts": ("hidden_dropout_prob",),
     "attention_dropout": "attention_probs_dropout_prob",
-    "pooler": True,
     "residual_outputs": ("attention.output.dense", "output.dense"),
 }
 
 FAMILIES: dict[str, Family] = {
     "bert": Family(config=_bert, **_BERT_FIELDS),
     "roberta": Family(config=_roberta, **_BERT_FIELDS),
-    "xlm-roberta": Family(config=None, **_BERT_FIELDS),
-    "camembert": Family(config=None, **_BERT_FIELDS),
+    "xlm-roberta": Family(**_BERT_FIELDS),
+    "camembert": Family(**_BERT_FIELDS),
     "modernbert": Family(
         config=_modernbert,
         hidden_dropouts=("embedding_dropout", "mlp_dropout"),
         attention_dropout="attention_dropout",
-        pooler=False,
         residual_outputs=("attn.Wo", "mlp.Wo"),
         output_dropout="out_drop",
     ),
@@ -130,7 +127,6 @@ FAMILIES: dict[str, Family] = {
         config=_gpt2,
         hidden_dropouts=("resid_pdrop", "embd_pdrop"),
         attention_dropout="attn_pdrop",
-        pooler=False,
         residual_outputs=("attn.c_proj", "mlp.c_proj"),
     ),
 }
@@ -290,11 +286,10 @@ def _pretrained(settings: ModelSettings, weights: str) -> PreTrainedModel:
 
 def _from_scratch(settings: ModelSettings, vocab_size: int, special: SpecialTokens) -> PreTrainedModel:
     family = FAMILIES[settings.architecture]
-    if family.config is None:
-        raise ValueError(f"{settings.architecture} has no configuration from scratch")
+    assert family.config is not None  # the values of model.architecture have one
     config = family.config(settings, vocab_size, special)
     _set_dropout(config, settings)
-    options: dict[str, Any] = {"add_pooling_layer": False} if family.pooler else {}
+    options: dict[str, Any] = pooler_option(model_class(config))
     backbone: PreTrainedModel = AutoModel.from_config(  # type: ignore[no-untyped-call]
         config, dtype=torch.float32, **options
     )

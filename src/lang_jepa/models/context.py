@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from lang_jepa.data.views import View
@@ -98,3 +100,10 @@ class Predictor(nn.Module, ABC):
     @abstractmethod
     def forward(self, context: Context) -> Tensor:
         """Predictions [Q, D], one per window of the context, not normalised."""
+
+
+@torch.no_grad()
+def zero_weights(*modules: nn.Module) -> None:
+    """Set the weights of modules to zero, so that a predictor starts as what it is without them."""
+    for parameter in chain.from_iterable(module.parameters() for module in modules):
+        parameter.zero_()

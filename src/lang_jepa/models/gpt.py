@@ -3,7 +3,7 @@
 Legend: B sequences, T tokens, D width, V vocabulary.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -257,16 +257,12 @@ class GPT(nn.Module):
             if isinstance(module, nn.Linear):
                 bound = module.in_features**-0.5
                 nn.init.uniform_(module.weight, -bound, bound)
-        for block in self._layers():
+        for block in self.blocks:
+            assert isinstance(block, Block)
             nn.init.zeros_(block.attention.out.weight)
             nn.init.zeros_(block.mlp.down.weight)
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
-
-    def _layers(self) -> Iterator[Block]:
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            yield block
 
     def states(
         self,

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lang_jepa.data.views.batch import Sequences
-from lang_jepa.errors import LangJepaError
-from lang_jepa.models.architecture import first_line, token_embeddings
+from lang_jepa.errors import LangJepaError, first_line
+from lang_jepa.models.architecture import token_embeddings
 from lang_jepa.models.packing import Packing
 
 GROUP = 8

@@ -31,7 +31,7 @@ from lang_jepa.models.architecture import model_class, read_config, width_of
 from lang_jepa.models.backbone import check_encoder
 from lang_jepa.models.encoder import TextEncoder, build_encoder
 from lang_jepa.models.jepa import Jepa
-from lang_jepa.models.predictors.ridge import RidgeTransformer
+from lang_jepa.models.predictors.concept_transformer import RidgeTransformer
 from lang_jepa.models.target import Target, target_of
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import read_settings

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lang_jepa.data.views import View
-from lang_jepa.models.context import Context, Predictor
+from lang_jepa.models.context import Context, Predictor, zero_weights
 from lang_jepa.models.encoder import take_rows
 from lang_jepa.settings.encoder import ModelSettings
 
@@ -90,13 +90,9 @@ class NeighbourGates(NeighbourWeights):
         slots = 2 * window
         self.pairs: Tensor
         self.register_buffer("pairs", torch.triu_indices(slots, slots, 1), persistent=False)
-        self.expand, self.contract = (
-            nn.Linear(self.pairs.shape[1] + slots, hidden),
-            nn.Linear(hidden, slots + 1),
-        )
-        with torch.no_grad():
-            for parameter in self.contract.parameters():
-                parameter.zero_()
+        self.expand = nn.Linear(self.pairs.shape[1] + slots, hidden)
+        self.contract = nn.Linear(hidden, slots + 1)
+        zero_weights(self.contract)
 
     def mean(self, x: Tensor, rows: Tensor, seen: Tensor) -> Tensor:
         """The weighted sum, [Q, D]."""
@@ -133,16 +129,13 @@ class NeighbourAttention(NeighbourWeights):
         self.expand, self.contract = nn.Linear(2 * dim, dim), nn.Linear(dim, dim)
         self.linear = nn.Linear(dim, dim, bias=False)
         self.dropout = nn.Dropout(dropout)
-        with torch.no_grad():
-            for parameter in (*self.query.parameters(), *self.contract.parameters(), self.linear.weight):
-                parameter.zero_()
+        zero_weights(self.query, self.contract, self.linear)
 
     @classmethod
     def of(cls, settings: ModelSettings, window: int, own: Mapping[str, Any]) -> Self:
         return cls(settings.embed_dim, settings.predictor_heads, window, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised."""
         x, rows, seen = self.read(context)
         mean = self.mean(x, rows, seen)
         near = self.norm_neighbours(x)

@@ -11,10 +11,13 @@ from lang_jepa.data.views import View
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.context import Context, Predictor
 from lang_jepa.models.encoder import take_rows
-from lang_jepa.models.predictors.concept_transformer import ConceptTransformer, PassageTransformer
+from lang_jepa.models.predictors.concept_transformer import (
+    ConceptTransformer,
+    PassageTransformer,
+    RecencyTransformer,
+    RidgeTransformer,
+)
 from lang_jepa.models.predictors.neighbours import NeighbourAttention, NeighbourGates, NeighbourWeights
-from lang_jepa.models.predictors.recency import RecencyTransformer
-from lang_jepa.models.predictors.ridge import RidgeTransformer
 from lang_jepa.models.predictors.turns import TurnTransformer
 from lang_jepa.settings.encoder import ModelSettings
 from lang_jepa.settings.parts import PREDICTOR
@@ -84,7 +87,6 @@ class AttentionQuery(Predictor):
         return cls(settings.embed_dim, settings.predictor_heads, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised."""
         keys = self.key(context.states).unflatten(-1, (self.heads, -1))
         scores = (keys * self.query).sum(-1).float() * keys.shape[-1] ** -0.5  # [T, H]
         values = self.value(context.states).unflatten(-1, (self.heads, -1)).float()  # [T, H, D/H]
@@ -138,7 +140,6 @@ class MaskMLP(Predictor):
         return cls(settings.embed_dim, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised."""
         hidden = functional.gelu(self.expand(self.norm(context.at_queries())))
         return self.contract(self.dropout(hidden))  # type: ignore[no-any-return]
 
@@ -173,7 +174,6 @@ class Identity(Predictor):
         return cls()
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised."""
         return context.at_queries()
 
 

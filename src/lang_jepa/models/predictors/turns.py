@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from lang_jepa.data.sources.conversations import FIRST_NAME
 from lang_jepa.data.views import View
-from lang_jepa.models.context import Context, Predictor
+from lang_jepa.models.context import Context, Predictor, zero_weights
 from lang_jepa.models.encoder import take_rows
+from lang_jepa.models.predictors.concept_transformer import recency_table, weighted_mean
 from lang_jepa.models.predictors.neighbours import GAIN
-from lang_jepa.models.predictors.recency import recency_table, weighted_mean
 from lang_jepa.settings.encoder import ModelSettings
 
 
@@ -85,9 +85,7 @@ class TurnTransformer(Predictor):
         self.same = nn.Parameter(torch.zeros(dim))
         self.blocks = nn.ModuleList(_Block(dim, heads, window, dropout) for _ in range(layers))
         self.norm, self.output = nn.LayerNorm(dim), nn.Linear(dim, dim)
-        with torch.no_grad():
-            for parameter in self.output.parameters():
-                parameter.zero_()
+        zero_weights(self.output)
 
     @classmethod
     def fits(cls, view: type[View]) -> bool:
@@ -99,7 +97,6 @@ class TurnTransformer(Predictor):
         return cls(settings.embed_dim, layers, heads, window, settings.dropout)
 
     def forward(self, context: Context) -> Tensor:
-        """Predictions [Q, D], not normalised."""
         context.check_sentences()
         rows = context.windows.to(context.states.device)
         seen, width = rows >= 0, rows.shape[1]
