@@ -26,7 +26,8 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
         for units in ("lines", "turns")
     ),
     *(
-        ("data.speakers", "data.units", units, "only turns have speakers; leave it out, or set data.units=turns")
+        (f"data.{name}", "data.units", units, "only turns have speakers; leave it out, or set data.units=turns")
+        for name in ("speakers", "speaker_column")
         for units in ("sentences", "lines")
     ),
     *(
@@ -35,10 +36,6 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
         for units in ("sentences", "turns")
     ),
     ("data.mask_patterns", "data.mask", False, "it belongs to data.mask=true"),
-    *(
-        ("data.speaker_column", "data.units", units, "only turns have speakers; leave it out, or set data.units=turns")
-        for units in ("sentences", "lines")
-    ),
     ("data.speaker_column", "data.group_column", None, "it belongs to data.group_column"),
     ("data.join_rows", "data.units", "turns", "each row is a conversation; leave it out"),
     ("data.splitter_device", "data.splitter", "rules", "it belongs to data.splitter=sat"),
@@ -49,19 +46,18 @@ _IDLE: tuple[tuple[str, str, Any, str], ...] = (
 
 _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("data.vocab_size", "data.tokenizer_path", ("trained",)),
-    ("model.architecture", "model.pretrained", (False,)),
-    ("model.num_layers", "model.pretrained", (False,)),
-    ("model.num_heads", "model.pretrained", (False,)),
-    ("model.mlp_ratio", "model.pretrained", (False,)),
-    ("model.embedding_std", "model.pretrained", (False,)),
-    ("model.residual_scale", "model.pretrained", (False,)),
+    *(
+        (f"model.{name}", "model.pretrained", (False,))
+        for name in ("architecture", "num_layers", "num_heads", "mlp_ratio", "embedding_std", "residual_scale")
+    ),
     ("model.head_sample", "model.head", ("whitened",)),
     ("model.whitening_power", "model.head", ("whitened",)),
     ("optimization.epochs", "optimization.max_steps", (None,)),
     ("optimization.warmup", "optimization.warmup_steps", (None,)),
-    ("optimization.embedding_lr_multiplier", "model.freeze_encoder", (False,)),
-    ("optimization.encoder_lr_multiplier", "model.freeze_encoder", (False,)),
-    ("optimization.predictor_warmup_steps", "model.freeze_encoder", (False,)),
+    *(
+        (f"optimization.{name}", "model.freeze_encoder", (False,))
+        for name in ("embedding_lr_multiplier", "encoder_lr_multiplier", "predictor_warmup_steps")
+    ),
 )
 """(setting of an encoder's run, other setting, the only values of the other with which it has an effect)."""
 

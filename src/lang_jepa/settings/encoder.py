@@ -220,9 +220,23 @@ class Settings(RunSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Apply the cross-field rules of `check` and fill in the defaults of the settings of custom parts."""
+        """Raise ValueError for the first broken cross-field rule (those about parts ask the parts' classes); fill in the
+        defaults of the settings of custom parts.
+        """
         parts = parts_of(self)
-        check(self, parts)
+        rules = (
+            _sizes(self),
+            _splitter(self),
+            _schedules(self),
+            _views(self, parts),
+            parts.view.complaints(self),
+            _contrasts(self, parts),
+            _predictors(self, parts),
+            _targets(self, parts),
+            _frozen(self, parts),
+        )
+        for complaint in chain.from_iterable(rules):
+            raise ValueError(complaint)
         for axis, part in zip(AXES, parts, strict=True):
             own = axis.own_settings(part, getattr(self, axis.section)) if ":" in axis.chosen(self) else None
             self.__dict__[axis.section] = {} if own is None else own.model_dump(mode="json")
@@ -233,23 +247,6 @@ class Settings(RunSettings):
         """Leave out the `own_*` sections that are empty."""
         tree: dict[str, Any] = dump(self)
         return {name: one for name, one in tree.items() if one or not name.startswith("own_")}
-
-
-def check(settings: Settings, parts: Parts) -> None:
-    """Raise ValueError for the first rule that is broken; rules about parts ask the parts' classes."""
-    rules = (
-        _sizes(settings),
-        _splitter(settings),
-        _schedules(settings),
-        _views(settings, parts),
-        parts.view.complaints(settings),
-        _contrasts(settings, parts),
-        _predictors(settings, parts),
-        _targets(settings, parts),
-        _frozen(settings, parts),
-    )
-    for complaint in chain.from_iterable(rules):
-        raise ValueError(complaint)
 
 
 def _sizes(settings: Settings) -> Iterator[str]:

@@ -5,19 +5,13 @@
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lang_jepa.settings.data import DataSettings, LanguageCode, Place, Section
 from lang_jepa.settings.run import LoggingSettings, OptimizationSettings, RunSettings
-
-
-def check(settings: "GPTSettings") -> None:
-    """Raise ValueError for the first rule that is broken."""
-    for rule in (_heads, _layers, _spans, _sizes):
-        for complaint in rule(settings):
-            raise ValueError(complaint)
 
 
 def _heads(settings: "GPTSettings") -> Iterator[str]:
@@ -285,6 +279,7 @@ class GPTSettings(RunSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Apply the cross-field rules of `check`."""
-        check(self)
+        """Raise ValueError for the first cross-field rule that is broken."""
+        for complaint in chain(_heads(self), _layers(self), _spans(self), _sizes(self)):
+            raise ValueError(complaint)
         return self

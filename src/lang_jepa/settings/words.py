@@ -103,21 +103,21 @@ def section_of(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
 
 def is_text(kind: type[BaseModel], section: str, name: str) -> tuple[bool, bool]:
     """Whether a setting takes any text, and whether it also takes null."""
-    section, name = current_name(kind, f"{section}.{name}").split(".")
-    group = section_of(kind, section)
-    field = group.model_fields.get(name) if group else None
-    if field is None:
-        return False, False
-    is_union = get_origin(field.annotation) in (Union, UnionType)
-    kinds = get_args(field.annotation) if is_union else (field.annotation,)
+    annotation = _annotation(kind, *current_name(kind, f"{section}.{name}").split("."))
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     return str in kinds, type(None) in kinds
 
 
 def takes_list(kind: type[BaseModel], section: str, name: str) -> bool:
     """Whether a setting is a list of strings."""
+    return get_origin(_annotation(kind, section, name)) is tuple
+
+
+def _annotation(kind: type[BaseModel], section: str, name: str) -> Any:
+    """The type of a setting; None if there is no such setting."""
     group = section_of(kind, section)
     field = group.model_fields.get(name) if group else None
-    return field is not None and get_origin(field.annotation) is tuple
+    return field.annotation if field else None
 
 
 def _explain(kind: type[BaseModel], error: Any) -> list[str]:

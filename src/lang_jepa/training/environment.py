@@ -7,21 +7,14 @@ import difflib
 import json
 from collections.abc import Callable, Mapping
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.gpt import GPTSettings
+from lang_jepa.settings.words import section_of
 
 PREFIX = "JEPA_"
 """Prefix of our own variables: an unknown variable with it is an error."""
-
-
-def _integer(text: str) -> int:
-    return int(text)
-
-
-def _number(text: str) -> float:
-    return float(text)
 
 
 def _flag(text: str) -> bool:
@@ -29,10 +22,6 @@ def _flag(text: str) -> bool:
     if found is None:
         raise ValueError(text)
     return found
-
-
-def _text(text: str) -> str:
-    return text
 
 
 def _limit(text: str) -> float | None:
@@ -46,49 +35,49 @@ def _run_folder(text: str) -> str:
 
 Reader = Callable[[str], object]
 _KINDS: dict[Reader, str] = {
-    _integer: "a whole number",
-    _number: "a number",
+    int: "a whole number",
+    float: "a number",
     _flag: "1 or 0",
-    _text: "text",
+    str: "text",
     _limit: "a number (0: no limit)",
     _run_folder: "a name",
 }
 VARIABLES: dict[str, tuple[str, Reader]] = {
-    "JEPA_LAMBDA": ("jepa.weight", _number),
-    "JEPA_FORM": ("jepa.form", _text),
-    "JEPA_MAX_SPAN_FRAC": ("jepa.max_span_frac", _number),
-    "JEPA_SPANS": ("jepa.spans", _integer),
-    "JEPA_START_FRAC": ("jepa.start_frac", _number),
-    "JEPA_RAMP_FRAC": ("jepa.ramp_frac", _number),
-    "JEPA_END_FRAC": ("jepa.end_frac", _number),
-    "JEPA_LAYER": ("jepa.layer", _integer),
-    "DATA_PATH": ("data.data_path", _text),
-    "TOKENIZER_PATH": ("data.tokenizer_path", _text),
-    "VOCAB_SIZE": ("data.vocab_size", _integer),
-    "TRAIN_BATCH_TOKENS": ("data.batch_tokens", _integer),
-    "TRAIN_SEQ_LEN": ("data.seq_len", _integer),
-    "NUM_LAYERS": ("model.num_layers", _integer),
-    "MODEL_DIM": ("model.model_dim", _integer),
-    "NUM_HEADS": ("model.num_heads", _integer),
-    "NUM_KV_HEADS": ("model.num_kv_heads", _integer),
-    "MLP_MULT": ("model.mlp_mult", _number),
+    "JEPA_LAMBDA": ("jepa.weight", float),
+    "JEPA_FORM": ("jepa.form", str),
+    "JEPA_MAX_SPAN_FRAC": ("jepa.max_span_frac", float),
+    "JEPA_SPANS": ("jepa.spans", int),
+    "JEPA_START_FRAC": ("jepa.start_frac", float),
+    "JEPA_RAMP_FRAC": ("jepa.ramp_frac", float),
+    "JEPA_END_FRAC": ("jepa.end_frac", float),
+    "JEPA_LAYER": ("jepa.layer", int),
+    "DATA_PATH": ("data.data_path", str),
+    "TOKENIZER_PATH": ("data.tokenizer_path", str),
+    "VOCAB_SIZE": ("data.vocab_size", int),
+    "TRAIN_BATCH_TOKENS": ("data.batch_tokens", int),
+    "TRAIN_SEQ_LEN": ("data.seq_len", int),
+    "NUM_LAYERS": ("model.num_layers", int),
+    "MODEL_DIM": ("model.model_dim", int),
+    "NUM_HEADS": ("model.num_heads", int),
+    "NUM_KV_HEADS": ("model.num_kv_heads", int),
+    "MLP_MULT": ("model.mlp_mult", float),
     "TIE_EMBEDDINGS": ("model.tie_embeddings", _flag),
     "LOGIT_SOFTCAP": ("model.logit_softcap", _limit),
-    "ROPE_BASE": ("model.rope_base", _number),
-    "QK_GAIN_INIT": ("model.qk_gain_init", _number),
-    "ITERATIONS": ("optimization.max_steps", _integer),
-    "WARMUP_STEPS": ("optimization.warmup_steps", _integer),
-    "WARMDOWN_ITERS": ("optimization.warmdown_steps", _integer),
+    "ROPE_BASE": ("model.rope_base", float),
+    "QK_GAIN_INIT": ("model.qk_gain_init", float),
+    "ITERATIONS": ("optimization.max_steps", int),
+    "WARMUP_STEPS": ("optimization.warmup_steps", int),
+    "WARMDOWN_ITERS": ("optimization.warmdown_steps", int),
     "MAX_WALLCLOCK_SECONDS": ("optimization.max_seconds", _limit),
-    "MATRIX_LR": ("optimization.lr", _number),
-    "SCALAR_LR": ("optimization.scalar_lr", _number),
-    "TIED_EMBED_LR": ("optimization.embedding_lr", _number),
-    "HEAD_LR": ("optimization.head_lr", _number),
-    "MUON_MOMENTUM": ("optimization.muon_momentum", _number),
-    "VAL_LOSS_EVERY": ("logging.eval_freq", _integer),
-    "TRAIN_LOG_EVERY": ("logging.log_freq", _integer),
+    "MATRIX_LR": ("optimization.lr", float),
+    "SCALAR_LR": ("optimization.scalar_lr", float),
+    "TIED_EMBED_LR": ("optimization.embedding_lr", float),
+    "HEAD_LR": ("optimization.head_lr", float),
+    "MUON_MOMENTUM": ("optimization.muon_momentum", float),
+    "VAL_LOSS_EVERY": ("logging.eval_freq", int),
+    "TRAIN_LOG_EVERY": ("logging.log_freq", int),
     "RUN_ID": ("logging.log_dir", _run_folder),
-    "SEED": ("meta.seed", _integer),
+    "SEED": ("meta.seed", int),
 }
 """Setting of each variable, and how its value is read. RUN_ID is a folder in runs/."""
 
@@ -134,7 +123,6 @@ def _unknown(name: str) -> str:
 def _check(setting: str, value: object) -> None:
     """Raise ValidationError for a value that the setting does not accept."""
     section, key = setting.split(".")
-    kind = GPTSettings.model_fields[section].annotation
-    assert isinstance(kind, type)
-    assert issubclass(kind, BaseModel)
+    kind = section_of(GPTSettings, section)
+    assert kind is not None
     kind.model_validate({key: value})
