@@ -220,8 +220,8 @@ class Settings(RunSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Raise ValueError for the first broken cross-field rule (those about parts ask the parts' classes); fill in the
-        defaults of the settings of custom parts.
+        """Raise ValueError for the first broken rule between fields (those about parts ask the parts' classes); fill in
+        the defaults of the settings of custom parts.
         """
         parts = parts_of(self)
         rules = (
