@@ -158,6 +158,7 @@ def test_every_setting_is_described() -> None:
         ("data: {batchsize: 3}", "data.batchsize: unknown setting; did you mean 'batch_size'?"),
         ("optimisation: {lr: 1.0}", "optimisation: unknown setting; did you mean 'optimization'?"),
         ("model: {zzz: 3}", "model.zzz: unknown setting\n"),
+        ("data: {a.b: 3}", "data.a.b: unknown setting"),
         ("optimization: {learning_rate: 1, lrr: 1}", "optimization.lrr: unknown setting; did you mean 'lr'?"),
     ],
 )

@@ -58,8 +58,7 @@ class DecoderBatch:
 
     def to(self, device: torch.device | str) -> "DecoderBatch":
         """Move everything but the lengths to a device."""
-        moved = (part.to(device, non_blocking=True) for part in (self.concepts, self.tokens))
-        concepts, tokens = moved
+        concepts, tokens = (part.to(device, non_blocking=True) for part in (self.concepts, self.tokens))
         return replace(self, concepts=concepts, tokens=tokens)
 
 
@@ -232,10 +231,7 @@ class ConceptDecoder(nn.Module):
                 )
         finally:
             self.train(training)
-        return [self._until_end(row) for row in written.tolist()]
-
-    def _until_end(self, ids: list[int]) -> list[int]:
-        return ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
+        return [row[: row.index(self.eos_id)] if self.eos_id in row else row for row in written.tolist()]
 
 
 def _of_unit_rms(x: Tensor) -> Tensor:

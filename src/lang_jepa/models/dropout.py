@@ -40,17 +40,12 @@ class _Masked(torch.autograd.Function):
         return _masked(grads[0], kept, ctx.factor), None, None
 
 
-def quantised_rate(p: float) -> float:
-    """The rate that `fast_dropout` actually applies on a CPU: p rounded to a multiple of 1/65536."""
-    return round(p * _LEVELS) / _LEVELS
-
-
 def fast_dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """Zero each element with probability p and divide the others by 1 - p.
 
     Args:
         x: floating point, any shape.
-        p: rate in [0, 1); on a CPU it is rounded to a multiple of 1/65536 (`quantised_rate`).
+        p: rate in [0, 1); on a CPU it is rounded to a multiple of 1/65536.
         training: if false, x is returned unchanged.
 
     Returns:

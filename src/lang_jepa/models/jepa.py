@@ -61,7 +61,8 @@ class Jepa(nn.Module):
     def read(self, contexts: Contexts) -> tuple[Context, Tensor]:
         """The predictor's input, and the embeddings [S, D] of the contexts' segments."""
         if contexts.sequences.pooled is None:
-            states = self._mapped(self.encoder.states(contexts.sequences))
+            states, head = self.encoder.states(contexts.sequences), self.encoder.head
+            states = states if head is None else head(states)  # in the space of the embeddings
             embeddings = segment_mean(states, contexts.segments, int(contexts.passages.sum()))
         else:  # only sentences encoded alone are ever precomputed, and then `reads_sentences` is set
             embeddings = self.encoder.embed(contexts.sequences).float()
@@ -95,11 +96,6 @@ class Jepa(nn.Module):
         elif self.even:  # the pass that a batch with missing ones makes
             every.append(self.encoder.embed(targets.sequences).float()[:0])
         return take_rows(torch.cat(every), rows[targets.picked])
-
-    def _mapped(self, states: Tensor) -> Tensor:
-        """Map states into the space of the embeddings."""
-        head = self.encoder.head
-        return states if head is None else head(states)
 
 
 def describe(jepa: Jepa, settings: Settings) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module, invalidate_caches
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,8 +62,7 @@ class Axis:
 
     def chosen(self, settings: Any) -> str:
         """The name or import path that the settings choose."""
-        section, _, key = self.setting.partition(".")
-        return str(getattr(getattr(settings, section), key))
+        return str(attrgetter(self.setting)(settings))
 
     def part(self, name: str) -> Any:
         """The class of a built-in name or of `module:Class`.

@@ -103,7 +103,7 @@ def section_of(kind: type[BaseModel], name: str) -> type[BaseModel] | None:
 
 def is_text(kind: type[BaseModel], section: str, name: str) -> tuple[bool, bool]:
     """Whether a setting takes any text, and whether it also takes null."""
-    annotation = _annotation(kind, *current_name(kind, f"{section}.{name}").split("."))
+    annotation = _annotation(kind, *current_name(kind, f"{section}.{name}").split(".", 1))
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     return str in kinds, type(None) in kinds
 

@@ -1,7 +1,7 @@
 """Read and write YAML settings, without two traps of PyYAML: `3e-4` read as text, and later duplicate keys winning."""
 
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any
 
@@ -102,16 +102,11 @@ def parse_yaml(text: str, *, where: str, kind: type[BaseModel] | None = None) ->
 
 def _keep_texts(node: yaml.Node | None, kind: type[BaseModel]) -> None:
     """Mark the unquoted values of settings that take text as strings."""
-    for section, name, value in _scalars(node):
-        text, nullable = is_text(kind, section, name)
-        null = value.tag.endswith(":null") and (nullable or value.value not in NULLS)
-        if text and not null:
-            value.tag = "tag:yaml.org,2002:str"
-
-
-def _scalars(node: yaml.Node | None) -> Iterator[tuple[str, str, yaml.ScalarNode]]:
-    """Section, name and value of each setting with a scalar value."""
     for section, inside in node.value if isinstance(node, yaml.MappingNode) else ():
         for name, value in inside.value if isinstance(inside, yaml.MappingNode) else ():
-            if isinstance(value, yaml.ScalarNode):
-                yield str(section.value), str(name.value), value
+            if not isinstance(value, yaml.ScalarNode):
+                continue
+            text, nullable = is_text(kind, str(section.value), str(name.value))
+            null = value.tag.endswith(":null") and (nullable or value.value not in NULLS)
+            if text and not null:
+                value.tag = "tag:yaml.org,2002:str"

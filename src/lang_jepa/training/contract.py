@@ -125,13 +125,10 @@ def checked_info(method: Method[Any]) -> list[tuple[str, str]]:
         LangJepaError: it is something else.
     """
     info = method.info()
-    if not (isinstance(info, list) and all(_is_pair(one) for one in info)):
+    pairs = isinstance(info, list) and all(isinstance(one, tuple) and len(one) == 2 for one in info)
+    if not pairs or not all(isinstance(text, str) for one in info for text in one):
         raise _broken(method, f"info gives {_short(info)}, not a list of pairs of texts")
     return info
-
-
-def _is_pair(one: Any) -> bool:
-    return isinstance(one, tuple) and len(one) == 2 and all(isinstance(text, str) for text in one)
 
 
 def _rises(ends: Any) -> bool:

@@ -104,7 +104,8 @@ class Engine:
                     self.interrupted, self.stopped_by = True, stop.number
                     break
                 metrics = self.train_step(batches, count)
-                self.seconds = self._agreed(self.seconds + time.perf_counter() - began)
+                seconds = self.seconds + time.perf_counter() - began
+                self.seconds = ranks.of_rank_zero(self.fabric, seconds) if self.method.clocked else seconds
                 self._after_step(metrics, count)
         self.save()
 
@@ -120,10 +121,6 @@ class Engine:
         batches = self._next_batches()
         count, _ = ranks.agree(self.fabric, sum(batch.predictions for batch in batches), False)
         self.train_step(batches, count)
-
-    def _agreed(self, seconds: float) -> float:
-        """Return rank 0's time if the schedule depends on the clock, else this rank's own."""
-        return ranks.of_rank_zero(self.fabric, seconds) if self.method.clocked else seconds
 
     def train_step(self, batches: list[Batch], count: int) -> dict[str, float]:
         """Make one optimizer step and return its metrics.

@@ -163,7 +163,7 @@ def latest_encoder(root: Path) -> Path:
             card, last = run / "model" / CARD, run / LAST
             if card.is_file():
                 found.append((card.stat().st_mtime, run))
-            elif last.is_file() and not _is_gpt(run):
+            elif last.is_file() and find_gpt(run) is None and system_of(str(run / SAVED)) != "gpt":  # has no concepts
                 found.append((last.stat().st_mtime, last))
     if not found:
         raise LangJepaError(
@@ -171,8 +171,3 @@ def latest_encoder(root: Path) -> Path:
             "name one with --encoder RUN"
         )
     return max(found)[1].relative_to(root)
-
-
-def _is_gpt(run: Path) -> bool:
-    """Whether a run, finished or not, is that of a GPT, which has no concepts."""
-    return find_gpt(run) is not None or system_of(str(run / SAVED)) == "gpt"

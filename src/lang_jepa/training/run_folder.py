@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -243,16 +244,16 @@ class RunFolder:
         advice = ", or ".join(cures.values())
         raise LangJepaError(
             f"{problem} {place}. {advice[0].upper()}{advice[1:]}, and resume with --resume, as in "
-            f"--resume {self.layout.option} {example}={_value(settings, example) / 10:g}"
+            f"--resume {self.layout.option} {example}={attrgetter(example)(settings) / 10:g}"
         )
 
     def _cures(self, settings: Any) -> dict[str, str]:
         """Return the settings that may be changed after a loss that is not finite, with a description of how."""
         clip, precision = "optimization.clip_grad", "meta.precision"
-        cures = {rate: f"lower {rate} (now {_value(settings, rate):g})" for rate in self.layout.rates}
-        limit = _value(settings, clip)
+        cures = {rate: f"lower {rate} (now {attrgetter(rate)(settings):g})" for rate in self.layout.rates}
+        limit = settings.optimization.clip_grad
         cures[clip] = f"set {clip}" if limit is None else f"lower {clip} (now {limit:g})"
-        if _value(settings, precision) != "fp32":
+        if settings.meta.precision != "fp32":
             cures[precision] = f"set {precision}=fp32"
         return cures
 
@@ -290,9 +291,3 @@ def first_alarm(folder: Path, *kinds: str) -> str:
     found = read_json(summary, what="summary of the run") if summary.is_file() else {}
     alarms = [text for kind in kinds or ("alarms",) for text in found.get(kind, [])]
     return str(alarms[0]).partition(". ")[0] if alarms else ""
-
-
-def _value(settings: Any, name: str) -> Any:
-    for part in name.split("."):
-        settings = getattr(settings, part)
-    return settings

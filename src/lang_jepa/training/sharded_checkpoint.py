@@ -12,6 +12,7 @@ import pickle
 import shutil
 import warnings
 from collections.abc import Collection, Mapping
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +134,8 @@ def copy(origin: Path, path: Path) -> None:
 
 
 def _free_name(path: Path, step: int) -> str:
-    folder, number = path.with_suffix(""), 0
-    names = [f"step-{step}"]
-    while (folder / names[-1]).exists():
-        number += 1
-        names.append(f"step-{step}-{number}")
-    return names[-1]
+    names = chain([f"step-{step}"], (f"step-{step}-{number}" for number in count(1)))
+    return next(name for name in names if not (path.with_suffix("") / name).exists())
 
 
 def _folder(path: Path, entry: Mapping[str, Any]) -> Path:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -242,8 +243,7 @@ def _check_form(settings: Settings, start: str, folder: Path) -> None:
         return
     different = []
     for name in _FORM:
-        section, key = name.split(".")
-        ours, other = (getattr(getattr(one, section), key) for one in (settings, theirs))
+        ours, other = map(attrgetter(name), (settings, theirs))
         if ours != other and (name != "model.head" or "none" in (ours, other)):
             different.append((f"{name}={other}", ours))
     if different:

@@ -108,7 +108,11 @@ class DecoderMethod(Method[DecoderSettings]):
             )
         other = settings.decoder.tokenizer_path
         tokenizer = model.tokenizer if other is None else TextTokenizer.load(other)
-        _check_end(tokenizer)
+        if tokenizer.eos_id is None:
+            raise LangJepaError(
+                "the decoder's tokenizer has no end token (eos or sep), so no text could end: set "
+                "decoder.tokenizer_path to one that has"
+            )
         if settings.data.predicted_share:
             check_predicts(model)
         corpus = corpus_for(model, self.encoder, settings.data.encoder_data)
@@ -251,14 +255,6 @@ class DecoderMethod(Method[DecoderSettings]):
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         return {"encoder": str(self.encoder)}
-
-
-def _check_end(tokenizer: TextTokenizer) -> None:
-    if tokenizer.eos_id is None:
-        raise LangJepaError(
-            "the decoder's tokenizer has no end token (eos or sep), so no text could end: set "
-            "decoder.tokenizer_path to one that has"
-        )
 
 
 def _optimization(settings: DecoderSettings, total: int) -> EncoderOptimizationSettings:

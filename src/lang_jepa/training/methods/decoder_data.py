@@ -92,17 +92,16 @@ class DecoderSentences:
         return DecoderBatch(self.concepts.predicted(self.rows[examples]), *self._tokens(examples))
 
     def _tokens(self, examples: Indices) -> tuple[torch.Tensor, torch.Tensor]:
-        texts = self._texts(self.rows[examples])
+        rows = self.rows[examples]
+        if self.tokenizer is None:
+            texts = [self.split.tokens(int(row), int(row) + 1) for row in rows]
+        else:
+            texts = list(self.tokenizer.encode_sentences(self.split.texts(rows)))
         return pad_texts(texts, eos_id=self.eos_id, max_length=self.max_length)
 
     def texts(self, examples: Indices) -> list[str]:
         """Return sentences as text."""
         return self.split.texts(self.rows[examples])
-
-    def _texts(self, rows: Indices) -> list[NDArray[Any]]:
-        if self.tokenizer is not None:
-            return list(self.tokenizer.encode_sentences(self.split.texts(rows)))
-        return [self.split.tokens(int(row), int(row) + 1) for row in rows]
 
 
 class SideConcepts:

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -16,7 +15,6 @@ from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.stream import Blocks, StreamBatches, parts_for
 from lang_jepa.data.text.tokenizer import TextTokenizer, train_tokenizer
 from lang_jepa.data.views import View, make_plain_view, make_view
-from lang_jepa.data.views.batch import Batch, Sequences
 from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.files.atomic import fingerprint
@@ -305,31 +303,18 @@ class StreamData(EncoderData):
 _BATCHES = 200
 
 
-def padding_share(*batches: Batch, slots: Callable[[Sequences], int] = group_slots) -> float:
-    """Return the fraction of slots in contexts and targets without a token; `slots` counts the slots of sequences."""
-    parts = _parts(batches)
-    return 1.0 - sum(int(part.lengths.sum()) for part in parts) / sum(slots(part) for part in parts)
-
-
-def padded_share(*batches: Batch) -> float:
-    """Return the same fraction if every batch were padded to its longest sequence, as is usual."""
-    parts = _parts(batches)
-    slots = sum(len(part) * int(part.lengths.max()) for part in parts)
-    return 1.0 - sum(int(part.lengths.sum()) for part in parts) / slots
-
-
-def _parts(batches: tuple[Batch, ...]) -> list[Sequences]:
-    return [part for batch in batches for part in (batch.contexts.sequences, batch.targets.sequences)]
-
-
 def padding_info(view: View, order: Order) -> list[tuple[str, str]]:
     """Return table rows: targets, and padding with and without packing, over the first batches of an epoch."""
     if not view.count:
         return []
     batches = [view.batch(group[0]) for _, group in islice(order.groups(0), _BATCHES)]
+    parts = [part for batch in batches for part in (batch.contexts.sequences, batch.targets.sequences)]
+    tokens = sum(int(part.lengths.sum()) for part in parts)
+    packed = sum(map(group_slots, parts))
+    padded = sum(len(part) * int(part.lengths.max()) for part in parts)  # each batch to its longest sequence, as usual
     return [
         ("targets in an epoch", f"{view.targets:,}"),
         ("padding in linear layers", "0 % of slots (encoders that run packed)"),
-        ("padding in attention", f"{100 * padding_share(*batches):.2f} % of slots"),
-        ("(padded batches instead)", f"{100 * padded_share(*batches):.2f} % of slots"),
+        ("padding in attention", f"{100 * (1 - tokens / packed):.2f} % of slots"),
+        ("(padded batches instead)", f"{100 * (1 - tokens / padded):.2f} % of slots"),
     ]
