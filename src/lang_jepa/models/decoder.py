@@ -42,7 +42,6 @@ class DecoderBatch:
 
     @property
     def predictions(self) -> int:
-        """Number of tokens to predict."""
         return int(self.lengths.sum())
 
     @property

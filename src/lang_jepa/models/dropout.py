@@ -74,7 +74,6 @@ class FastDropout(nn.Dropout):
     """`nn.Dropout` with `fast_dropout`, never in place."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Apply dropout to a tensor of any shape."""
         return fast_dropout(input, self.p, self.training)
 
 

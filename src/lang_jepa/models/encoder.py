@@ -169,7 +169,6 @@ class TextEncoder(nn.Module):
         return mean if self.head is None else self.head(mean)
 
     def forward(self, sequences: Sequences) -> Tensor:
-        """Alias of `embed`."""
         return self.embed(sequences)
 
     def _check(self, sequences: Sequences) -> None:

@@ -139,7 +139,6 @@ class DecoderSettings(RunSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Cross-field rules."""
         decoder = self.decoder
         if decoder.hidden_dim % decoder.num_heads:
             raise ValueError(

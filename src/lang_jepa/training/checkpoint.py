@@ -377,7 +377,6 @@ def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], *, 
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings to dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):

@@ -358,7 +358,6 @@ class Engine:
         return summary
 
     def close(self) -> None:
-        """Close the files."""
         if self._files is not None:
             self._files.close()
 

@@ -61,11 +61,9 @@ class Rows:
 
     @property
     def predictions(self) -> int:
-        """The number of examples."""
         return len(self.rows)
 
     def to(self, device: Any) -> "Rows":
-        """Return the batch on a device."""
         return Rows(self.rows.to(device))
 
 
@@ -94,7 +92,6 @@ class DrawnBatches:
         self.state: dict[str, int] = dict(state or {"number": 0})
 
     def __next__(self) -> Batch:
-        """Return the next batch."""
         number = self.state["number"]
         self.state = {"number": number + 1}
         return self._draw(number)

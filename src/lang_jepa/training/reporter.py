@@ -192,7 +192,6 @@ class RunFiles:
             tracker.write(step, metrics)
 
     def close(self) -> None:
-        """Flush and close the trackers."""
         for tracker in self.trackers:
             tracker.close()
 

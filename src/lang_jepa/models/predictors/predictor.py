@@ -47,7 +47,6 @@ class NoPredictor(nn.Module):
         )
 
     def forward(self, context: Context) -> Tensor:
-        """Raise `error`."""
         raise self.error()
 
 

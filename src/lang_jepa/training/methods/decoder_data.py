@@ -64,7 +64,6 @@ class DecoderSentences:
 
     @property
     def count(self) -> int:
-        """Number of examples."""
         return len(self.rows)
 
     def sizes(self, examples: Indices) -> Indices:
@@ -100,7 +99,6 @@ class DecoderSentences:
         return pad_texts(texts, eos_id=self.eos_id, max_length=self.max_length)
 
     def texts(self, examples: Indices) -> list[str]:
-        """Return sentences as text."""
         return self.split.texts(self.rows[examples])
 
 
@@ -236,7 +234,6 @@ class DecoderData:
         return replace(lost, limit="decoder.max_length")
 
     def info(self) -> list[tuple[str, str]]:
-        """Return (label, text) pairs about the data, to show."""
         held_out = "documents of the corpus' validation side"
         if not self.corpus.validation.num_documents:
             held_out = f"{self.settings.data.val_fraction:.0%} of the documents, which the encoder was trained on"

@@ -136,11 +136,9 @@ class GPTBatch:
 
     @property
     def predictions(self) -> int:
-        """The number of tokens that are predicted."""
         return int(self.tokens.shape[0] * (self.tokens.shape[1] - 1))
 
     def to(self, device: Any) -> "GPTBatch":
-        """Return the batch on a device."""
         return GPTBatch(self.tokens.to(device, non_blocking=True), self.read)
 
 
@@ -183,7 +181,6 @@ class GPTBatches:
         return GPTBatches(self.settings, self.tokens, seed=seed, rank=self.rank, world=self.world)
 
     def __next__(self) -> GPTBatch:
-        """Return the next micro-batch."""
         if not self._rest:
             self._rest = list(next(self.stream).chunk(self.parts))
         rows = self._rest.pop(0)
@@ -200,7 +197,6 @@ class GPTBatches:
         self._rest = []
 
     def info(self) -> list[tuple[str, str]]:
-        """Return (label, text) pairs about the data, to show."""
         held_out = self.tokens.held_out
         settings = self.settings
         return [

@@ -80,22 +80,18 @@ class _TrainersFabric:
 
     @property
     def device(self) -> torch.device:
-        """The module's current device."""
         return self._module.device
 
     @property
     def global_rank(self) -> int:
-        """Rank of this process."""
         return self._module.global_rank
 
     @property
     def world_size(self) -> int:
-        """Number of processes."""
         return self._module.trainer.world_size
 
     @property
     def is_global_zero(self) -> bool:
-        """Whether this is rank zero."""
         return self._module.trainer.is_global_zero
 
     def autocast(self) -> Any:
@@ -132,7 +128,6 @@ class LitJEPA(LightningModule):
         self._losses: list[Tensor] = []  # the losses of these batches
 
     def setup(self, stage: str) -> None:
-        """Build the initial model."""
         self._precision = _precision(self.trainer)
         module = getattr(self.trainer, "datamodule", None)
         if not isinstance(module, TextDataModule):
@@ -176,7 +171,6 @@ class LitJEPA(LightningModule):
             ranks.set_generators(own)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute and log the loss of one micro-batch."""
         rates = self.method.set_rates(self.global_step, 0.0)
         count = round(float(sum_over_ranks(torch.tensor(float(batch.predictions), device=self.device))))
         micro = MicroStep(step=self.global_step, seconds=0.0, count=count, number=0, micro_batches=1)

@@ -67,7 +67,6 @@ class TextDataModule(LightningDataModule):
             prepare(self.settings.data)
 
     def setup(self, stage: str) -> None:
-        """Open the data for this rank."""
         rank, world = place_of(self.trainer)
         if self.settings.data.streaming:
             self.data = StreamData(self.settings, rank=rank, world=world)
