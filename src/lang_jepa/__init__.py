@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from lang_jepa.inference.model import ConceptModel
     from lang_jepa.python.train import train
     from lang_jepa.python.vectorizer import ConceptVectorizer
-    from lang_jepa.training.methods.lit import LitJEPA
-    from lang_jepa.training.methods.lit_data import TextDataModule
+    from lang_jepa.training.methods.lit import LitJEPA, TextDataModule
 
 __all__ = ["ConceptModel", "ConceptVectorizer", "LitJEPA", "TextDataModule", "__version__", "train"]
 
@@ -22,7 +21,7 @@ _PLACES = {
     "ConceptModel": "lang_jepa.inference.model",
     "ConceptVectorizer": "lang_jepa.python.vectorizer",
     "LitJEPA": "lang_jepa.training.methods.lit",
-    "TextDataModule": "lang_jepa.training.methods.lit_data",
+    "TextDataModule": "lang_jepa.training.methods.lit",
     "train": "lang_jepa.python.train",
 }
 

@@ -11,7 +11,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.load import load_settings
 from lang_jepa.settings.recipes import SYSTEMS
 from lang_jepa.training import checkpoint, preflight
-from lang_jepa.training.methods.lit_data import TextDataModule
+from lang_jepa.training.methods.lit import TextDataModule
 from lang_jepa.training.train import method_of, train
 from tiny import VIEWS, tiny_decoder, tiny_settings
 

@@ -10,7 +10,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.load import load_settings
 from lang_jepa.settings.run import RunSettings
 from lang_jepa.training.methods.encoder import EncoderMethod
-from lang_jepa.training.methods.lit_data import TextDataModule
+from lang_jepa.training.methods.lit import TextDataModule
 from lang_jepa.training.train import train
 from scripts import script
 from tiny import tiny_decoder, tiny_gpt, tiny_settings

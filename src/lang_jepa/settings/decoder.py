@@ -64,8 +64,6 @@ class DecoderOptimizationSettings(OptimizationSettings):
 
     epochs: int = Field(default=10, ge=1)
     """Passes over the training sentences (ignored when max_steps is set)."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Total optimizer steps; the schedule ends here."""
     lr: float = Field(default=1e-4, gt=0)
     """Peak learning rate."""
     final_lr: float = Field(default=0.0, ge=0)

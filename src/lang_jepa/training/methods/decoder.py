@@ -126,7 +126,7 @@ class DecoderMethod(Method[DecoderSettings]):
 
     def _check_writable(self) -> None:
         """Raise before any work is done if the encoder's model directory cannot be written."""
-        model = None if self.encoder.is_file() else find_model(self.encoder)
+        model = find_model(self.encoder)
         if model is not None:
             check_writable(model.parent / "model", folder=True)
 
@@ -237,7 +237,7 @@ class DecoderMethod(Method[DecoderSettings]):
     def is_made(self, summary: Mapping[str, Any]) -> bool:
         if Path(str(summary.get("encoder"))).resolve() != self.encoder.resolve():
             return False
-        model = None if self.encoder.is_file() else find_model(self.encoder)
+        model = find_model(self.encoder)
         return model is None or ((model / DECODER_WEIGHTS).is_file() and is_whole(model / CARD, what="model card"))
 
     def export(self, folder: Path, end: End) -> Path | None:
@@ -247,7 +247,7 @@ class DecoderMethod(Method[DecoderSettings]):
         if end.best_step is None:
             kept = {name: part for name, part in state.items() if name != "format"}
             checkpoints.save_checkpoint(folder / self.layout.best, kept)
-        model = None if self.encoder.is_file() else find_model(self.encoder)
+        model = find_model(self.encoder)
         if model is not None:
             decoder = TextDecoder(self.decoder, self.data.tokenizer, self.settings, encoder=self.data.encoder)
             join_model(model, decoder, step=int(state["step"]), loss=end.value)

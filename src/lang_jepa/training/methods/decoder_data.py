@@ -40,11 +40,11 @@ class DecoderSentences:
         split: the split.
         concepts: concepts of all its sentences.
         rows: int64 [N], the sentences that are examples.
-        tokenizer: of the decoder's text (None: use the corpus' own tokens).
-        eos_id: ends a text.
-        max_length: maximum number of tokens in a text, including the end.
+        settings: of the decoder.
+        tokenizer: of the decoder's text; the corpus' own if the settings name none.
+
+    Attributes:
         share: fraction of texts in `batch` decoded from the concept predicted for them, if there is one.
-        seed: selects these texts, together with the epoch.
     """
 
     def __init__(
@@ -52,15 +52,11 @@ class DecoderSentences:
         split: CorpusSplit,
         concepts: "SideConcepts",
         rows: Indices,
-        *,
-        tokenizer: TextTokenizer | None,
-        eos_id: int,
-        max_length: int,
-        share: float,
-        seed: int,
+        settings: DecoderSettings,
+        tokenizer: TextTokenizer,
     ) -> None:
-        self.split, self.concepts, self.rows, self.tokenizer = split, concepts, rows, tokenizer
-        self.eos_id, self.max_length, self.share, self.seed = eos_id, max_length, share, seed
+        self.split, self.concepts, self.rows = split, concepts, rows
+        self.settings, self.tokenizer, self.share = settings, tokenizer, settings.data.predicted_share
 
     @property
     def count(self) -> int:
@@ -75,7 +71,7 @@ class DecoderSentences:
         batch = self.own(examples)
         if not self.share:
             return batch
-        drawn = uniform(examples, 1, self.seed, epoch)[:, 0] < self.share
+        drawn = uniform(examples, 1, self.settings.meta.seed, epoch)[:, 0] < self.share
         wanted = np.flatnonzero(drawn & self.concepts.is_predicted(self.rows[examples]))
         batch.concepts[torch.from_numpy(wanted)] = self.concepts.predicted(self.rows[examples[wanted]])
         return batch
@@ -91,12 +87,14 @@ class DecoderSentences:
         return DecoderBatch(self.concepts.predicted(self.rows[examples]), *self._tokens(examples))
 
     def _tokens(self, examples: Indices) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = self.rows[examples]
-        if self.tokenizer is None:
+        rows, decoder, eos_id = self.rows[examples], self.settings.decoder, self.tokenizer.eos_id
+        assert eos_id is not None  # `DecoderMethod.open_data` refuses such a tokenizer
+        texts: list[NDArray[Any]]
+        if decoder.tokenizer_path is None:
             texts = [self.split.tokens(int(row), int(row) + 1) for row in rows]
         else:
             texts = list(self.tokenizer.encode_sentences(self.split.texts(rows)))
-        return pad_texts(texts, eos_id=self.eos_id, max_length=self.max_length)
+        return pad_texts(texts, eos_id=eos_id, max_length=decoder.max_length)
 
     def texts(self, examples: Indices) -> list[str]:
         return self.split.texts(self.rows[examples])
@@ -178,21 +176,14 @@ class DecoderData:
         if settings.data.predicted_share:
             identity.append(weights_hash(model.jepa.predictor))
         self.fingerprint = fingerprint(identity)
-        train, held_out = _sides(corpus, settings.data.val_fraction)
-        common: dict[str, Any] = {
-            "tokenizer": None if settings.decoder.tokenizer_path is None else tokenizer,
-            "eos_id": tokenizer.eos_id,
-            "max_length": settings.decoder.max_length,
-            "share": settings.data.predicted_share,
-            "seed": settings.meta.seed,
-        }
+        predictions = settings.data.predicted_share > 0
 
         def sentences(split: CorpusSplit, rows: Indices) -> DecoderSentences:
-            concepts = SideConcepts(model, split, predictions=settings.data.predicted_share > 0, on_message=on_message)
-            return DecoderSentences(split, concepts, rows, **common)
+            concepts = SideConcepts(model, split, predictions=predictions, on_message=on_message)
+            return DecoderSentences(split, concepts, rows, settings, tokenizer)
 
-        self.train, self.held_out = sentences(*train), sentences(*held_out)
-        side = train[0]
+        self.train, self.held_out = (sentences(*side) for side in _sides(corpus, settings.data.val_fraction))
+        side = corpus.train
         if settings.data.predicted_share and side.num_sentences == side.num_documents:
             raise LangJepaError(
                 f"no document of {corpus.path} has a second sentence, so none can be predicted: set "
@@ -202,15 +193,14 @@ class DecoderData:
             raise LangJepaError(f"{corpus.path} has no sentence to train on: lower data.val_fraction")
         wanted = min(settings.logging.val_sentences, self.held_out.count)
         self.sample: Indices = np.unique(np.linspace(0, self.held_out.count - 1, wanted).astype(np.int64))
-        data, meta = settings.data, settings.meta
         self.order = Order(
             count=self.train.count,
             sizes=self.train.sizes,
             world=world,
-            batch_size=data.batch_size,
+            batch_size=settings.data.batch_size,
             batch_tokens=None,
-            pool_batches=data.pool_batches,
-            seed=meta.seed,
+            pool_batches=settings.data.pool_batches,
+            seed=settings.meta.seed,
         )
 
     def total_steps(self) -> tuple[int, list[int]]:
