@@ -10,6 +10,7 @@ import torch
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import write_json
+from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.settings.load import build_saved
 from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training import contract, ranks, sharded_checkpoint
@@ -164,7 +165,7 @@ class Engine:
         contract.check_alike(self.method, losses)
         own = {name: torch.stack([loss.sums[name] for loss in losses]).sum(0) for name in losses[0].sums}
         flat = torch.cat([one.double().flatten() for one in own.values()])
-        parts = torch.split(ranks.total(self.fabric, flat), [one.numel() for one in own.values()])
+        parts = torch.split(sum_over_ranks(flat), [one.numel() for one in own.values()])
         return {name: part.view(one.shape) for (name, one), part in zip(own.items(), parts, strict=True)}
 
     def _after_step(self, metrics: dict[str, float], count: int) -> None:
@@ -244,7 +245,7 @@ class Engine:
         its part of sharded weights.
         """
         name, own = name or self.method.layout.last, self.batches.state
-        everyone = ranks.gather(self.fabric, {"batches": own, "generators": ranks.generators(self.fabric)})
+        everyone = ranks.gather({"batches": own, "generators": ranks.generators(self.fabric)})
         state, path = dict[str, Any](), self.folder.path / name
         if self.is_rank_zero or self.method.sharded:
             state = self._state(everyone)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
+from torch import Tensor
 
 from lang_jepa.data.views import View
 from lang_jepa.data.views.batch import Batch
@@ -16,10 +16,10 @@ from lang_jepa.evaluation.metrics.geometry import health
 from lang_jepa.evaluation.metrics.retrieval import Rows, other_candidates, rank_candidates
 from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.objectives.distance import make_distance, measured
-from lang_jepa.objectives.reduction import world_size
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.training.method import Validation
 from lang_jepa.training.metrics import COLUMNS
+from lang_jepa.training.ranks import gather
 
 _EMBEDDINGS = "val/embeddings/"
 _NAMES = {
@@ -218,8 +218,4 @@ def _unit(x: Tensor) -> Tensor:
 
 def _everywhere(parts: list[Tensor]) -> Tensor:
     """Concatenate the parts of all ranks."""
-    if world_size() == 1:
-        return torch.cat(parts)
-    gathered: list[list[Tensor]] = [[] for _ in range(world_size())]
-    distributed.all_gather_object(gathered, parts)
-    return torch.cat([part for rank in gathered for part in rank])
+    return torch.cat([part for rank in gather(parts) for part in rank])

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, distributed
 
 from lang_jepa.errors import LangJepaError, LostProcess, first_line
+from lang_jepa.objectives.reduction import world_size
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -255,18 +256,6 @@ def agree(fabric: Any, predictions: int, stopping: bool) -> tuple[int, bool]:
     return int(numbers[0]), bool(numbers[1])
 
 
-def total(fabric: Any, sums: Tensor) -> Tensor:
-    """Sum a tensor over all ranks, in place."""
-    if fabric.world_size > 1:
-        distributed.all_reduce(sums)
-    return sums
-
-
-def most_parts(fabric: Any, count: int, size: int) -> int:
-    """Return into how many parts of at most `size` rank zero cuts its share of `count` examples: no rank has more."""
-    return -(-count // (size * int(fabric.world_size)))
-
-
 def of_rank_zero(fabric: Any, number: float) -> float:
     """Return rank zero's number on all ranks."""
     if fabric.world_size == 1:
@@ -276,11 +265,11 @@ def of_rank_zero(fabric: Any, number: float) -> float:
     return float(sent)
 
 
-def gather(fabric: Any, own: Any) -> list[Any]:
+def gather(own: Any) -> list[Any]:
     """Gather plain data from all ranks, in rank order."""
-    if fabric.world_size == 1:
+    if world_size() == 1:
         return [own]
-    ranks: list[Any] = [None] * fabric.world_size
+    ranks: list[Any] = [None] * world_size()
     distributed.all_gather_object(ranks, own)
     return ranks
 
@@ -342,7 +331,7 @@ def launch(device: str, *, precision: str, timeout_minutes: float, strategy: str
             f"the {world} processes of this run did not find each other at {place} (MASTER_ADDR, MASTER_PORT) within "
             f"{time_limit(timeout_minutes)}"
         ) from error
-    if len(found := set(gather(fabric, precision))) > 1:
+    if len(found := set(gather(precision))) > 1:
         raise LangJepaError(
             f"meta.precision=auto is {' here and '.join(sorted(found))} there, because the machines of this run "
             "differ: set it to one of them"

@@ -63,8 +63,8 @@ def write(fabric: Any, path: Path, state: Mapping[str, Any], learnt: Collection[
 
     rest, tensors = _taken_out(state, "")
     mine = {name: one for name, one in tensors.items() if name.split("/")[0] in learnt}
-    _all_well(fabric, _complaint(mine, f"what would be written to {path}"))
-    name = gather(fabric, _free_name(path, int(state["step"])) if fabric.is_global_zero else "")[0]
+    _all_well(_complaint(mine, f"what would be written to {path}"))
+    name = gather(_free_name(path, int(state["step"])) if fabric.is_global_zero else "")[0]
     folder = path.with_suffix("") / name
     try:
         with writing(path):
@@ -78,7 +78,7 @@ def write(fabric: Any, path: Path, state: Mapping[str, Any], learnt: Collection[
         if fabric.is_global_zero:  # an incomplete folder would only take up disk space
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    files = {name: total for some in gather(fabric, own) for name, total in some.items()}
+    files = {name: total for some in gather(own) for name, total in some.items()}
     return {**rest, ENTRY: {"folder": f"{folder.parent.name}/{name}", "sha256": files}}
 
 
@@ -103,7 +103,7 @@ def fill(checkpoint: dict[str, Any], path: Path, *, fabric: Any = None, parts: C
     else:
         names = sorted(entry["sha256"])[fabric.global_rank :: fabric.world_size]
         wrong = _broken(folder, {name: entry["sha256"][name] for name in names})
-        _all_well(fabric, wrong and f"the checkpoint {path} cannot be used: {wrong}")
+        _all_well(wrong and f"the checkpoint {path} cannot be used: {wrong}")
     chosen = [name for name in checkpoint if parts is None or name in parts]
     tensors: dict[str, Tensor] = {}
     for name in chosen:
@@ -165,9 +165,9 @@ def _complaint(tree: object, where: str) -> str:
     return ""
 
 
-def _all_well(fabric: Any, own: str) -> None:
+def _all_well(own: str) -> None:
     """Raise LangJepaError on every process if any of them reports a problem."""
-    if wrong := next(filter(None, gather(fabric, own)), None):
+    if wrong := next(filter(None, gather(own)), None):
         raise LangJepaError(wrong)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.models.sharded import is_sharded
+from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.settings.run import FSDP
 
 
@@ -79,6 +80,4 @@ def check_all_sharded(module: nn.Module) -> None:
 
 def total_norm(parts: list[Tensor]) -> Tensor:
     """Return the norm of a gradient of which each process holds a part: an fp32 scalar, equal on all processes."""
-    squared = nn.utils.get_total_norm(parts).double().square()
-    distributed.all_reduce(squared)
-    return squared.sqrt().float()
+    return sum_over_ranks(nn.utils.get_total_norm(parts).double().square()).sqrt().float()

@@ -202,7 +202,7 @@ def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None
         if not different and (folder.path / SUMMARY).is_file():
             found = _of_the_end(read_json(folder.path / SUMMARY, what="the summary of the run"))
             found = found if found and method.is_made(found) else None
-    found = ranks.gather(method.fabric, found)[0]
+    found = ranks.gather(found)[0]
     if found is not None:
         method.reporter.message(
             f"{folder.path} is already finished, at step {found['steps']} of {found['total']}: nothing was done. To "

@@ -17,10 +17,10 @@ from lang_jepa.inference.decoding import TextDecoder, build_decoder
 from lang_jepa.inference.model_folder import CARD, DECODER_WEIGHTS, find_model, is_whole, join_model
 from lang_jepa.inference.prediction import check_predicts
 from lang_jepa.models.decoder import DecoderBatch, Generation
+from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.settings.decoder import DecoderSettings
 from lang_jepa.settings.encoder import EncoderOptimizationSettings
 from lang_jepa.training import checkpoint as checkpoints
-from lang_jepa.training import ranks
 from lang_jepa.training.load import load_any
 from lang_jepa.training.method import End, Loss, Method, MicroStep, Validation
 from lang_jepa.training.methods.decoder_data import DecoderData, corpus_for
@@ -198,7 +198,7 @@ class DecoderMethod(Method[DecoderSettings]):
             size = sum(len(text.encode()) for text in side.texts(examples))
             found = [nats, right, tokens, shuffled, size, predicted, of]
             sums += torch.tensor(found, dtype=torch.float64).to(sums)
-        nats, right, tokens, shuffled, size, predicted, of = ranks.total(self.fabric, sums).tolist()
+        nats, right, tokens, shuffled, size, predicted, of = sum_over_ranks(sums).tolist()
         own, share = nats / tokens, self.settings.data.predicted_share
         both = {"val/loss_own": own, "val/loss_predicted": predicted / of} if of else {}
         return {

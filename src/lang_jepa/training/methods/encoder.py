@@ -40,8 +40,6 @@ from lang_jepa.training.start import as_resumed, keep_start, start_model, start_
 from lang_jepa.training.text_size import check_sample, more_text, text_for_width
 
 LAYOUT = Layout(
-    option="-o",
-    texts="examples.txt",
     note="""settings.yaml        the resolved settings
 metrics.csv          what was measured, by optimizer step
 examples.txt         held-out contexts, what came next, and what was predicted

@@ -27,7 +27,6 @@ from lang_jepa.training.schedule import GPTSchedule
 from lang_jepa.training.sharding import shard
 
 LAYOUT = Layout(
-    option="-o",
     texts="samples.txt",
     rates=tuple(f"optimization.{group}lr" for group in ("", "embedding_", "scalar_", "head_")),
     shows_texts=True,

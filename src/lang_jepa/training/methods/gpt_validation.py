@@ -11,8 +11,8 @@ from lang_jepa.evaluation.metrics import bits_per_byte
 from lang_jepa.inference.gpt import generate
 from lang_jepa.models.gpt import GPT
 from lang_jepa.objectives.gpt_losses import pick, span_losses, without_drift
+from lang_jepa.objectives.reduction import sum_over_ranks
 from lang_jepa.settings.gpt import GPTSettings
-from lang_jepa.training import ranks
 from lang_jepa.training.methods.gpt_data import Tokens
 
 _SPAN_SEED = 0
@@ -98,8 +98,8 @@ class GPTValidation:
         ).to(fabric.device)
         own = torch.arange(len(rows))[fabric.global_rank :: fabric.world_size]
         parts = list(torch.split(own, self.validation.batch_size))
-        passes = ranks.most_parts(fabric, len(rows), self.validation.batch_size)
-        parts += [own[:0]] * (passes - len(parts))
+        most = -(-len(rows) // (self.validation.batch_size * fabric.world_size))  # of rank zero
+        parts += [own[:0]] * (most - len(parts))  # every rank makes as many passes
         total = torch.zeros(rows.shape[1], self.settings.model.model_dim, dtype=torch.float64, device=fabric.device)
         picked = []
         for part in parts:
@@ -108,14 +108,14 @@ class GPTValidation:
                 states = model.states(tokens, tap=jepa.layer, looped=looped).tapped[: len(part)]
             total += states.double().sum(0)
             picked.append(pick(states, positions[part]))
-        mean = (ranks.total(fabric, total) / len(rows)).float()
+        mean = (sum_over_ranks(total) / len(rows)).float()
         sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
         for states, part in zip(picked, parts, strict=True):
             there = positions[part]
             plain = span_losses(states, there, jepa.form)
             centred = span_losses(without_drift(states, there, mean), there, jepa.form)
             sums += torch.stack([plain.sum(), centred.sum(), (there[..., 0] >= 0).sum()]).double()
-        loss, driftless, count = ranks.total(fabric, sums).tolist()
+        loss, driftless, count = sum_over_ranks(sums).tolist()
         if not count:
             return {}
         metrics = {"val/span_loss": loss / count}

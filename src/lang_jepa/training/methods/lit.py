@@ -139,7 +139,7 @@ class TextDataModule(LightningDataModule):
         """Return the positions of all ranks, for the Trainer's checkpoint; every rank must call this."""
         if self._saved is not None:
             return {"positions": self._saved}
-        return {"positions": ranks.gather(self.trainer, self._position) if self.trainer else [self._position]}
+        return {"positions": ranks.gather(self._position)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from this rank's saved position."""
@@ -356,7 +356,7 @@ class LitJEPA(LightningModule):
         place = SimpleNamespace(device=self.trainer.strategy.root_device)
         ours: dict[str, Any] = {
             **self.method.own_state(),
-            "generators": ranks.gather(self.trainer, ranks.generators(place)),
+            "generators": ranks.gather(ranks.generators(place)),
         }
         checkpoint[_OURS] = {**ours, _HASH: _hash_of({**checkpoint, _OURS: ours})}
 
