@@ -14,7 +14,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import sha256
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.settings.encoder import Settings
-from lang_jepa.training import shards
+from lang_jepa.training import sharded_checkpoint
 from lang_jepa.training.checkpoint import BEST, LAST, load_checkpoint
 from lang_jepa.training.train import resume_settings, train
 from tiny import MODES, VIEWS, Silent, assert_same_run, tiny_settings
@@ -145,7 +145,7 @@ class _Warnings(Silent):
 def _copied(two: Path, folder: Path) -> tuple[Path, Path]:
     """The last checkpoint of a run in a folder of its own, and the folder of its shards."""
     shutil.copy(two / "ema" / LAST, folder / LAST)
-    shards.copy(two / "ema" / LAST, folder / LAST)
+    sharded_checkpoint.copy(two / "ema" / LAST, folder / LAST)
     return folder / LAST, folder / shards_of(folder / LAST)["folder"]
 
 
@@ -169,7 +169,7 @@ def test_nothing_in_the_metadata_of_shards_is_run(two: Path, tmp_path: Path) -> 
     state = torch.load(path, weights_only=True)
     state["shards"]["sha256"][".metadata"] = sha256(folder / ".metadata")
     with pytest.raises(LangJepaError, match=r"cannot be read: .*it holds posix\.mkdir"):
-        shards.fill(state, path)
+        sharded_checkpoint.fill(state, path)
     assert not (tmp_path / "ran").exists()
 
 

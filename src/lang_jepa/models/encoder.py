@@ -157,16 +157,18 @@ class TextEncoder(nn.Module):
 
     def embed(self, sequences: Sequences) -> Tensor:
         """Embedding of each sequence [N, D]: its pooled states after the head, not normalised."""
-        mean = self.mean(sequences)
-        return mean if self.head is None else self.head(mean)
+        return self.mapped(self.mean(sequences))
 
     def embed_targets(self, targets: Targets) -> Tensor:
         """Embedding of each picked segment [Q, D]: its pooled states after the head, not normalised."""
         means = targets.sequences.pooled  # precomputed only for whole sequences
         if means is None:
             means = self.pool(self.states(targets.sequences), targets.segments, targets.count)
-        mean = take_rows(means, targets.picked)
-        return mean if self.head is None else self.head(mean)
+        return self.mapped(take_rows(means, targets.picked))
+
+    def mapped(self, x: Tensor) -> Tensor:
+        """Map pooled vectors or token states [N, D] into the space of the embeddings, by the head if there is one."""
+        return x if self.head is None else self.head(x)
 
     def forward(self, sequences: Sequences) -> Tensor:
         return self.embed(sequences)

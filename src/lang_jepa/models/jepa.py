@@ -61,8 +61,7 @@ class Jepa(nn.Module):
     def read(self, contexts: Contexts) -> tuple[Context, Tensor]:
         """The predictor's input, and the embeddings [S, D] of the contexts' segments."""
         if contexts.sequences.pooled is None:
-            states, head = self.encoder.states(contexts.sequences), self.encoder.head
-            states = states if head is None else head(states)  # in the space of the embeddings
+            states = self.encoder.mapped(self.encoder.states(contexts.sequences))
             embeddings = segment_mean(states, contexts.segments, int(contexts.passages.sum()))
         else:  # only sentences encoded alone are ever precomputed, and then `reads_sentences` is set
             embeddings = self.encoder.embed(contexts.sequences).float()

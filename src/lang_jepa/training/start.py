@@ -137,7 +137,7 @@ def sample_embeddings(encoder: TextEncoder, view: View, count: int, *, seed: int
     for begin in range(0, len(rows), _PASS):
         sequences = view.sentences(rows[begin : begin + _PASS]).to(device)
         pooled = encoder.mean(sequences)
-        parts.append((pooled if encoder.head is None or not head else encoder.head(pooled)).float().cpu())
+        parts.append((encoder.mapped(pooled) if head else pooled).float().cpu())
     encoder.train(training)
     return torch.cat(parts)
 

@@ -125,8 +125,7 @@ class SideConcepts:
     def of(self, rows: Indices) -> torch.Tensor:
         """Return concepts, float32 [n, D] on the CPU, equal to those of `ConceptModel.encode`."""
         means = torch.from_numpy(np.array(self.vectors[rows])).to(self._model.device)
-        head = self._model.jepa.encoder.head
-        return functional.normalize(means if head is None else head(means), dim=-1).cpu()
+        return functional.normalize(self._model.jepa.encoder.mapped(means), dim=-1).cpu()
 
     def is_predicted(self, rows: Indices) -> NDArray[np.bool_]:
         """Which sentences have a cached prediction, bool [n]."""
