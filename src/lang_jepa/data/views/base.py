@@ -277,3 +277,9 @@ class PassageView(AsksNext):
     def sizes(self, examples: Indices) -> Indices:
         first, counts = self._bounds(examples)
         return self.split.token_starts(first + counts) - self.split.token_starts(first)
+
+    def illustrate(self, target: int, found: int) -> str:
+        begin, stop = self.starts[np.searchsorted(self.starts, target, side="right") - 1 :][:2]
+        around = [number for number in (target - 1, target + 1) if begin <= number < stop]
+        hidden, other, *near = self.split.texts([target, found, *around])
+        return f"beside:    {' [...] '.join(near)}\nhidden:    {hidden}\npredicted: {other}"

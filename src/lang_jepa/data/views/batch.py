@@ -6,15 +6,33 @@ window, D embedding width.
 The dataclasses are not frozen, though nothing changes them: Fabric rebuilds a wrapped module's inputs field by field.
 """
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 
 @dataclass(slots=True)
-class Sequences:
+class _Movable:
+    """Tensors, and containers of them, that move to a device together."""
+
+    on_cpu: ClassVar[tuple[str, ...]] = ()
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move all tensors to a device but those of the fields `on_cpu`."""
+        parts = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in self.on_cpu}
+        moved: dict[str, Any] = {}
+        for name, part in parts.items():
+            if isinstance(part, Tensor):
+                moved[name] = part.to(device, non_blocking=True)
+            elif isinstance(part, _Movable):
+                moved[name] = part.to(device)
+        return replace(self, **moved)
+
+
+@dataclass(slots=True)
+class Sequences(_Movable):
     """N token sequences laid end to end, without padding.
 
     Attributes:
@@ -27,6 +45,8 @@ class Sequences:
         pooled: float32 [N, D] or None, the mean state of each sequence if a frozen encoder has already read them all;
             it is then not run again.
     """
+
+    on_cpu = ("lengths",)  # where sequences are grouped
 
     tokens: Tensor
     lengths: Tensor
@@ -48,19 +68,9 @@ class Sequences:
         index = torch.repeat_interleave(torch.arange(len(self)), self.lengths)
         return index.to(self.tokens.device)
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move the tensors to a device; the lengths stay on the CPU, where sequences are grouped."""
-        return type(self)(
-            tokens=self.tokens.to(device, non_blocking=True),
-            lengths=self.lengths,
-            sentences=None if self.sentences is None else self.sentences.to(device, non_blocking=True),
-            window=self.window,
-            pooled=None if self.pooled is None else self.pooled.to(device, non_blocking=True),
-        )
-
 
 @dataclass(slots=True)
-class Contexts:
+class Contexts(_Movable):
     """Input of the context encoder, and the parts of it that each prediction may read.
 
     Attributes:
@@ -77,6 +87,8 @@ class Contexts:
         asked: int64 [Q], speaker number of each predicted turn, 0 if unknown; with `speakers`.
     """
 
+    on_cpu = ("passages",)
+
     sequences: Sequences
     segments: Tensor
     windows: Tensor
@@ -86,26 +98,9 @@ class Contexts:
     speakers: Tensor | None = None
     asked: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move the tensors to a device."""
-
-        def moved(one: Tensor | None) -> Tensor | None:
-            return None if one is None else one.to(device, non_blocking=True)
-
-        return replace(
-            self,
-            sequences=self.sequences.to(device),
-            segments=self.segments.to(device, non_blocking=True),
-            windows=self.windows.to(device, non_blocking=True),
-            shown=moved(self.shown),
-            horizons=moved(self.horizons),
-            speakers=moved(self.speakers),
-            asked=moved(self.asked),
-        )
-
 
 @dataclass(slots=True)
-class Targets:
+class Targets(_Movable):
     """Input of the target encoder, and the parts of it that predictions are compared with.
 
     Attributes:
@@ -144,20 +139,9 @@ class Targets:
         hashes = counts.new_zeros(self.count).index_add_(0, self.segments, mixed ^ (mixed >> 29))
         return hashes[self.picked]
 
-    def to(self, device: torch.device | str) -> Self:
-        """Move the tensors to a device."""
-        return type(self)(
-            sequences=self.sequences.to(device),
-            segments=self.segments.to(device, non_blocking=True),
-            count=self.count,
-            picked=self.picked.to(device, non_blocking=True),
-            known=None if self.known is None else self.known.to(device, non_blocking=True),
-            missing=None if self.missing is None else self.missing.to(device),
-        )
-
 
 @dataclass(slots=True)
-class Batch:
+class Batch(_Movable):
     """One batch: contexts, and the target of each of Q predictions.
 
     Attributes:
@@ -169,6 +153,8 @@ class Batch:
         position: where reading continues after this batch (see `lang_jepa.data.loader`).
         idle: there were too few examples for all ranks, so nothing in this batch counts; it has no ids.
     """
+
+    on_cpu = ("sentence_ids", "document_ids")
 
     contexts: Contexts
     targets: Targets
@@ -185,10 +171,6 @@ class Batch:
     def idled(self) -> Self:
         """The batch marked as idle: it is computed but does not count."""
         return replace(self, idle=True, sentence_ids=self.sentence_ids[:0], document_ids=self.document_ids[:0])
-
-    def to(self, device: torch.device | str) -> Self:
-        """Move the tensors to a device; lengths, passages and the ids for the logs stay on the CPU."""
-        return replace(self, contexts=self.contexts.to(device), targets=self.targets.to(device))
 
 
 _ODD = (0x1E3779B97F4A7C15, 0x42B2AE3D27D4EB4F, 0x165667B19E3779F9)

@@ -151,13 +151,6 @@ class MaskedView(PassageView):
         flat = np.concatenate(numbers)
         return self._passages(flat, np.array(sizes, dtype=np.int64), np.isin(flat, hidden))[0]
 
-    def illustrate(self, target: int, found: int) -> str:
-        begin, stop = self.starts[np.searchsorted(self.starts, target, side="right") - 1 :][:2]
-        around = [number for number in (target - 1, target + 1) if begin <= number < stop]
-        hidden, other, *near = self.split.texts([target, found, *around])
-        beside = " [...] ".join(near) if len(near) == 2 else near[0]
-        return f"beside:    {beside}\nhidden:    {hidden}\npredicted: {other}"
-
     def _lengths(self, numbers: Indices) -> Indices:
         """Number of tokens that each sentence takes in a passage."""
         return np.minimum(self.split.lengths(numbers), self.longest)
@@ -310,9 +303,3 @@ class MaskedConceptsView(PassageView):
     def _contexts(self, numbers: Indices, counts: Indices, windows: Indices) -> Contexts:
         sequences = self.sentences(numbers)
         return Contexts(sequences, sequences.owner(), torch.from_numpy(windows), torch.from_numpy(counts))
-
-    def illustrate(self, target: int, found: int) -> str:
-        begin, stop = self.starts[np.searchsorted(self.starts, target, side="right") - 1 :][:2]
-        around = [number for number in (target - 1, target + 1) if begin <= number < stop]
-        hidden, other, *near = self.split.texts([target, found, *around])
-        return f"beside:    {' [...] '.join(near)}\nhidden:    {hidden}\npredicted: {other}"

@@ -283,17 +283,11 @@ class CausalView(PassageView):
         sums = np.bincount(owner, weights=lengths, minlength=len(counts)).astype(np.int64)
         firsts = np.cumsum(counts) - counts
         sequences = self.wrap(begins[firsts], sums, closed=False)
-        segments = self._segments(lengths, counts)
+        lengths[firsts] += len(self.prefix)  # opening special tokens belong to a passage's first sentence
+        segments = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths))
         local = segments - torch.from_numpy(np.repeat(firsts, sequences.lengths.numpy()))
         sequences = replace(sequences, sentences=local, window=self.window)
         return Contexts(sequences, segments, self._windows(counts), torch.from_numpy(counts))
-
-    def _segments(self, lengths: Indices, counts: Indices) -> Tensor:
-        """int64 [T]: each token's sentence in the batch; opening special tokens belong to the passage's first one."""
-        lengths = lengths.copy()
-        ends = np.cumsum(counts)
-        np.add.at(lengths, ends - counts, len(self.prefix))
-        return torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths))
 
     def _fitting(self, first: Indices, counts: Indices) -> tuple[Indices, Indices]:
         """Pieces are filled from the end, so the last piece of a question holds its newest sentences."""

@@ -165,12 +165,7 @@ class Order:
     def _by_tokens(self, examples: Indices, sizes: Indices) -> list[list[Indices]]:
         """Full batches, with the largest ones halved until their number is a multiple of `world`."""
         assert self.batch_tokens is not None
-        ends, cuts = np.cumsum(sizes), [0]
-        while cuts[-1] < len(sizes):
-            before = ends[cuts[-1] - 1] if cuts[-1] else 0
-            fits = int(np.searchsorted(ends, before + self.batch_tokens, side="right"))
-            cuts.append(max(fits, cuts[-1] + 1))
-        batches = [examples[a:b] for a, b in pairwise(cuts)]
+        batches = [examples[rows] for rows in by_length(sizes, self.batch_tokens)]
         while len(batches) % self.world:
             largest = max(range(len(batches)), key=lambda i: len(batches[i]))
             middle = len(batches[largest]) // 2
