@@ -11,8 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lang_jepa.data.corpus.block_files import block_seen, read_block, write_block
-from lang_jepa.data.corpus.blocks import MAX_ID_BYTES, Block, process_documents, token_dtype
+from lang_jepa.data.corpus.blocks import (
+    MAX_ID_BYTES,
+    Block,
+    block_seen,
+    process_documents,
+    read_block,
+    token_dtype,
+    write_block,
+)
 from lang_jepa.data.corpus.corpus import FORMAT, Corpus, CorpusSplit, checksums
 from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text
 from lang_jepa.data.corpus.shards import KINDS, ShardWriter, open_shards, shard_file
@@ -129,15 +136,28 @@ def test_token_dtype_at_the_border() -> None:
     assert (token_dtype(65_536), token_dtype(65_537)) == (np.uint16, np.uint32)
 
 
+def _write_shards(folder: Path, side: str, blocks: list[Block], shard_tokens: int) -> list[dict[str, int]]:
+    """Write shards that each end with the document that brings them to `shard_tokens`; returns their sizes."""
+    sizes, writer, tokens = [], None, 0
+    for block in blocks:
+        for row in range(len(block)):
+            writer = writer or ShardWriter(folder, side, len(sizes), np.uint16)
+            document = block.select(np.arange(len(block)) == row)
+            writer.append(document)
+            tokens += len(document.tokens)
+            if tokens >= shard_tokens:
+                sizes.append(writer.finish())
+                writer, tokens = None, 0
+    return [*sizes, writer.finish()] if writer else sizes
+
+
 @pytest.fixture(scope="module", params=[1, 60, 10**9], ids=["shard per document", "some shards", "one shard"])
 def split(
     request: pytest.FixtureRequest, tokenizer: TextTokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> CorpusSplit:
     folder = tmp_path_factory.mktemp("shards")
-    writer = ShardWriter(folder, "train", np.uint16, shard_tokens=request.param)
-    for seed, count in enumerate([3, 1, 0, 5, 4]):
-        writer.append(_process(_documents(count, seed), tokenizer))
-    sizes = writer.finish()
+    made = [_process(_documents(count, seed), tokenizer) for seed, count in enumerate([3, 1, 0, 5, 4])]
+    sizes = _write_shards(folder, "train", made, request.param)
     assert {1: 13, 60: 4, 10**9: 1}[request.param] >= len(sizes) > (0 if request.param > 60 else 1)
     return CorpusSplit(open_shards(folder, "train", sizes, np.uint16), lambda: tokenizer)
 
@@ -238,10 +258,8 @@ def corpus(tokenizer: TextTokenizer, tmp_path: Path) -> Path:
     """A small corpus put together by hand."""
     shards = {}
     for side, seeds in (("train", (0, 1)), ("validation", (2,))):
-        writer = ShardWriter(tmp_path, side, np.uint16, shard_tokens=1)
-        for seed in seeds:
-            writer.append(_process(_documents(3, seed), tokenizer))
-        shards[side] = writer.finish()
+        made = [_process(_documents(3, seed), tokenizer) for seed in seeds]
+        shards[side] = _write_shards(tmp_path, side, made, 1)
     tokenizer.save(tmp_path / "tokenizer")
     about = {
         "vocab_size": tokenizer.vocab_size,

@@ -23,8 +23,7 @@ from lang_jepa.data.corpus.deduplicate import (
     on_side,
     side,
 )
-from lang_jepa.data.corpus.document_hashes import BATCH, DocumentHashes
-from lang_jepa.data.corpus.hash_table import SLOTS, HashTable
+from lang_jepa.data.corpus.hashes import BATCH, SLOTS, DocumentHashes, HashTable
 from lang_jepa.errors import LangJepaError
 
 QUICK = settings(max_examples=60, deadline=None, database=None)

@@ -11,8 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lang_jepa.data.corpus.block_files import read_block, write_block
-from lang_jepa.data.corpus.blocks import process_documents
+from lang_jepa.data.corpus.blocks import process_documents, read_block, write_block
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources.base import Document

@@ -24,13 +24,12 @@ import zstandard
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lang_jepa import stories
-from lang_jepa.data.corpus.assemble import assemble, changes
-from lang_jepa.data.corpus.block_files import write_block
-from lang_jepa.data.corpus.blocks import Block, process_documents
+from lang_jepa.data.corpus.blocks import Block, process_documents, write_block
 from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common, hash_sentence, hash_text, side
-from lang_jepa.data.corpus.document_hashes import DocumentHashes
+from lang_jepa.data.corpus.hashes import DocumentHashes
+from lang_jepa.data.corpus.identity import changes
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
-from lang_jepa.data.corpus.shard_tasks import WriteShards
+from lang_jepa.data.corpus.shard_tasks import WriteShards, assemble
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document
 from lang_jepa.data.sources.conversations import conversation_text, said_in

@@ -1,20 +1,28 @@
-"""The step function: documents in, arrays out. Corpus preparation and streaming both use it."""
+"""The step function: documents in, arrays out. Corpus preparation and streaming both use it.
 
+Preparation stores each block as one file.
+"""
+
+import json
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text, side
-from lang_jepa.data.corpus.hash_table import Hashes
+from lang_jepa.data.corpus.hashes import Hashes
 from lang_jepa.data.sources.base import Document, first_held_out
 from lang_jepa.data.sources.conversations import said_in, speakers_of
 from lang_jepa.data.text.masks import masked
 from lang_jepa.data.text.sentences import LineSplitter, SentenceSplitter, split_text
 from lang_jepa.data.text.tokenizer import Ints, TextTokenizer
+from lang_jepa.files.atomic import atomic_file
 from lang_jepa.settings.data import DataSettings
 
 WITHOUT_TOKENS = "sentences without tokens"
@@ -72,22 +80,20 @@ class Block:
             return self
         per_document, per_sentence = np.diff(self.documents), np.diff(self.sentences)
         kept_sentences = np.repeat(keep, per_document)
-        return type(self)(
+        marks = dict.fromkeys(_OF_DOCUMENTS, keep) | dict.fromkeys(_OF_SENTENCES, kept_sentences)
+        arrays = {name: getattr(self, name) for name in marks}
+        return replace(
+            self,
             tokens=self.tokens[np.repeat(kept_sentences, per_sentence)],
             sentences=_starts(per_sentence[kept_sentences]),
             documents=_starts(per_document[keep]),
-            ids=self.ids[keep],
-            text_hashes=self.text_hashes[keep],
-            sentence_hashes=self.sentence_hashes[kept_sentences],
-            countable=self.countable[kept_sentences],
-            characters=self.characters[keep],
-            bytes=self.bytes[keep],
-            rejected=self.rejected,
-            seen=self.seen,
-            speakers=None if self.speakers is None else self.speakers[kept_sentences],
-            held=None if self.held is None else self.held[keep],
-            places=None if self.places is None else self.places[keep],
+            **{name: array[marks[name]] for name, array in arrays.items() if array is not None},
         )
+
+
+_OF_DOCUMENTS = ("ids", "text_hashes", "characters", "bytes", "held", "places")
+_OF_SENTENCES = ("sentence_hashes", "countable", "speakers")
+"""Arrays of a block with one value for each document or sentence."""
 
 
 def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
@@ -122,11 +128,28 @@ def process_documents(
     A document with fewer than `settings.min_sentences` sentences that have tokens is dropped and counted under that
     reason. Sentences for which the tokenizer returns no tokens are dropped and counted.
     """
-    building = _Building(settings)
-    for document in documents:
-        building.add(document, splitter, tokenizer)
-    size = (len(documents), sum(len(document.text) for document in documents))
-    return building.finish(token_dtype(tokenizer.vocab_size), size)
+    rejected: Counter[str] = Counter()
+    pieces = [one for document in documents for one in _pieces(document, splitter, tokenizer, settings, rejected)]
+    sizes = np.array([(len(one.text), len(one.text.encode())) for one in pieces], dtype=np.int64).reshape(-1, 2)
+    hashes = [hash_sentence(sentence) for one in pieces for sentence in one.sentences]
+    nothing = np.zeros(0, dtype=np.int64)
+    spoken, tail = settings.units == "turns", settings.val_split == "tail"
+    return Block(
+        tokens=np.concatenate([nothing, *(one.tokens for one in pieces)]).astype(token_dtype(tokenizer.vocab_size)),
+        sentences=_starts(np.concatenate([nothing, *(one.lengths for one in pieces)])),
+        documents=_starts(np.array([len(one.sentences) for one in pieces], dtype=np.int64)),
+        ids=np.array([_short_id(one.id) for one in pieces], dtype=np.bytes_),
+        text_hashes=np.array([hash_text(one.text) for one in pieces], dtype=np.uint64),
+        sentence_hashes=np.array([value for value, _ in hashes], dtype=np.uint64),
+        countable=np.array([counts for _, counts in hashes], dtype=bool),
+        characters=np.ascontiguousarray(sizes[:, 0]),
+        bytes=np.ascontiguousarray(sizes[:, 1]),
+        rejected=rejected,
+        seen=(len(documents), sum(len(document.text) for document in documents)),
+        speakers=np.concatenate([np.zeros(0, np.uint8), *(one.speakers for one in pieces)]) if spoken else None,
+        held=np.array([one.held for one in pieces], dtype=bool) if tail else None,
+        places=np.array([_short_id(one.place) for one in pieces]) if any(one.place for one in pieces) else None,
+    )
 
 
 def training_texts(documents: Iterable[Document], settings: DataSettings) -> Iterator[str]:
@@ -159,104 +182,60 @@ class _Piece:
     lengths: Ints
     speakers: NDArray[np.uint8]
     place: str = ""
+    held: bool = False
 
-    def part(self, first: int, stop: int) -> "_Piece":
+    def part(self, first: int, stop: int, *, held: bool) -> "_Piece":
         """Sentences first .. stop - 1 as a separate document."""
         starts, sentences = _starts(self.lengths), self.sentences[first:stop]
         tokens = self.tokens[starts[first] : starts[stop]]
         name, place = (f"{one}~{first}" if first and one else one for one in (self.id, self.place))
         lengths, speakers = self.lengths[first:stop], self.speakers[first:stop]
-        return _Piece(name, "\n".join(sentences), sentences, tokens, lengths, speakers, place)
+        return _Piece(name, "\n".join(sentences), sentences, tokens, lengths, speakers, place, held)
 
 
-class _Building:
-    """A block that grows by one document at a time; the speaker of each turn is stored apart from its text."""
+def _pieces(
+    document: Document,
+    splitter: SentenceSplitter,
+    tokenizer: TextTokenizer,
+    settings: DataSettings,
+    rejected: Counter[str],
+) -> Iterator[_Piece]:
+    """Yield a document, or its training lines and its held-out ones apart; reasons for dropping any are counted.
 
-    def __init__(self, settings: DataSettings) -> None:
-        self.settings = settings
-        self.speakers: list[NDArray[np.uint8]] | None = [] if settings.units == "turns" else None
-        self.held: list[bool] | None = [] if settings.val_split == "tail" else None
-        self.tokens: list[Ints] = []
-        self.sentence_lengths: list[Ints] = []
-        self.document_lengths: list[int] = []
-        self.ids: list[bytes] = []
-        self.places: list[bytes] = []
-        self.text_hashes: list[int] = []
-        self.sentence_hashes: list[int] = []
-        self.countable: list[bool] = []
-        self.sizes: list[tuple[int, int]] = []
-        self.rejected: Counter[str] = Counter()
-
-    def add(self, document: Document, splitter: SentenceSplitter, tokenizer: TextTokenizer) -> None:
-        """Process one document and append it, or count the reason for dropping it."""
-        sentences = split_text(document.text, splitter)
-        speakers = np.zeros(len(sentences), dtype=np.uint8)
-        if self.speakers is not None:
-            speakers = np.array(speakers_of(sentences)[0], dtype=np.uint8)
-            sentences = said_in(sentences, self.settings.speakers)
-        sentences = masked(sentences, self.settings)
-        learnt = _learnt(document, len(sentences), self.settings)
-        tokens, starts = tokenizer.encode_document(sentences)
-        lengths = np.diff(starts)
-        if not lengths.all():
-            self.rejected[WITHOUT_TOKENS] += int((lengths == 0).sum())
-            learnt = int((lengths[:learnt] > 0).sum())
-            sentences = [piece for piece, length in zip(sentences, lengths, strict=True) if length]
-            speakers, lengths = speakers[lengths > 0], lengths[lengths > 0]
-        least = self.settings.min_sentences
-        if len(sentences) < least:
-            self.rejected[f"fewer than {least} sentences"] += 1
-            return
-        if unknown := int((tokens == tokenizer.unk_id).sum()):
-            self.rejected[UNKNOWN] += unknown
-        place = f"{document.id}@{document.place}" if document.place else ""
-        whole = _Piece(document.id, document.text, sentences, tokens, lengths, speakers, place)
-        if self.held is None:
-            self._append(whole)
-            return
-        # Training gets a file's first lines, however few it has; a cut set by the document is respected.
-        cut = learnt if document.learnt is not None else min(max(learnt, least), len(sentences))
-        for piece, held in ((whole.part(0, cut), False), (whole.part(cut, len(sentences)), True)):
-            if 0 < len(piece.sentences) < least and not held:
-                self.rejected[f"fewer than {least} sentences before the tail"] += 1
-            elif piece.sentences:
-                self._append(piece)
-                self.held.append(held)
-
-    def _append(self, piece: "_Piece") -> None:
-        if self.speakers is not None:
-            self.speakers.append(piece.speakers)
-        self.tokens.append(piece.tokens)
-        self.sentence_lengths.append(piece.lengths)
-        self.document_lengths.append(len(piece.sentences))
-        self.ids.append(_short_id(piece.id))
-        self.places.append(_short_id(piece.place))
-        self.text_hashes.append(hash_text(piece.text))
-        for sentence in piece.sentences:
-            value, counts = hash_sentence(sentence)
-            self.sentence_hashes.append(value)
-            self.countable.append(counts)
-        self.sizes.append((len(piece.text), len(piece.text.encode())))
-
-    def finish(self, dtype: type[np.uint16] | type[np.uint32], seen: tuple[int, int]) -> Block:
-        sizes = np.array(self.sizes, dtype=np.int64).reshape(-1, 2)
-        nothing = [np.zeros(0, dtype=np.int64)]
-        return Block(
-            tokens=np.concatenate(self.tokens or nothing).astype(dtype),
-            sentences=_starts(np.concatenate(self.sentence_lengths or nothing)),
-            documents=_starts(np.array(self.document_lengths, dtype=np.int64)),
-            ids=np.array(self.ids, dtype=np.bytes_),
-            text_hashes=np.array(self.text_hashes, dtype=np.uint64),
-            sentence_hashes=np.array(self.sentence_hashes, dtype=np.uint64),
-            countable=np.array(self.countable, dtype=bool),
-            characters=np.ascontiguousarray(sizes[:, 0]),
-            bytes=np.ascontiguousarray(sizes[:, 1]),
-            rejected=self.rejected,
-            seen=seen,
-            speakers=None if self.speakers is None else np.concatenate([np.zeros(0, np.uint8), *self.speakers]),
-            held=None if self.held is None else np.array(self.held, dtype=bool),
-            places=np.array(self.places, dtype=np.bytes_) if any(self.places) else None,
-        )
+    The speaker of each turn is stored apart from its text.
+    """
+    sentences = split_text(document.text, splitter)
+    speakers = np.zeros(len(sentences), dtype=np.uint8)
+    if settings.units == "turns":
+        speakers = np.array(speakers_of(sentences)[0], dtype=np.uint8)
+        sentences = said_in(sentences, settings.speakers)
+    sentences = masked(sentences, settings)
+    learnt = _learnt(document, len(sentences), settings)
+    tokens, starts = tokenizer.encode_document(sentences)
+    lengths = np.diff(starts)
+    if not lengths.all():
+        rejected[WITHOUT_TOKENS] += int((lengths == 0).sum())
+        learnt = int((lengths[:learnt] > 0).sum())
+        sentences = [piece for piece, length in zip(sentences, lengths, strict=True) if length]
+        speakers, lengths = speakers[lengths > 0], lengths[lengths > 0]
+    least = settings.min_sentences
+    if len(sentences) < least:
+        rejected[f"fewer than {least} sentences"] += 1
+        return
+    if unknown := int((tokens == tokenizer.unk_id).sum()):
+        rejected[UNKNOWN] += unknown
+    place = f"{document.id}@{document.place}" if document.place else ""
+    whole = _Piece(document.id, document.text, sentences, tokens, lengths, speakers, place)
+    if settings.val_split != "tail":
+        yield whole
+        return
+    # Training gets a file's first lines, however few it has; a cut set by the document is respected.
+    cut = learnt if document.learnt is not None else min(max(learnt, least), len(sentences))
+    for piece in (whole.part(0, cut, held=False), whole.part(cut, len(sentences), held=True)):
+        if 0 < len(piece.sentences) < least and not piece.held:
+            rejected[f"fewer than {least} sentences before the tail"] += 1
+        elif piece.sentences:
+            yield piece
 
 
 def _starts(lengths: Ints) -> Ints:
@@ -273,3 +252,43 @@ def _short_id(name: str) -> bytes:
         return encoded
     head = encoded[: MAX_ID_BYTES - 17].decode("utf-8", errors="ignore").encode()
     return head + b"~" + f"{hash_text(name):016x}".encode()
+
+
+_MAYBE = ("speakers", "held", "places")
+_ARRAYS = [item.name for item in fields(Block) if item.name not in ("rejected", "seen")]
+
+
+def block_file(folder: Path, number: int, part: int | None = None) -> Path:
+    """Path of a processed block, of the whole source or of one part of it."""
+    return Path(folder) / (f"block-{number:06d}.npz" if part is None else f"block-{part:06d}-{number:06d}.npz")
+
+
+def write_block(path: Path, block: Block) -> None:
+    """Write a block to one file, atomically: the file is complete or does not exist."""
+    about = json.dumps({"rejected": block.rejected, "seen": block.seen}).encode()
+    every = {name: getattr(block, name) for name in _ARRAYS}
+    arrays: dict[str, NDArray[Any]] = {name: array for name, array in every.items() if array is not None}
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=np.frombuffer(about, dtype=np.uint8), **arrays)  # type: ignore[arg-type]
+
+
+def read_block(path: Path) -> Block:
+    """Read what `write_block` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        about = read_about(stored)
+        arrays = {name: stored[name] for name in _ARRAYS if name in stored or name not in _MAYBE}
+    return Block(**arrays, rejected=Counter(about["rejected"]), seen=(about["seen"][0], about["seen"][1]))
+
+
+def read_about(stored: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Read `rejected` and `seen` from the arrays of a block's file."""
+    about: dict[str, Any] = json.loads(stored["about"].tobytes())
+    return about
+
+
+def block_seen(path: Path) -> tuple[int, int] | None:
+    """Documents and characters that went into a stored block, or None if it is missing or incomplete."""
+    try:
+        return read_block(path).seen
+    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None

@@ -33,6 +33,7 @@ class CorpusSplit:
     """One side of a corpus, or a block of a stream.
 
     Attributes:
+        origin: the folder of the corpus and the name of the side, if it is on disk.
         document_starts: int64 [D + 1], first sentence of each document, then S.
         num_documents, num_sentences, num_tokens: sizes.
     """
@@ -53,7 +54,7 @@ class CorpusSplit:
         """
         self._shards = list(shards)
         self._tokenizer = tokenizer
-        self._origin = origin
+        self.origin = origin
         self._vocab_size: int | None = None
         self._token_base = _bases([len(shard.tokens) for shard in self._shards])
         self._sentence_base = _bases([len(shard.sentences) - 1 for shard in self._shards])
@@ -84,14 +85,9 @@ class CorpusSplit:
             block.tokens, block.sentences, block.documents, block.ids, tokenizer, speakers=block.speakers
         )
 
-    @property
-    def origin(self) -> tuple[Path, str] | None:
-        """The folder of the corpus and the name of the side, if it is on disk."""
-        return self._origin
-
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._origin is not None:
-            return _open_side, self._origin
+        if self.origin is not None:
+            return _open_side, self.origin
         (shard,) = self._shards
         arrays = (shard.tokens, shard.sentences, shard.documents, shard.ids)
         return CorpusSplit.from_arrays, (*arrays, self._tokenizer(), shard.speakers)
@@ -102,11 +98,7 @@ class CorpusSplit:
 
     def lengths(self, sentences: NDArray[np.integer]) -> Ints:
         """int64 [N]: tokens of each sentence."""
-
-        def of_one(shard: Shard, local: Ints) -> Ints:
-            return shard.sentences[local + 1] - shard.sentences[local]
-
-        return self._by_shard(sentences, of_one, None)
+        return self._by_shard(sentences, lambda shard, local: shard.sentences[local + 1] - shard.sentences[local])
 
     @property
     def has_speakers(self) -> bool:
@@ -120,7 +112,7 @@ class CorpusSplit:
             assert shard.speakers is not None
             return shard.speakers[local]
 
-        return self._by_shard(sentences, of_one, None)
+        return self._by_shard(sentences, of_one)
 
     def tokens(self, start: int, stop: int) -> NDArray[np.unsignedinteger]:
         """Tokens of sentences start .. stop - 1, all of one document, as a view into the file without copying."""
@@ -144,9 +136,9 @@ class CorpusSplit:
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if len(ends) else 0
         index = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
-        tokens = self._by_shard(index, lambda shard, local: shard.tokens[local], None, self._token_base)
-        if self._origin is not None:
-            self._check_ids(tokens, self._origin[0])
+        tokens = self._by_shard(index, lambda shard, local: shard.tokens[local], base=self._token_base)
+        if self.origin is not None:
+            self._check_ids(tokens, self.origin[0])
         return tokens
 
     def document_of(self, sentences: NDArray[np.integer]) -> Ints:
@@ -192,7 +184,7 @@ class CorpusSplit:
         self,
         wanted: NDArray[np.integer],
         look_up: Callable[[Shard, Ints], NDArray[Any]],
-        add: Ints | None,
+        add: Ints | None = None,
         base: Ints | None = None,
     ) -> Ints:
         """Look up every global index of `wanted` in its shard; `add` is added to the values, one number per shard."""

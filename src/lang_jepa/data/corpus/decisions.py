@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.block_files import read_about
+from lang_jepa.data.corpus.blocks import read_about
 from lang_jepa.data.corpus.corpus import DUPLICATES, SIDES
 from lang_jepa.data.corpus.deduplicate import Verdict, hash_text, judge_files, on_side
-from lang_jepa.data.corpus.hash_table import Hashes
+from lang_jepa.data.corpus.hashes import Hashes
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.files.atomic import atomic_folder, fingerprint, read_json, write_json, writing
 from lang_jepa.settings.data import DataSettings

@@ -15,8 +15,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.corpus.document_hashes import JUDGED_BY, DocumentHashes, Groups, in_order
-from lang_jepa.data.corpus.hash_table import SLOTS, TABLE_ENTRIES, Hashes, HashTable
+from lang_jepa.data.corpus.hashes import (
+    JUDGED_BY,
+    SLOTS,
+    TABLE_ENTRIES,
+    DocumentHashes,
+    Groups,
+    Hashes,
+    HashTable,
+    in_order,
+)
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.errors import LangJepaError
 

@@ -1,4 +1,8 @@
-"""The identity of a corpus: what its fingerprint is computed from, and the name of its folder."""
+"""The identity of a corpus: what its fingerprint is computed from, and the name of its folder.
+
+Each step has a FORMAT in its own file. It needs a new number whenever its output changes (tests/seams/test_formats.py
+pins numbers to bytes); a docstring or a moved file changes nothing.
+"""
 
 import re
 from collections.abc import Mapping
@@ -6,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.data.corpus.assemble import changes, corpus_formats
+from lang_jepa.data.corpus import blocks, deduplicate
 from lang_jepa.data.corpus.corpus import FORMAT
+from lang_jepa.data.sources import base as documents_base
 from lang_jepa.data.sources.base import Source
-from lang_jepa.data.text import masks
+from lang_jepa.data.text import masks, sentences, tokenizer
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.settings.data import DataSettings
 
@@ -68,3 +73,32 @@ def short_name(train_file: str) -> str:
     """A folder name for a source: the file name up to its first dot, or the hub name with dashes."""
     text = Path(train_file).name.split(".")[0] if Path(train_file).exists() else train_file
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:60] or "corpus"
+
+
+def sentence_formats() -> dict[str, int]:
+    """Format numbers of everything that determines the sentences of a source."""
+    return {"documents": documents_base.FORMAT, "sentences": sentences.FORMAT}
+
+
+def corpus_formats() -> dict[str, int]:
+    """Format numbers of everything that determines the arrays of a prepared corpus."""
+    return {**document_formats(), "tokenizer": tokenizer.FORMAT, "blocks": blocks.FORMAT}
+
+
+def document_formats() -> dict[str, int]:
+    """Format numbers of everything that determines the documents and their sentences."""
+    return {**sentence_formats(), "hashes": deduplicate.HASHES_FORMAT, "deduplicate": deduplicate.FORMAT}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Name the differences between two descriptions of what something was made from."""
+    if "formats" not in before:
+        return ["the version of this program: the old one kept no format numbers"]
+    found = []
+    for name, value in now.items():
+        old = before.get(name)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            found += [f"{name}.{key}" for key in sorted({*value, *old}) if value.get(key) != old.get(key)]
+        elif old != value:
+            found.append(name)
+    return found

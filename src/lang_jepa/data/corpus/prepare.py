@@ -9,19 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from lang_jepa.data.corpus.assemble import Assembled, assemble
 from lang_jepa.data.corpus.blocks import process_documents, training_texts
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
 from lang_jepa.data.corpus.identity import parts_of_identity, read_by, short_name, stale_reason
-from lang_jepa.data.corpus.shard_tasks import Decide, WriteShards
+from lang_jepa.data.corpus.shard_tasks import Assembled, WriteShards, assemble
 from lang_jepa.data.corpus.shards import SHARD_TOKENS
 from lang_jepa.data.corpus.statistics import Losses, language_hint, why_nothing_held_out
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
 from lang_jepa.data.corpus.tasks import (
     Executor,
+    OneCall,
     ReadParts,
     Submitted,
     check_parts,
@@ -31,7 +32,7 @@ from lang_jepa.data.corpus.tasks import (
     submit,
 )
 from lang_jepa.data.corpus.workers import BlockSize, Processing, Tally
-from lang_jepa.data.sources.base import Source, require_documents, some_documents
+from lang_jepa.data.sources.base import require_documents, some_documents
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.tokenizer import TRAINED_SPECIALS, TextTokenizer, train_tokenizer
 from lang_jepa.errors import LangJepaError
@@ -112,7 +113,7 @@ def prepare(
         executor.check()
         executor.check_work_folder(settings.corpus_dir)
     on_event = progress or (lambda event: None)
-    job = _Job.plan(settings, on_event, block_size, shard_tokens, executor)
+    job = _Job(settings, on_event, block_size, shard_tokens, executor)
     ready = job.find_ready()
     if ready is not None:
         job.remove_rest()
@@ -123,48 +124,35 @@ def prepare(
     return ready
 
 
-@dataclass(frozen=True)
 class _Job:
-    """One preparation: its inputs and its target."""
+    """One preparation: its inputs and its target.
 
-    settings: DataSettings
-    source: Source
-    tokenizer: TextTokenizer | None
-    made_from: dict[str, Any]
-    target: Path
-    store: CorpusStore | None
-    on_event: Progress
-    block_size: BlockSize
-    shard_tokens: int
-    executor: Executor | None
+    Attributes:
+        made_from: everything that determines the corpus, as JSON.
+        target: folder of the corpus.
+        partial: the work folder.
+        lock: held by the process that prepares.
+    """
 
-    @classmethod
-    def plan(
-        cls,
+    def __init__(
+        self,
         settings: DataSettings,
         on_event: Progress,
         block_size: BlockSize,
         shard_tokens: int,
         executor: Executor | None,
-    ) -> "_Job":
+    ) -> None:
         """Open the source and the tokenizer and compute the fingerprint."""
-        source = open_source(settings)
-        tokenizer = None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
-        made_from = parts_of_identity(settings, source, tokenizer)
-        name = f"{short_name(settings.train_file)}-{fingerprint(made_from)}"
-        store = CorpusStore.of(settings.corpus_dir)
-        target = local_folder(settings.corpus_dir) / name
-        return cls(settings, source, tokenizer, made_from, target, store, on_event, block_size, shard_tokens, executor)
-
-    @property
-    def partial(self) -> Path:
-        """The work folder."""
-        return self.target.with_name(f"{self.target.name}.partial")
-
-    @property
-    def lock(self) -> Path:
-        """The lock held by the process that prepares."""
-        return self.target.with_name(f".{self.target.name}.lock")
+        self.settings, self.on_event, self.executor = settings, on_event, executor
+        self.block_size, self.shard_tokens = block_size, shard_tokens
+        self.source = open_source(settings)
+        self.tokenizer = None if settings.tokenizer_path == "trained" else TextTokenizer.load(settings.tokenizer_path)
+        self.made_from = parts_of_identity(settings, self.source, self.tokenizer)
+        self.store = CorpusStore.of(settings.corpus_dir)
+        name = f"{short_name(settings.train_file)}-{fingerprint(self.made_from)}"
+        self.target = local_folder(settings.corpus_dir) / name
+        self.partial = self.target.with_name(f"{name}.partial")
+        self.lock = self.target.with_name(f".{name}.lock")
 
     def find_ready(self, *, again: bool = False) -> Corpus | None:
         """The finished corpus if it exists and is intact. Reports that, or (unless `again`) why there is none."""
@@ -278,8 +266,10 @@ class _Job:
         if left:
             self.on_event(PrepareEvent("block", f"{left} parts in {min(self.executor.tasks, len(parts))} tasks"))
         if self.executor.kind == "slurm":
-            finish = Finish(self.settings, self.executor, self.shard_tokens)
-            submit(step, Decide(step.blocks, shards), shards, finish, self.executor)
+            decide = OneCall("duplicates", "decide", partial(_decide, step, shards))
+            here = replace(self.executor, kind="local", slurm={})
+            again = partial(prepare, self.settings, executor=here, shard_tokens=self.shard_tokens)
+            submit(step, decide, shards, OneCall("manifest", "finish", again), self.executor)
             raise Submitted(self.target, self.partial)
         if left:
             run_tasks(step, self.executor)
@@ -384,15 +374,6 @@ class _Job:
         shutil.rmtree(self.partial)
 
 
-class Finish:
-    """The datatrove step of the last Slurm job, after all shards are done."""
-
-    name, type, job = "manifest", "lang-jepa", "finish"
-
-    def __init__(self, settings: DataSettings, executor: Executor, shard_tokens: int) -> None:
-        self.settings, self.executor = settings, replace(executor, kind="local", slurm={})
-        self.shard_tokens = shard_tokens
-
-    def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Finish the corpus; the arguments are those of a datatrove step."""
-        prepare(self.settings, executor=self.executor, shard_tokens=self.shard_tokens)
+def _decide(step: ReadParts, shards: WriteShards) -> None:
+    """Decide about the documents of all blocks, once these are done."""
+    shards.decide(step.blocks())

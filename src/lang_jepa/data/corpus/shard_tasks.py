@@ -1,23 +1,25 @@
-"""Write the shards of a corpus independently from blocks and decisions, in this process or in tasks of an engine.
+"""Write the shards of a corpus independently from blocks and decisions, in this process or in tasks of an engine, and
+assemble them in a corpus folder.
 
 A shard's folder appears under its name only once it is complete, and a complete shard is never written again.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lang_jepa.data.corpus.block_files import read_block
-from lang_jepa.data.corpus.blocks import token_dtype
+from lang_jepa.data.corpus.blocks import read_block, token_dtype
+from lang_jepa.data.corpus.corpus import DUPLICATES, MANIFEST, SIDES
 from lang_jepa.data.corpus.decisions import Decisions, block_side, decide, decided, names
 from lang_jepa.data.corpus.shards import ShardWriter
-from lang_jepa.data.corpus.statistics import SideStatistics, mark
-from lang_jepa.files.atomic import atomic_folder, crc32, make_folder, write_json
+from lang_jepa.data.corpus.statistics import SideStatistics, mark, overlap
+from lang_jepa.files.atomic import atomic_file, atomic_folder, crc32, make_folder, read_json, write_json
 from lang_jepa.settings.data import DataSettings
 
 
@@ -37,11 +39,7 @@ class WriteShards:
     def __init__(self, settings: DataSettings, blocks: Path, folder: Path, vocab_size: int, shard_tokens: int) -> None:
         self.settings, self.blocks, self.folder = settings, blocks.absolute(), folder.absolute()
         self.vocab_size, self.shard_tokens = vocab_size, shard_tokens
-
-    @property
-    def decisions(self) -> Path:
-        """Folder of the decisions."""
-        return self.folder / "decisions"
+        self.decisions, self.logs = self.folder / "decisions", self.folder.with_name("shard-tasks")
 
     def decide(self, blocks: Sequence[Path]) -> None:
         """Decide what to do with each document, unless already done; shards from other decisions are removed."""
@@ -50,11 +48,6 @@ class WriteShards:
                 shutil.rmtree(old, ignore_errors=True)
             make_folder(self.folder)
             decide(blocks, self.decisions, self.settings, shard_tokens=self.shard_tokens)
-
-    @property
-    def logs(self) -> Path:
-        """Prefix of the name of the log folder."""
-        return self.folder.with_name("shard-tasks")
 
     def units(self) -> int:
         """Number of shards."""
@@ -77,9 +70,7 @@ class WriteShards:
         side, index, first, stop = decisions.shards[number]
         statistics, seen = SideStatistics(), np.zeros(len(decisions.held), dtype=bool)
         with atomic_folder(self.shard(side, index)) as temporary:
-            writer = ShardWriter(
-                temporary, side, token_dtype(self.vocab_size), shard_tokens=self.shard_tokens, first=index
-            )
+            writer = ShardWriter(temporary, side, index, token_dtype(self.vocab_size))
             begin = int(np.searchsorted(decisions.starts, first, side="right")) - 1
             for block_number in range(begin, int(np.searchsorted(decisions.starts, stop))):
                 block = read_block(self.blocks / os.fsdecode(decisions.blocks[block_number]))
@@ -92,7 +83,7 @@ class WriteShards:
                 statistics.add(part)
                 if side == "train":
                     mark(seen, decisions.held, part.sentence_hashes)
-            (sizes,) = writer.finish()
+            sizes = writer.finish()
             sums = {file.name: crc32(file) for file in sorted(temporary.iterdir())}
             np.save(temporary / "seen.npy", np.flatnonzero(seen))
             write_json(temporary / "record.json", {"sizes": sizes, "sums": sums, "statistics": statistics.record()})
@@ -102,19 +93,47 @@ class WriteShards:
         return self.folder / f"{side}-{index:05d}"
 
 
-class Decide:
-    """The datatrove step of the Slurm job between blocks and shards.
+@dataclass(frozen=True)
+class Assembled:
+    """What the manifest needs to know about the written shards.
 
-    Args:
-        blocks: returns the files of all blocks once they are done.
-        step: writes the shards.
+    Attributes:
+        shards: the sizes of each side's shards.
+        statistics: as they appear in the manifest.
+        rejected, duplicates: counts by reason and by kind.
+        sums: CRC-32 of each shard file.
     """
 
-    name, type, job = "duplicates", "lang-jepa", "decide"
+    shards: dict[str, list[dict[str, int]]]
+    statistics: dict[str, dict[str, Any]]
+    rejected: Counter[str]
+    duplicates: Counter[str]
+    sums: dict[str, str]
 
-    def __init__(self, blocks: Callable[[], list[Path]], step: WriteShards) -> None:
-        self.blocks, self.step = blocks, step
 
-    def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Decide; the arguments are those of a datatrove step."""
-        self.step.decide(self.blocks())
+def assemble(step: WriteShards, folder: Path) -> Assembled:
+    """Move the files of all shards, which must be written, into `folder`, and sum up their contents.
+
+    If interrupted, it continues where it stopped when called again.
+    """
+    make_folder(folder)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    decisions = Decisions.open(step.decisions)
+    shards: dict[str, list[dict[str, int]]] = {side: [] for side in SIDES}
+    sizes, sums = {side: SideStatistics() for side in SIDES}, dict[str, str]()
+    seen = np.zeros(len(decisions.held), dtype=bool)
+    for side, number, *_ in decisions.shards:
+        at = step.shard(side, number)
+        record = read_json(at / "record.json", what="record of a shard")
+        shards[side].append(record["sizes"])
+        sizes[side].add_record(record["statistics"])
+        sums.update(record["sums"])
+        seen[np.load(at / "seen.npy")] = True
+        for name in record["sums"]:
+            if (at / name).exists():
+                os.replace(at / name, folder / name)
+    with atomic_file(folder / DUPLICATES) as temporary:
+        shutil.copyfile(step.decisions / DUPLICATES, temporary)
+    shares = overlap(decisions.times, decisions.long, seen)
+    statistics = {**{side: size.as_dict() for side, size in sizes.items()}, "overlap": shares}
+    return Assembled(shards, statistics, decisions.rejected, decisions.duplicates, sums)

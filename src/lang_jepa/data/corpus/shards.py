@@ -6,6 +6,7 @@ See docs/corpus.md for the layout.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,78 +71,53 @@ class _ArrayFile:
 
 
 class ShardWriter:
-    """Write the shards of one side block by block, with one block and the document ids of one shard in memory."""
+    """Write one shard block by block, with one block and the document ids in memory.
 
-    def __init__(
-        self, folder: Path, side: str, dtype: type[Any], *, shard_tokens: int = SHARD_TOKENS, first: int = 0
-    ) -> None:
-        """Start writing.
+    Args:
+        folder: an existing folder.
+        side: `train` or `validation`, the prefix of the file names.
+        number: of the shard among those of its side.
+        dtype: of the tokens.
+    """
 
-        Args:
-            folder: an existing folder.
-            side: `train` or `validation`, the prefix of the file names.
-            dtype: of the tokens.
-            shard_tokens: a shard ends with the document that brings it to this many tokens, wherever blocks end.
-            first: number of the first shard.
-        """
-        self.first = first
-        self.folder, self.side, self.dtype, self.shard_tokens = folder, side, np.dtype(dtype), shard_tokens
-        self.shards: list[dict[str, int]] = []
+    def __init__(self, folder: Path, side: str, number: int, dtype: type[Any]) -> None:
+        self._path = partial(shard_file, folder, side, number)
+        self._types: dict[str, Any] = dict.fromkeys(KINDS, np.int64) | {"tokens": dtype, "speakers": np.uint8}
         self._files: dict[str, _ArrayFile] = {}
         self._ids: list[NDArray[np.bytes_]] = []
 
     def append(self, block: Block) -> None:
         """Add a block's documents; an empty block has no effect."""
-        while len(block):
-            held = self._files["tokens"].length if self._files else 0
-            ends = held + block.sentences[block.documents[1:]]  # tokens of the shard after each document
-            fit = int(np.searchsorted(ends, self.shard_tokens)) + 1
-            numbers = np.arange(len(block))
-            self._append(block.select(numbers < fit))
-            block = block.select(numbers >= fit)
-
-    def _append(self, block: Block) -> None:
-        if not self._files:
-            self._open(speakers=block.speakers is not None)
-        if block.speakers is not None:
-            self._files["speakers"].append(block.speakers)
-        tokens, sentences, documents = (self._files[kind] for kind in KINDS[:3])
+        if not len(block):
+            return
+        tokens, sentences, documents = (self._file(kind) for kind in KINDS[:3])
         # All starts but the last, which is the next block's first and is written when the shard ends.
         sentences.append(block.sentences[:-1] + tokens.length)
         documents.append(block.documents[:-1] + sentences.length - (len(block.sentences) - 1))
         tokens.append(block.tokens)
+        if block.speakers is not None:
+            self._file("speakers").append(block.speakers)
         self._ids.append(block.ids)
-        if tokens.length >= self.shard_tokens:
-            self._close()
 
-    def finish(self) -> list[dict[str, int]]:
-        """Finish the last shard and return the sizes of all shards: documents, sentences, tokens."""
-        if self._files:
-            self._close()
-        return self.shards
-
-    def _open(self, *, speakers: bool) -> None:
-        types = {"tokens": self.dtype, "sentences": np.dtype(np.int64), "documents": np.dtype(np.int64)}
-        if speakers:
-            types["speakers"] = np.dtype(np.uint8)
-        number = self.first + len(self.shards)
-        self._files = {
-            kind: _ArrayFile(shard_file(self.folder, self.side, number, kind), dtype) for kind, dtype in types.items()
-        }
-
-    def _close(self) -> None:
-        tokens, sentences, documents = (self._files[kind] for kind in KINDS[:3])
+    def finish(self) -> dict[str, int]:
+        """Finish the shard, which must have a document, and return its sizes: documents, sentences, tokens."""
+        tokens, sentences, documents = (self._file(kind) for kind in KINDS[:3])
         sizes = {"documents": documents.length, "sentences": sentences.length, "tokens": tokens.length}
         documents.append(np.array([sentences.length]))
         sentences.append(np.array([tokens.length]))
         ids = np.concatenate(self._ids)
         ids = ids.astype(f"S{max(1, int(np.strings.str_len(ids).max()))}")  # narrower than in the blocks
-        file = _ArrayFile(shard_file(self.folder, self.side, self.first + len(self.shards), "ids"), ids.dtype)
-        file.append(ids)
-        for each in (*self._files.values(), file):
-            each.close()
-        self.shards.append(sizes)
-        self._files, self._ids = {}, []
+        self._types["ids"] = ids.dtype
+        self._file("ids").append(ids)
+        for file in self._files.values():
+            file.close()
+        return sizes
+
+    def _file(self, kind: str) -> _ArrayFile:
+        """The file of an array, begun if necessary."""
+        if kind not in self._files:
+            self._files[kind] = _ArrayFile(self._path(kind), np.dtype(self._types[kind]))
+        return self._files[kind]
 
 
 def open_shards(folder: Path, side: str, sizes: list[dict[str, int]], dtype: type[Any]) -> Iterator[Shard]:

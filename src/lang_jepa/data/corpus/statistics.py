@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.corpus.blocks import UNKNOWN, WITHOUT_TOKENS, Block
-from lang_jepa.data.corpus.hash_table import Hashes
+from lang_jepa.data.corpus.hashes import Hashes
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.errors import counted
 from lang_jepa.settings.data import DataSettings

@@ -97,7 +97,8 @@ class CorpusStore:
         manifest = json.loads((self.folder / name / MANIFEST).read_text(encoding="utf-8"))
         ours = [file for file in files if file.relative_to(self.folder / name).as_posix() in manifest["checksums"]]
         for file in sorted(ours, key=lambda file: file.name == MANIFEST):
-            self._upload(file, f"{name}/{file.relative_to(self.folder / name).as_posix()}")
+            there = f"{name}/{file.relative_to(self.folder / name).as_posix()}"
+            stores.put(self.scheme, file, f"{self.rest}/{there}", self.address(there))
 
     def _copy(self, name: str, target: Path) -> bool:
         found = self._find(name, MANIFEST)
@@ -132,9 +133,6 @@ class CorpusStore:
         except stores.Missing:
             return None
         return found if isinstance(found, RemoteFile) else None
-
-    def _upload(self, file: Path, name: str) -> None:
-        stores.put(self.scheme, file, f"{self.rest}/{name}", self.address(name))
 
 
 def local_folder(corpus_dir: str) -> Path:

@@ -7,15 +7,14 @@ repeated. Then one process decides (`decisions`), and tasks write the shards (`s
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import Any, Literal, Protocol
 
-from lang_jepa.data.corpus.block_files import block_file, block_seen
-from lang_jepa.data.corpus.blocks import cut_in_blocks
+from lang_jepa.data.corpus.blocks import block_file, block_seen, cut_in_blocks
 from lang_jepa.data.corpus.store import CACHE, CorpusStore
 from lang_jepa.data.corpus.workers import BlockSize, Step, Tally
 from lang_jepa.data.sources.base import Source, whole_rows
@@ -126,11 +125,7 @@ class ReadParts:
     ) -> None:
         self.settings, self.tokenizer, self.source = settings, tokenizer, source
         self.parts, self.folder, self.block_size = parts, folder.absolute(), block_size
-
-    @property
-    def logs(self) -> Path:
-        """Prefix of the name of the log folder."""
-        return self.folder.parent / "tasks"
+        self.logs = self.folder.parent / "tasks"
 
     def units(self) -> int:
         """Number of parts."""
@@ -165,6 +160,25 @@ class ReadParts:
                 step(path, block)
             tally.done += 1
         write_json(part_file(self.folder, number), vars(tally))
+
+
+class OneCall:
+    """The datatrove step of a job of one process.
+
+    Args:
+        name: of the step, for datatrove's logs.
+        job: of the Slurm job.
+        call: what it does; sent to the job.
+    """
+
+    type = "lang-jepa"
+
+    def __init__(self, name: str, job: str, call: Callable[[], object]) -> None:
+        self.name, self.job, self.call = name, job, call
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        """Do it; the arguments are those of a datatrove step."""
+        self.call()
 
 
 def part_file(folder: Path, number: int) -> Path:
@@ -202,11 +216,13 @@ def planned_parts(source: Source, folder: Path) -> Sequence[Part]:
 
 
 class Tasks(Protocol):
-    """Work divided among tasks, in units that are not repeated once finished."""
+    """Work divided among tasks, in units that are not repeated once finished.
 
-    @property
-    def logs(self) -> Path:
-        """Prefix of the name of the log folder."""
+    Attributes:
+        logs: prefix of the name of the log folder.
+    """
+
+    logs: Path
 
     def units(self) -> int:
         """Number of units."""
@@ -235,7 +251,7 @@ def run_tasks(step: Tasks, executor: Executor) -> None:
         raise _failed(step, stage, None)
 
 
-def submit(read: ReadParts, decide: Any, write: Tasks, finish: Any, executor: Executor) -> None:
+def submit(read: ReadParts, decide: OneCall, write: Tasks, finish: OneCall, executor: Executor) -> None:
     """Submit Slurm jobs that wait for each other: the tasks of both stages, and a single-process job after each.
 
     Raises:
@@ -259,7 +275,7 @@ def _stage(step: Tasks, executor: Executor, units: int) -> dict[str, Any]:
     return {"pipeline": [step], "tasks": tasks, "workers": workers, "logging_dir": logs, "skip_completed": False}
 
 
-def _single(step: Any, beside: dict[str, Any]) -> dict[str, Any]:
+def _single(step: OneCall, beside: dict[str, Any]) -> dict[str, Any]:
     """Arguments for a stage of a single task."""
     return {
         **beside,

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from lang_jepa.data.corpus.block_files import block_file, block_seen, write_block
-from lang_jepa.data.corpus.blocks import cut_in_blocks, process_documents
+from lang_jepa.data.corpus.blocks import block_file, block_seen, cut_in_blocks, process_documents, write_block
 from lang_jepa.data.sources.base import Document, Source
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.text.tokenizer import TextTokenizer

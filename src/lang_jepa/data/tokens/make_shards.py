@@ -18,10 +18,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from lang_jepa.data.corpus.assemble import changes, document_formats
 from lang_jepa.data.corpus.blocks import cut_in_blocks, training_texts
 from lang_jepa.data.corpus.deduplicate import hash_sentence, hash_text, judge_files, side
+from lang_jepa.data.corpus.identity import changes, document_formats
 from lang_jepa.data.corpus.statistics import Losses, why_nothing_held_out
+from lang_jepa.data.corpus.workers import Tally
 from lang_jepa.data.sources.base import Document, Source, require_documents
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter
@@ -53,25 +54,21 @@ BLOCK_CHARACTERS = 4_000_000
 """Number of characters of text held in memory at a time."""
 
 
-class Survey:
+class Survey(Tally):
     """Hashes of a source's documents and sentences, kept on disk while needed.
 
     Attributes:
-        documents, characters, bytes: read so far (bytes: of the texts in UTF-8).
-        rejected: rows that are not documents, by reason.
-        left_out: contents of the files that are not in the texts, by kind.
         passed: characters read so far in the second reading.
         duplicates: documents left out by the second reading, by kind.
     """
 
     def __init__(self, settings: DataSettings, source: Source, folder: Path, on_event: Callable[[int], None]) -> None:
         """`folder` is created for the hashes; `on_event` is called with the number of characters read so far."""
+        super().__init__()
         self._settings, self._source, self._folder, self._on_event = settings, source, folder, on_event
         self._splitter = make_splitter(settings)
         self._files: list[Path] = []
-        self.documents = self.characters = self.bytes = self.passed = 0
-        self.rejected: Counter[str] = Counter()
-        self.left_out: Counter[str] = Counter()
+        self.passed = 0
         self.duplicates: Counter[str] = Counter()
         make_folder(folder)
 
@@ -123,11 +120,7 @@ class Survey:
                 countable=np.array([counts for _, counts in every], dtype=bool),
             )
         self._files.append(path)
-        for document in block:
-            self.left_out.update(dict(document.left_out))
-        self.documents += len(block)
-        self.characters += sum(map(len, texts))
-        self.bytes += sum(len(text.encode()) for text in texts)
+        self.count(block)
 
     def _sentences(self, text: str) -> list[tuple[int, bool]]:
         """Hash of each sentence, and whether it counts; empty if only whole texts are compared."""

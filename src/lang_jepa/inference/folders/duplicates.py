@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lang_jepa.data.corpus.deduplicate import Deduplicator, find_common, hash_sentence, hash_text
-from lang_jepa.data.corpus.document_hashes import DocumentHashes
+from lang_jepa.data.corpus.hashes import DocumentHashes
 from lang_jepa.inference.folders.reading import Collection, Placed
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from lang_jepa.data.corpus.assemble import sentence_formats
+from lang_jepa.data.corpus.identity import sentence_formats
 from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.sources import text_files
 from lang_jepa.data.sources.base import Document, Source, require_documents
