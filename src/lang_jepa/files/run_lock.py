@@ -88,17 +88,14 @@ class RunLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LangJepaError(self._held(descriptor)) from None
+            raise LangJepaError(
+                f"{holder(descriptor)} is training in {self.folder}. Wait until it ends, stop it (it saves), or "
+                f"set another {self.setting}."
+            ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             self.works = False
-
-    def _held(self, descriptor: int) -> str:
-        return (
-            f"{holder(descriptor)} is training in {self.folder}. Wait until it ends, stop it (it saves), or "
-            f"set another {self.setting}."
-        )
 
 
 def holder(descriptor: int) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from lang_jepa.data.sources import groups
 from lang_jepa.data.sources.base import Rejection
-from lang_jepa.data.sources.conversations import NO_SPEAKER, NoConversation, is_message, turns
-from lang_jepa.data.sources.forms import MESSAGES, Head
+from lang_jepa.data.sources.conversations import CONVERSATIONS, NO_SPEAKER, NoConversation, is_message, turns
+from lang_jepa.data.sources.forms import Head
 from lang_jepa.data.sources.listing import listed
 from lang_jepa.data.sources.source import find, open_source
 from lang_jepa.errors import LangJepaError
@@ -89,7 +89,7 @@ class Given:
         column = data.text_column
         if self.columns is None:
             return column
-        others = [name for name in MESSAGES if name in self.columns]
+        others = [name for name in CONVERSATIONS if name in self.columns]
         if column not in self.columns and not chosen and data.units == "turns" and others:
             column = others[0]
         for name in (column, *groups.beside(data)):
@@ -170,7 +170,7 @@ def _path(name: str) -> str:
 def _value(item: Any) -> Any:
     """Return an item as JSON holds it: of a conversation only the messages, None for a missing value."""
     if isinstance(item, Mapping):
-        item = next((item[key] for key in MESSAGES if key in item), item)
+        item = next((item[key] for key in CONVERSATIONS if key in item), item)
     if (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType"):  # from pandas
         return None
     return item.tolist() if hasattr(item, "tolist") else item

@@ -188,7 +188,7 @@ def story(index: int, seed: int = 0, split: str = "train") -> Story:
     rng, world = open_world(index, seed, split)
     narrator = Narrator(world, rng, reserved=split == "unseen")
     sentences: list[StorySentence] = []
-    oracle: list[Mapping[str, float]] = [_first_events()]
+    oracle: list[Mapping[str, float]] = [dict.fromkeys(_OPENINGS, 1.0 / len(_OPENINGS))]
     plot = KINDS[world.kind](world)
     odds = next(plot)
     compiled = events()
@@ -237,10 +237,6 @@ def _draw(odds: Mapping[str, float], point: float) -> str:
         if point < 0:
             return event
     return next(reversed(tuple(odds)))
-
-
-def _first_events() -> Mapping[str, float]:
-    return dict.fromkeys(_OPENINGS, 1.0 / len(_OPENINGS))
 
 
 def arguments_of(event: Event, world: World) -> Mapping[str, str]:

@@ -34,7 +34,7 @@ def turn_labels(settings: DataSettings, column: str) -> dict[str, list[str]]:
     texts = (text for _, text, _ in source.columns(settings.text_column, option("text_column")))
     inside = any(column in one for text in texts for one in _objects(text))
     found: dict[str, list[str]] = {}
-    for identity, text, beside in _rows(source, settings.text_column if inside else column, what):
+    for identity, text, beside in _read(source.columns(settings.text_column if inside else column, "--labels"), what):
         try:
             said = turns(text)
         except NoConversation:
@@ -113,7 +113,8 @@ def questions(settings: DataSettings) -> dict[str, Questioned]:
             f"'{settings.group_column}'): write each conversation into one row, as a list of messages"
         )
     found = {}
-    for identity, text, value in _rows(_local(settings, what), QUERIES, what, "--documents to data that have one"):
+    rows = _local(settings, what).columns(QUERIES, "--documents to data that have one")
+    for identity, text, value in _read(rows, what):
         numbers = None
         if settings.units == "turns":
             try:
@@ -139,10 +140,6 @@ def _local(settings: DataSettings, what: str) -> LocalSource:
 
 
 _Values = Iterator[tuple[str, object, object]]
-
-
-def _rows(source: LocalSource, column: str, what: str, setting: str = "--labels") -> _Values:
-    return _read(source.columns(column, setting), what)
 
 
 def _read(rows: _Values, what: str) -> _Values:

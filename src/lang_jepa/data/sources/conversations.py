@@ -301,7 +301,7 @@ def context_of(given: object, settings: DataSettings, source: str = "the context
     if settings.units != "turns" and (strings or isinstance(given, str)):
         return _filled_lines(text_in_units("\n".join(strings) if strings else str(given), settings))
     if any(map(str.strip, strings)):
-        return given_turns(strings, settings)
+        return as_read(as_turns(list(filter(None, map(_one_line, strings)))), settings)
     try:
         lines = conversation_text(given)[0].split("\n")
     except NoConversation as error:
@@ -311,13 +311,6 @@ def context_of(given: object, settings: DataSettings, source: str = "the context
             raise LangJepaError(f'the model was trained on turns like "Anna: ...", and {source} is {error}') from error
         return _filled_lines(given)
     return as_read(lines, settings)
-
-
-def given_turns(strings: Iterable[str], settings: DataSettings) -> list[str]:
-    """Turns that a user passes one by one, as given to a model of turns; empty ones are left out. Which names count as
-    speakers is decided as in `as_turns`.
-    """
-    return as_read(as_turns(list(filter(None, map(_one_line, strings)))), settings)
 
 
 def given_candidates(texts: Sequence[str], settings: DataSettings) -> list[str]:

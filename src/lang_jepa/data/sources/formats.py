@@ -35,27 +35,18 @@ from lang_jepa.errors import LangJepaError, first_line
 OFFICE_FORMAT = 1
 LARGEST = 1 << 29
 """Maximum unpacked size of a Word file in bytes."""
-_LIBRARIES = {"PDF": ("pypdf", "pypdf"), "Word": ("docx", "python-docx")}
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-\n(?=[^\W\d_A-Z])")
 
 
-def require(kind: str) -> None:
-    """Raise unless the library that reads a kind of file is installed.
+def _needs(kind: str, module: str, package: str) -> "CheckColumn":
+    """A check that raises unless the library that reads a kind of file is installed."""
 
-    Raises:
-        LangJepaError: names the extra to install.
-    """
-    module, name = _LIBRARIES[kind]
-    if find_spec(module) is None:
-        raise LangJepaError(
-            f"{kind} files are read with {name}, which is not installed: pip install 'lang-jepa[documents]'. In a "
-            "folder they can also be left out, with data.exclude."
-        )
-
-
-def _requires(kind: str) -> "CheckColumn":
     def check(path: AnyPath, column: str, setting: str = "") -> None:
-        require(kind)
+        if find_spec(module) is None:
+            raise LangJepaError(
+                f"{kind} files are read with {package}, which is not installed: pip install 'lang-jepa[documents]'. In "
+                "a folder they can also be left out, with data.exclude."
+            )
 
     return check
 
@@ -263,15 +254,8 @@ KINDS = (
     _document("reStructuredText", (".rst",), RST_FORMAT, _decoded(rst_prose)),
     _document("HTML", (".html", ".htm", ".xhtml"), HTML_FORMAT, _html),
     _document("subtitles", (".srt", ".vtt"), SUBTITLES_FORMAT, _decoded(subtitles_prose)),
-    _document("PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=_requires("PDF"), packed=False),
-    _document(
-        "Word",
-        (".docx",),
-        OFFICE_FORMAT,
-        word_prose,
-        check=_requires("Word"),
-        packed=False,
-    ),
+    _document("PDF", (".pdf",), OFFICE_FORMAT, pdf_prose, check=_needs("PDF", "pypdf", "pypdf"), packed=False),
+    _document("Word", (".docx",), OFFICE_FORMAT, word_prose, check=_needs("Word", "docx", "python-docx"), packed=False),
 )
 PARQUET, JSON, TEXT = (next(kind for kind in KINDS if kind.name == name) for name in ("parquet", "JSON", "text"))
 

@@ -9,15 +9,13 @@ from itertools import islice
 from lang_jepa.data.sources import formats, groups
 from lang_jepa.data.sources import read_json as json_files
 from lang_jepa.data.sources.base import SHOWN_KEYS, Row, identity_of
-from lang_jepa.data.sources.conversations import NoConversation, conversation_text, is_message, turns
+from lang_jepa.data.sources.conversations import CONVERSATIONS, NoConversation, conversation_text, is_message, turns
 from lang_jepa.data.sources.remote import AnyPath
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
 PROBED = 64
 """Number of rows by which a table is judged."""
-MESSAGES = ("messages", "conversations")
-"""Keys of the messages in a JSON object that is one conversation."""
 _TEXTS = groups.spelled("content", "text", "message", "value", "utterance")
 """Columns of what is said, in tables that do not have the text column of the settings."""
 _GROUP = re.compile(r"conv|dialog|thread|chat|session|ticket|episode|group", re.IGNORECASE)
@@ -33,7 +31,7 @@ def _one_row(path: AnyPath, column: str, skip: int, beside: Sequence[str] = ()) 
     value, identity = json_files.one_value(path), None
     if isinstance(value, dict):
         identity = identity_of(value.get("id"))
-        value = next((value[key] for key in MESSAGES if key in value), None)
+        value = next((value[key] for key in CONVERSATIONS if key in value), None)
     yield Row(0, "start", fault="damaged JSON") if value is None else Row(0, "start", identity, value)
 
 
@@ -57,7 +55,7 @@ def is_conversation(path: AnyPath, settings: DataSettings) -> bool:
         return False
     if shape != "array":
         alone = len(found) == 1 and settings.text_column not in first
-        return alone and any(isinstance(first.get(key), list) for key in MESSAGES)
+        return alone and any(isinstance(first.get(key), list) for key in CONVERSATIONS)
     return is_message(first) and not _turns(first.get(settings.text_column)) and not any(map(_GROUP.search, first))
 
 

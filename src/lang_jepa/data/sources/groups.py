@@ -63,14 +63,11 @@ class _Group:
             reason, place = self.damage
             yield Row(self.first.number, place, name, fault=f"{reason}: its group is left out whole")
         elif self.messages or self.empty:
-            yield self._row(name, settings)
-
-    def _row(self, name: str, settings: DataSettings) -> Row:
-        left_out = ((_NO_TEXT, self.empty),) if self.empty else ()
-        text: object = self.messages
-        if settings.units != "turns":
-            text = ("\n" if settings.units == "lines" else "\n\n").join(map(str, self.messages))
-        return Row(self.first.number, self.first.place, name, text, left_out=left_out)
+            left_out = ((_NO_TEXT, self.empty),) if self.empty else ()
+            text: object = self.messages
+            if settings.units != "turns":
+                text = ("\n" if settings.units == "lines" else "\n\n").join(map(str, self.messages))
+            yield Row(self.first.number, self.first.place, name, text, left_out=left_out)
 
 
 def grouped(rows: Iterable[tuple[Row, bool]], settings: DataSettings) -> Iterator[Row]:

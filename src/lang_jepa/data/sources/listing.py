@@ -3,13 +3,13 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lang_jepa.data.sources import formats, forms, rotated, text_files
 from lang_jepa.data.sources.read_json import no_documents
-from lang_jepa.data.sources.remote import AnyPath, RemoteFile, RemoteFolder
+from lang_jepa.data.sources.remote import AnyPath, RemoteFile
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.data import DataSettings
 
@@ -121,14 +121,27 @@ class Folder:
         Raises:
             LangJepaError: a folder cannot be read.
         """
-        names, passed = _names(path)
-        return cls(str(path), {name: path / name for name in names}, passed)
+        names: list[str] = []
+        passed: Counter[str] = Counter()
+
+        def refuse(error: OSError) -> None:
+            raise LangJepaError(
+                f"data.train_file: the folder {error.filename} cannot be read: {error.strerror}. Check its permissions."
+            )
+
+        for place, folders, files in os.walk(path, onerror=refuse):
+            here = Path(place)
+            passed["hidden"] += sum(name.startswith(".") for name in [*folders, *files])
+            passed["linked folder"] += sum(not n.startswith(".") and (here / n).is_symlink() for n in folders)
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            names += [(here / name).relative_to(path).as_posix() for name in files if not name.startswith(".")]
+        return cls(str(path), {name: path / name for name in sorted(names)}, passed)
 
     @classmethod
-    def remote(cls, found: RemoteFolder) -> "Folder":
+    def remote(cls, address: str, found: Mapping[str, RemoteFile]) -> "Folder":
         """All files below an address."""
-        files: dict[str, AnyPath] = {name: file for name, file in found.files.items() if "/." not in f"/{name}"}
-        return cls(found.address, files, Counter(hidden=len(found.files) - len(files)))
+        files: dict[str, AnyPath] = {name: file for name, file in found.items() if "/." not in f"/{name}"}
+        return cls(address, files, Counter(hidden=len(found) - len(files)))
 
     def matching(self, pattern: str) -> "Folder":
         """The files that match a pattern, written as for `chosen`.
@@ -175,11 +188,6 @@ def refuse_patterns(settings: DataSettings, what: str) -> None:
                 f"data.{name} chooses files of a folder, but data.train_file is {what}. Name the folder, or leave "
                 f"data.{name} empty."
             )
-
-
-def has_known_suffix(path: Path) -> bool:
-    """Whether the name has the suffix of a readable kind of file."""
-    return formats.kind_of(path) is not None
 
 
 def _named(path: AnyPath, settings: DataSettings) -> File:
@@ -252,25 +260,6 @@ def _usable(folder: Folder, settings: DataSettings) -> tuple[list[File], Counter
             continue
         files.append(File(name, path, kind))
     return files, passed
-
-
-def _names(folder: Path) -> tuple[list[str], Counter[str]]:
-    """Relative names of all files below a folder, sorted, without files that are hidden or in a linked folder."""
-    names: list[str] = []
-    passed: Counter[str] = Counter()
-
-    def refuse(error: OSError) -> None:
-        raise LangJepaError(
-            f"data.train_file: the folder {error.filename} cannot be read: {error.strerror}. Check its permissions."
-        )
-
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        here = Path(place)
-        passed["hidden"] += sum(name.startswith(".") for name in [*folders, *files])
-        passed["linked folder"] += sum(not n.startswith(".") and (here / n).is_symlink() for n in folders)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        names += [(here / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
-    return sorted(names), passed
 
 
 def _passed_over(passed: Counter[str]) -> str:

@@ -112,17 +112,16 @@ class LocalSource(Source):
         for piece in part:
             file = self.files[piece.file]
             place = f"{file.name}@{piece.first}" if piece.first and file.kind is formats.JSON else file.name
-            for row in self._rows_of(piece):
+            if self._has_groups(file):
+                rows = self._rows(file, 0)
+            else:
+                beside = groups.beside(self.settings)
+                rows = file.kind.read_between(file.path, self.settings.text_column, piece.first, piece.stop, beside)
+            for row in rows:
                 judged = self._judged(row, file, row.id or f"{place}:{row.number}")
                 if row.id and isinstance(judged, Document):
                     judged = replace(judged, place=f"{place}:{row.number}")
                 yield judged
-
-    def _rows_of(self, piece: Piece) -> Iterator[Row]:
-        file, column = self.files[piece.file], self.settings.text_column
-        if self._has_groups(file):
-            return self._rows(file, 0)
-        return file.kind.read_between(file.path, column, piece.first, piece.stop, groups.beside(self.settings))
 
     def _rows(self, file: File, skip: int) -> Iterator[Row]:
         """The rows of a file; a table with groups yields one row per group and holds those that have not ended."""
@@ -254,19 +253,12 @@ def _content(path: AnyPath, *, quick: bool) -> list[int | str]:
             with path.open("rb") as stream:
                 return [size, hashlib.blake2b(stream.read(CHUNK)).hexdigest()[:32]]
         if size > HASH_WHOLE:
-            return [size, _time_of_change(path)]
+            if isinstance(path, RemoteFile):
+                raise LangJepaError(
+                    f"{path}: its server says nothing of changes (no ETag, no Last-Modified): download it."
+                )
+            return [size, path.stat().st_mtime_ns]
         with path.open("rb") as stream:
             return [size, hashlib.file_digest(stream, "blake2b").hexdigest()[:32]]
     except OSError as error:
         raise LangJepaError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
-
-
-def _time_of_change(path: AnyPath) -> int:
-    """Modification time of a large file in nanoseconds.
-
-    Raises:
-        LangJepaError: the file is in a store, which does not provide it.
-    """
-    if isinstance(path, RemoteFile):
-        raise LangJepaError(f"{path}: its server says nothing of changes (no ETag, no Last-Modified): download it.")
-    return path.stat().st_mtime_ns

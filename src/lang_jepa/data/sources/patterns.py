@@ -1,5 +1,6 @@
 """User-supplied regular expressions, with a time limit per text, since some never finish on some texts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,11 +25,7 @@ class OwnPattern:
         Raises:
             LangJepaError: it took longer than `SECONDS`.
         """
-        try:
-            found: str = self.compiled.sub(replacement, text, timeout=SECONDS)
-        except TimeoutError as error:
-            raise self._too_slow(text) from error
-        return found
+        return str(self._in_time(self.compiled.sub, replacement, text))
 
     def group(self, text: str) -> str | None:
         """The first group of the first match, or None if nothing matches.
@@ -36,18 +33,19 @@ class OwnPattern:
         Raises:
             LangJepaError: it took longer than `SECONDS`.
         """
-        try:
-            match = self.compiled.search(text, timeout=SECONDS)
-        except TimeoutError as error:
-            raise self._too_slow(text) from error
+        match = self._in_time(self.compiled.search, text)
         found: str | None = match[1] if match else None
         return found
 
-    def _too_slow(self, text: str) -> LangJepaError:
-        return LangJepaError(
-            f"{self.setting}: {self.expression!r} takes more than {SECONDS:g} s on one text, for it matches in too "
-            f"many ways: {one_line(text)[:80]!r}. Write it without a repetition inside a repetition, such as `(a+)+`."
-        )
+    def _in_time(self, call: Callable[..., Any], *given: str) -> Any:
+        try:
+            return call(*given, timeout=SECONDS)
+        except TimeoutError as error:
+            raise LangJepaError(
+                f"{self.setting}: {self.expression!r} takes more than {SECONDS:g} s on one text, for it matches in too "
+                f"many ways: {one_line(given[-1])[:80]!r}. Write it without a repetition inside a repetition, such as "
+                "`(a+)+`."
+            ) from error
 
 
 @cache

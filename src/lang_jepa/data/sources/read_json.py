@@ -126,9 +126,8 @@ def _some_values(path: AnyPath) -> Iterator[Any]:
 
 def no_documents(path: AnyPath, column: str) -> str | None:
     """Why a JSON file is not a list of documents but, for example, a configuration; None if it may be a list."""
-    head, whole = _head(path)
-    shape = _shape(head, whole)
-    filled = [line for line in head.split(b"\n") if line.strip()]
+    filled, whole = _head(path)
+    shape = _shape(filled, whole)
     if shape == "lines" and not (whole and len(filled) == 1):
         return None
     try:
@@ -149,8 +148,7 @@ def no_documents(path: AnyPath, column: str) -> str | None:
 
 def looks_like_lines(path: AnyPath) -> bool:
     """Whether a file, whatever its name, begins with a line that is a JSON object."""
-    head, whole = _head(path)
-    filled = [line for line in head.split(b"\n") if line.strip()]
+    filled, whole = _head(path)
     if not filled or not filled[0].lstrip().startswith(b"{"):
         return False
     if len(filled) == 1 and not whole:
@@ -163,18 +161,15 @@ def shape_of(path: AnyPath) -> Shape:
     return _shape(*_head(path))
 
 
-def _head(path: AnyPath) -> tuple[bytes, bool]:
-    """The first bytes of a file, and whether they are the whole file."""
-    head = b""
-    for chunk in chunks(path):
+def _head(path: AnyPath) -> tuple[list[bytes], bool]:
+    """The non-blank lines among the first bytes of a file, and whether these are the whole file."""
+    head, more = b"", chunks(path)
+    while len(head) <= CHUNK and (chunk := next(more, b"")):
         head += chunk
-        if len(head) > CHUNK:
-            return head.removeprefix(BOM), False
-    return head.removeprefix(BOM), True
+    return [line for line in head.removeprefix(BOM).split(b"\n") if line.strip()], len(head) <= CHUNK
 
 
-def _shape(head: bytes, whole: bool) -> Shape:
-    filled = [line for line in head.split(b"\n") if line.strip()]
+def _shape(filled: list[bytes], whole: bool) -> Shape:
     first = filled[0].strip() if filled else b""
     goes_on = len(filled) > 1 or not whole
     if first.startswith(b"["):

@@ -151,24 +151,22 @@ def _blocks(tokens: Sequence[Token], left_out: Counter[str]) -> Iterator[str]:
     """Yield the text of every prose block."""
     table = 0
     for token in tokens:
-        match token.type:
-            case "table_open":
-                table += 1
-                left_out["tables"] += 1
-            case "table_close":
-                table -= 1
-            case "math_block" | "math_block_label":
-                left_out["formulas"] += 1
-            case "fence" | "code_block":
-                left_out["code blocks"] += 1
-            case "front_matter":
-                left_out["front matter"] += 1
-            case "html_block":
-                prose, more = html_prose(token.content)
-                left_out.update(more)
-                yield prose
-            case "inline" if not table:
-                yield _MARKER.sub("", _ANCHOR.sub("", _inline(token.children or [], left_out)))
+        if kind := _COUNTED_AS.get(token.type):
+            left_out[kind] += 1
+        table += {"table_open": 1, "table_close": -1}.get(token.type, 0)
+        if token.type == "html_block":
+            prose, more = html_prose(token.content)
+            left_out.update(more)
+            yield prose
+        elif token.type == "inline" and not table:
+            yield _MARKER.sub("", _ANCHOR.sub("", _inline(token.children or [], left_out)))
+
+
+_COUNTED_AS = {
+    "table_open": "tables", "math_block": "formulas", "math_block_label": "formulas", "fence": "code blocks",
+    "code_block": "code blocks", "front_matter": "front matter",
+}  # fmt: skip
+"""Tokens of what is left out, by the name under which it is counted."""
 
 
 def _inline(tokens: Sequence[Token], left_out: Counter[str]) -> str:

@@ -142,13 +142,11 @@ def _rows(
     for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=columns):
         start = min(max(skip - number, 0), batch.num_rows)
         number, batch = number + start, batch.slice(start)
-        texts = _values(batch.column(batch.schema.get_field_index(column)))
-        ids = _values(batch.column(batch.schema.get_field_index("id"))) if with_ids else []
-        around = {name: _values(batch.column(batch.schema.get_field_index(name))) for name in others}
-        for offset, text in enumerate(texts):
-            identity = identity_of(ids[offset]) if ids else None
+        values = {name: _values(batch.column(batch.schema.get_field_index(name))) for name in columns}
+        for offset, text in enumerate(values[column]):
+            identity = identity_of(values["id"][offset]) if with_ids else None
             fault = NOT_UTF8 if isinstance(text, bytes) else None
-            there = {name: values[offset] for name, values in around.items()}
+            there = {name: values[name][offset] for name in others}
             yield Row(number, f"row {number}", identity, text, fault, beside=there)
             number += 1
 

@@ -23,6 +23,12 @@ _DESCRIBED = re.compile(
     r"(?P<titled>tab-item|tab|group-tab|dropdown|details|collapse|card|grid-item|grid-item-card)"
 )
 """Directives that describe something or only arrange prose; a signature is not prose."""
+_COUNTED_AS = {
+    **dict.fromkeys(("code", "code-block", "sourcecode", "literalinclude", "parsed-literal"), "code blocks"),
+    **dict.fromkeys(("table", "csv-table", "list-table"), "tables"),
+    "image": "images",
+}
+"""Directives that are left out under a name of their own."""
 _NOTE = re.compile(r"\.\.\s+\[(?:\d+|#[\w.-]*|\*)\](?:\s+|$)")
 """The beginning of a footnote, but not of a citation."""
 _REPLACED = re.compile(r"^\s*\.\.\s+\|([^|\s][^|\n]*)\|\s+(replace|image|unicode)::[ \t]*(.*)$")
@@ -177,14 +183,8 @@ def _explicit(lines: list[str], at: int, left_out: Counter[str]) -> Generator[st
         if any(prose_below) and described["titled"] and found[2]:
             yield found[2]
         yield from prose_below
-    elif found and found[1] in ("code", "code-block", "sourcecode", "literalinclude", "parsed-literal"):
-        left_out["code blocks"] += 1
-    elif found and found[1] in ("table", "csv-table", "list-table"):
-        left_out["tables"] += 1
-    elif found and found[1] == "image":
-        left_out["images"] += 1
     else:
-        left_out["directives" if found else "comments and targets"] += 1
+        left_out[_COUNTED_AS.get(found[1], "directives") if found else "comments and targets"] += 1
     return end
 
 

@@ -1,7 +1,6 @@
 """Files in object stores and on web servers, which file readers accept in place of local paths."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, overload
@@ -127,19 +126,6 @@ def size_of(path: AnyPath) -> int:
     return path.entry.size if isinstance(path, RemoteFile) else path.stat().st_size
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFolder:
-    """The files below an address in a store.
-
-    Attributes:
-        address: of the folder, for messages.
-        files: by name relative to the folder.
-    """
-
-    address: str
-    files: dict[str, RemoteFile]
-
-
 def split(address: str, setting: str = "data.train_file") -> tuple[str, str] | None:
     """Scheme and rest of an address, or None if it is not an address.
 
@@ -167,8 +153,8 @@ def split(address: str, setting: str = "data.train_file") -> tuple[str, str] | N
     return scheme, rest
 
 
-def look_up(scheme: str, rest: str) -> RemoteFile | RemoteFolder:
-    """The file or folder at an address, as it is now.
+def look_up(scheme: str, rest: str) -> RemoteFile | dict[str, RemoteFile]:
+    """The file at an address, or the files below it (see `folder`), as they are now.
 
     Raises:
         Missing: there is neither.
@@ -179,8 +165,9 @@ def look_up(scheme: str, rest: str) -> RemoteFile | RemoteFolder:
     return RemoteFile(address, scheme, entry) if entry else folder(scheme, rest)
 
 
-def folder(scheme: str, rest: str, prefix: str = "") -> RemoteFolder:
-    """All files below an address whose names begin with a prefix, or all files if the store cannot filter.
+def folder(scheme: str, rest: str, prefix: str = "") -> dict[str, RemoteFile]:
+    """All files below an address whose names begin with a prefix, or all files if the store cannot filter; by name
+    relative to the address.
 
     Raises:
         Unreachable: the store cannot be reached.
@@ -189,14 +176,9 @@ def folder(scheme: str, rest: str, prefix: str = "") -> RemoteFolder:
     address, path = f"{scheme}://{rest}", _path(scheme, rest)
     if not stores.STORES[scheme].listed:
         raise LangJepaError(f"data.train_file: {address}: a web server does not list its files: name one file.")
-    return RemoteFolder(address, dict(_below(scheme, path, address, prefix)))
-
-
-def _below(scheme: str, path: str, address: str, prefix: str) -> Iterator[tuple[str, RemoteFile]]:
-    start = path.strip("/") + "/"
-    for entry in sorted(stores.listing(scheme, path, address, prefix), key=lambda entry: entry.name):
-        name = entry.name.strip("/").removeprefix(start)
-        yield name, RemoteFile(f"{address}/{name}", scheme, entry)
+    entries = sorted(stores.listing(scheme, path, address, prefix), key=lambda entry: entry.name)
+    names = (entry.name.strip("/").removeprefix(path.strip("/") + "/") for entry in entries)
+    return {name: RemoteFile(f"{address}/{name}", scheme, entry) for name, entry in zip(names, entries, strict=True)}
 
 
 def _path(scheme: str, rest: str) -> str:

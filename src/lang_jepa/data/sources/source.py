@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 from lang_jepa.data.sources import forms, remote
 from lang_jepa.data.sources.base import BLANK, Document, Rejection, Source, judge
+from lang_jepa.data.sources.formats import kind_of
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
-from lang_jepa.data.sources.listing import Folder, has_known_suffix, listed, refuse_patterns
+from lang_jepa.data.sources.listing import Folder, listed, refuse_patterns
 from lang_jepa.data.sources.local import LocalSource
 from lang_jepa.data.sources.parts import EqualParts, Part
 from lang_jepa.data.sources.remote import AnyPath, RemoteFile
@@ -63,7 +64,7 @@ def open_source(settings: DataSettings) -> Source:
     if place is not None:
         return LocalSource.open(settings, place)
     # A name with a data suffix, or inside an existing folder, was meant as a path.
-    if hub is None or has_known_suffix(path) or path.parent.is_dir():
+    if hub is None or kind_of(path) is not None or path.parent.is_dir():
         raise LangJepaError(_no_such_path(name, path))
     refuse_patterns(settings, f"the hub data set {name}")
     return HubSource.open(settings, *hub)
@@ -143,8 +144,8 @@ def _remote(scheme: str, rest: str) -> AnyPath | Folder:
         if not (pattern and above) or scheme in ("http", "https"):
             raise LangJepaError(f"data.train_file: {error}") from error
         literal = _PATTERN.split(pattern)[0]
-        return Folder.remote(remote.folder(scheme, above, literal)).matching(pattern)
-    return found if isinstance(found, RemoteFile) else Folder.remote(found)
+        return Folder.remote(f"{scheme}://{above}", remote.folder(scheme, above, literal)).matching(pattern)
+    return found if isinstance(found, RemoteFile) else Folder.remote(f"{scheme}://{rest}", found)
 
 
 def _divided(name: str) -> tuple[str, str]:

@@ -115,10 +115,6 @@ async def _from_web(system: Any, entry: Entry, start: int, stop: int) -> tuple[i
 
 
 def _at_once(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, bytes]:
-    return start, system.cat_file(entry.name, start, stop)
-
-
-def _from_hub(system: Any, entry: Entry, start: int, stop: int) -> tuple[int, bytes]:
     return start, system.cat_file(entry.name, start, stop, cache_type="none")
 
 
@@ -153,7 +149,7 @@ _CHECKSUM = ("md5Hash", "crc32c", "etag")
 STORES = {
     "s3": Store("s3fs", "s3", _from_s3, ("ETag",), "ETag", options={"use_listings_cache": False}),
     "gs": Store("gcsfs", "gcs", _from_gcs, _CHECKSUM, "generation", options={"use_listings_cache": False}),
-    "hf": Store("huggingface_hub", "", _from_hub, ("blob_id",)),
+    "hf": Store("huggingface_hub", "", _at_once, ("blob_id",)),
     "https": Store("aiohttp", "", _from_web, listed=False),
     "http": Store("aiohttp", "", _from_web, listed=False),
     "memory": Store("fsspec", "", _at_once),

@@ -181,10 +181,7 @@ def cut_long(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int,
     """
     while end - start > limit:
         cut = _best_cut(text, start, end, limit)
-        stop = cut
-        while text[stop - 1].isspace():
-            stop -= 1
-        yield start, stop
+        yield _stripped(text, start, cut)
         while cut < end and text[cut].isspace():
             cut += 1
         start = cut
@@ -330,10 +327,7 @@ class RuleSplitter:
         found: list[Span] = []
         for start, end, whole in blocks(text):
             for span in [(start, end)] if whole else self._sentences(text, start, end):
-                if span[1] - span[0] > self.max_chars:
-                    found.extend(cut_long(text, *span, self.max_chars))
-                else:
-                    found.append(span)
+                found.extend(cut_long(text, *span, self.max_chars))
         return found
 
     def _sentences(self, text: str, start: int, end: int) -> Iterator[Span]:
@@ -348,10 +342,7 @@ class RuleSplitter:
         for found in self._cuts(text, start, end, prepare):
             cut = moved(text, found, start, end) if found > start else start
             if start < cut < end and not goes_on(text, start, cut, self.language):
-                stop = cut
-                while text[stop - 1].isspace():
-                    stop -= 1
-                yield start, stop
+                yield _stripped(text, start, cut)
                 start = cut
         yield start, end
 

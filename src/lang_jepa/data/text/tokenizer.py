@@ -53,6 +53,8 @@ class TextTokenizer:
         vocab_size: number of embedding rows a model needs: the largest id plus one.
         lead: prepended to every text: "" or " ".
         prefix_ids, suffix_ids: special tokens that the tokenizer itself puts around a single text.
+        pad_id, mask_id, unk_id: ids of special tokens, None if the tokenizer has none.
+        bos_id, eos_id: ids of the tokens that open and close a text (`cls` and `sep` if there is no `bos` or `eos`).
     """
 
     def __init__(self, backend: Tokenizer, specials: Mapping[str, str]) -> None:
@@ -70,6 +72,8 @@ class TextTokenizer:
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self.lead = _find_lead(backend)
         self.prefix_ids, self.suffix_ids = _find_frame(backend, self.lead + _PROBES[0])
+        self.pad_id, self.mask_id, self.unk_id = self._id_of("pad"), self._id_of("mask"), self._id_of("unk")
+        self.bos_id, self.eos_id = self._id_of("bos", "cls"), self._id_of("eos", "sep")
         self._word_cache = WordCache(backend, self.lead) if splits_at_spaces(backend, self.lead) else None
 
     @classmethod
@@ -133,46 +137,17 @@ class TextTokenizer:
         # pre-tokenizer of tokenizer.json with their own.
         wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_object=self.backend,
-            add_prefix_space=_has_prefix_space(self.backend),
+            add_prefix_space=bool(getattr(self.backend.pre_tokenizer, "add_prefix_space", False)),
             split_special_tokens=True,
             **names,
         )
         make_folder(Path(folder))
         wrapped.save_pretrained(str(folder))
 
-    def special_id(self, role: str) -> int | None:
-        """Id of the special token for a role (see ROLES), or None if the tokenizer has none."""
-        if role not in ROLES:
-            raise ValueError(f"unknown role {role!r}; known: {', '.join(ROLES)}")
-        token = self.specials.get(role)
-        return None if token is None else self.backend.token_to_id(token)
-
-    @property
-    def pad_id(self) -> int | None:
-        """Id of the padding token, if any."""
-        return self.special_id("pad")
-
-    @property
-    def bos_id(self) -> int | None:
-        """Id of the token that opens a text (`bos`, or `cls` if there is no `bos`), if any."""
-        found = self.special_id("bos")
-        return self.special_id("cls") if found is None else found
-
-    @property
-    def eos_id(self) -> int | None:
-        """Id of the token that closes a text (`eos`, or `sep` if there is no `eos`), if any."""
-        found = self.special_id("eos")
-        return self.special_id("sep") if found is None else found
-
-    @property
-    def mask_id(self) -> int | None:
-        """Id of the mask token, if any."""
-        return self.special_id("mask")
-
-    @property
-    def unk_id(self) -> int | None:
-        """Id of the unknown token, if any."""
-        return self.special_id("unk")
+    def _id_of(self, *roles: str) -> int | None:
+        """Id of the first of these special tokens that the tokenizer has."""
+        ids = (self.backend.token_to_id(self.specials[role]) for role in roles if role in self.specials)
+        return next((found for found in ids if found is not None), None)
 
     def encode_document(self, sentences: Sequence[str]) -> tuple[Ints, Ints]:
         """Tokenize one document.
@@ -270,11 +245,6 @@ def _find_frame(backend: Tokenizer, text: str) -> tuple[list[int], list[int]]:
         if outer[start : start + len(inner)] == inner:
             return outer[:start], outer[start + len(inner) :]
     raise LangJepaError("this tokenizer changes a text's own tokens when it adds special ones; it cannot be used.")
-
-
-def _has_prefix_space(backend: Tokenizer) -> bool:
-    """Whether the pre-tokenizer itself puts a space before a text."""
-    return bool(getattr(backend.pre_tokenizer, "add_prefix_space", False))
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, *, max_characters: int = 15_000_000) -> TextTokenizer:

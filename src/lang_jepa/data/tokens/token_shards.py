@@ -33,11 +33,6 @@ MANIFEST, TOKENIZER = "shards.json", "tokenizer.model"
 Side = Literal["train", "val"]
 
 
-def shard_name(side: Side, number: int) -> str:
-    """File name of a shard."""
-    return f"{side}_{number:06d}.bin"
-
-
 def header_bytes(tokens: int) -> bytes:
     """The header of a shard with the given number of tokens."""
     if not 0 <= tokens < 2**31:
@@ -93,7 +88,7 @@ class TokenShardWriter:
         data = token_bytes(document)
         with writing(self.folder):
             if self._file is None:
-                self._file = (self.folder / shard_name(self.side, len(self.files))).open("wb")
+                self._file = (self.folder / f"{self.side}_{len(self.files):06d}.bin").open("wb")
                 self._file.write(bytes(HEADER_BYTES))
             self._file.write(data)
         self._tokens += len(document)
