@@ -284,6 +284,8 @@ def test_known_frames_and_ids(pairs: Callable) -> None:
         None,
     )
     assert pairs("gpt2")[0].pad_id is None
+    with pytest.raises(ValueError, match="unknown role"):
+        minilm.special_id("padding")
 
 
 @pytest.mark.parametrize("name", ["trained", "gpt2", "roberta", "llama"])

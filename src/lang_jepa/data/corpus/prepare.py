@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from lang_jepa.data.corpus.blocks import process_documents, training_texts
+from lang_jepa.data.corpus.blocks import training_texts
 from lang_jepa.data.corpus.corpus import DUPLICATES, FORMAT, MANIFEST, SIDES, Corpus, checksums
 from lang_jepa.data.corpus.identity import parts_of_identity, read_by, short_name, stale_reason
 from lang_jepa.data.corpus.shard_tasks import Assembled, WriteShards, assemble
@@ -48,8 +48,6 @@ from lang_jepa.files.atomic import (
     writing,
 )
 from lang_jepa.settings.data import DataSettings
-
-__all__ = ["BlockSize", "PrepareEvent", "prepare", "process_documents", "report_losses"]
 
 _OURS = (MANIFEST, DUPLICATES, "tokenizer", "concepts", "train-*.npy", "validation-*.npy", ".*.tmp")
 """What the folder of a corpus contains."""

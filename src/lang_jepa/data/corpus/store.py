@@ -84,8 +84,7 @@ class CorpusStore:
         Raises:
             Unreachable: the store cannot be written to.
         """
-        address = f"{self.scheme}://{self.rest}/{_MARK}"
-        stores.put(self.scheme, _MARK_TEXT, f"{self.rest}/{_MARK}", address)
+        stores.put(self.scheme, _MARK_TEXT, f"{self.rest}/{_MARK}")
 
     def publish(self, name: str) -> None:
         """Upload the local copy, its manifest last.
@@ -97,8 +96,7 @@ class CorpusStore:
         manifest = json.loads((self.folder / name / MANIFEST).read_text(encoding="utf-8"))
         ours = [file for file in files if file.relative_to(self.folder / name).as_posix() in manifest["checksums"]]
         for file in sorted(ours, key=lambda file: file.name == MANIFEST):
-            there = f"{name}/{file.relative_to(self.folder / name).as_posix()}"
-            stores.put(self.scheme, file, f"{self.rest}/{there}", self.address(there))
+            stores.put(self.scheme, file, f"{self.rest}/{name}/{file.relative_to(self.folder / name).as_posix()}")
 
     def _copy(self, name: str, target: Path) -> bool:
         found = self._find(name, MANIFEST)

@@ -114,7 +114,6 @@ class Processing(Tally):
         super().__init__()
         self.settings, self.tokenizer, self.folder, self.block_size = settings, tokenizer, folder, block_size
         self.workers = settings.prepare_workers or os.cpu_count() or 1
-        self._on_event: Callable[[Processing], None] = lambda processing: None
 
     def run(self, source: Source, on_event: Callable[["Processing"], None]) -> list[Path]:
         """Process all documents of the source and return the block files in order.

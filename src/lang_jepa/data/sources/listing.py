@@ -60,23 +60,17 @@ def _matches(pattern: str, names: Iterable[str]) -> dict[str, None]:
     return dict.fromkeys(name for name in names if compiled.fullmatch(name))
 
 
+_WILD = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
 def _compiled(pattern: str) -> re.Pattern[str]:
     parts: list[str] = []
     for piece in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", pattern.removeprefix("./").rstrip("/"), re.DOTALL):
-        match piece:
-            case "**/":
-                parts.append("(?:[^/]+/)*")
-            case "**":
-                parts.append(".*")
-            case "*":
-                parts.append("[^/]*")
-            case "?":
-                parts.append("[^/]")
-            case _ if len(piece) > 1:
-                inside = piece[1:-1].replace("\\", r"\\").replace("[", r"\[")
-                parts.append(f"[^{inside[1:]}/]" if inside.startswith("!") else f"[{inside}]")
-            case _:
-                parts.append(re.escape(piece))
+        if len(piece) > 1 and piece not in _WILD:
+            inside = piece[1:-1].replace("\\", r"\\").replace("[", r"\[")
+            parts.append(f"[^{inside[1:]}/]" if inside.startswith("!") else f"[{inside}]")
+        else:
+            parts.append(_WILD.get(piece) or re.escape(piece))
     try:
         return re.compile("".join(parts) + "(?:/.*)?", re.DOTALL)
     except re.error as error:

@@ -251,8 +251,8 @@ def fetch(scheme: str, entry: Entry, start: int, stop: int, address: str) -> tup
         ) from error
 
 
-def put(scheme: str, what: Path | bytes, path: str, address: str) -> None:
-    """Upload a file or a few bytes, and check the length of the result.
+def put(scheme: str, what: Path | bytes, path: str) -> None:
+    """Upload a file or a few bytes to an address, and check the length of the result.
 
     Raises:
         Unreachable: it cannot be written.
@@ -268,7 +268,7 @@ def put(scheme: str, what: Path | bytes, path: str, address: str) -> None:
         if size != wanted:
             raise _WrongLength(f"{size:,} bytes are there, of {wanted:,}")
 
-    patiently(address, once, "written")
+    patiently(f"{scheme}://{path}", once, "written")
 
 
 def _called(system: Any, name: str, *args: Any, **kwargs: Any) -> Any:

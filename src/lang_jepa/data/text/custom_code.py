@@ -70,10 +70,9 @@ def refuse_custom_code(name: str) -> None:
     Raises:
         LangJepaError: names the file and the code that it would run.
     """
-    for where, found in _auto_maps(model_json(name, "config.json")):
-        _refuse(name, f"config.json{where}", found)
-    for where, found in _auto_maps(model_json(name, "tokenizer_config.json")):
-        _refuse(name, f"tokenizer_config.json{where}", found)
+    for file in ("config.json", "tokenizer_config.json"):
+        for where, found in _auto_maps(model_json(name, file)):
+            _refuse(name, f"{file}{where}", found)
     modules = model_json(name, "modules.json")
     for module in modules if isinstance(modules, list) else []:
         kind = module.get("type") if isinstance(module, dict) else module

@@ -72,8 +72,8 @@ class TextTokenizer:
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         self.lead = _find_lead(backend)
         self.prefix_ids, self.suffix_ids = _find_frame(backend, self.lead + _PROBES[0])
-        self.pad_id, self.mask_id, self.unk_id = self._id_of("pad"), self._id_of("mask"), self._id_of("unk")
-        self.bos_id, self.eos_id = self._id_of("bos", "cls"), self._id_of("eos", "sep")
+        self.pad_id, self.mask_id, self.unk_id = self.special_id("pad"), self.special_id("mask"), self.special_id("unk")
+        self.bos_id, self.eos_id = self.special_id("bos", "cls"), self.special_id("eos", "sep")
         self._word_cache = WordCache(backend, self.lead) if splits_at_spaces(backend, self.lead) else None
 
     @classmethod
@@ -144,8 +144,10 @@ class TextTokenizer:
         make_folder(Path(folder))
         wrapped.save_pretrained(str(folder))
 
-    def _id_of(self, *roles: str) -> int | None:
-        """Id of the first of these special tokens that the tokenizer has."""
+    def special_id(self, *roles: str) -> int | None:
+        """Id of the first of these special tokens (see ROLES) that the tokenizer has, or None."""
+        if unknown := set(roles).difference(ROLES):
+            raise ValueError(f"unknown role {min(unknown)!r}; known: {', '.join(ROLES)}")
         ids = (self.backend.token_to_id(self.specials[role]) for role in roles if role in self.specials)
         return next((found for found in ids if found is not None), None)
 

@@ -149,12 +149,9 @@ class _EvenSample:
 
     def __init__(self, max_characters: int) -> None:
         self.lines: list[str] = []
-        self.seen = 0
-        """Number of characters added."""
         self._limit, self._kept, self._stride, self._number = max_characters, 0, 1, 0
 
     def add(self, line: str) -> None:
-        self.seen += len(line)
         if self._number % self._stride == 0:
             self.lines.append(line)
             self._kept += len(line)

@@ -6,7 +6,8 @@ built.
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import NotRequired, Self, Unpack
+from functools import cached_property
+from typing import Self, Unpack
 
 import numpy as np
 import torch
@@ -22,15 +23,6 @@ from lang_jepa.settings.encoder import Settings
 
 UNTOLD = 0.125
 """Share of the training predictions that are made without knowing whose turn is predicted."""
-
-
-class Options(Frame):
-    """Arguments of `NextSentenceView`."""
-
-    window: int
-    passage: int
-    horizons: NotRequired[int]
-    speakers: NotRequired[bool]
 
 
 class NextSentenceView(AsksNext):
@@ -162,9 +154,10 @@ class WindowView(NextSentenceView):
 
     one_each = True
 
-    def __init__(self, split: CorpusSplit, **options: Unpack[Options]) -> None:
-        super().__init__(split, **options)
-        self._pairs = np.concatenate([[0], np.cumsum(np.maximum(np.diff(self.starts) - 1, 0))])
+    @cached_property
+    def _pairs(self) -> Indices:
+        """int64 [D + 1]: the first example of each document, then the number of examples."""
+        return np.concatenate([[0], np.cumsum(np.maximum(np.diff(self.starts) - 1, 0))])
 
     @property
     def count(self) -> int:
@@ -197,10 +190,11 @@ class WindowView(NextSentenceView):
 class PassageView(NextSentenceView):
     """One example per passage. Neighbouring passages share one sentence, so every boundary is a target exactly once."""
 
-    def __init__(self, split: CorpusSplit, **options: Unpack[Options]) -> None:
-        super().__init__(split, **options)
+    @cached_property
+    def _passages(self) -> Indices:
+        """int64 [D + 1]: the first example of each document, then the number of examples."""
         pairs = np.maximum(np.diff(self.starts) - 1, 0)
-        self._passages = np.concatenate([[0], np.cumsum(-(-pairs // (self.passage - 1)))])
+        return np.concatenate([[0], np.cumsum(-(-pairs // (self.passage - 1)))])
 
     @property
     def count(self) -> int:
