@@ -193,12 +193,10 @@ class View(ABC):
         ends = np.cumsum(full)
         row = np.empty(int(ends[-1]), dtype=np.int64)
         inner = np.ones(len(row), dtype=bool)
-        for offset, token in enumerate(self.prefix):
-            row[ends - full + offset] = token
-            inner[ends - full + offset] = False
-        for offset, token in enumerate(suffix):
-            row[ends - after + offset] = token
-            inner[ends - after + offset] = False
+        opening = (ends - full)[:, None] + np.arange(before)
+        closing = (ends - after)[:, None] + np.arange(after)
+        row[opening], row[closing] = self.prefix, suffix
+        inner[opening] = inner[closing] = False
         row[inner] = self.split.gather(starts, lengths)
         return Sequences(torch.from_numpy(row), torch.from_numpy(full))
 

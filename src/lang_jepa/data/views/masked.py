@@ -215,10 +215,8 @@ class MaskedView(PassageView):
         row = np.full(int(lengths.sum()), self.mask, dtype=np.int64)
         totals = np.add.reduceat(lengths, np.cumsum(segments) - segments)
         stops = np.cumsum(totals)
-        for offset, token in enumerate(self.prefix):
-            row[stops - totals + offset] = token
-        for offset, token in enumerate(self.suffix):
-            row[stops - len(self.suffix) + offset] = token
+        row[(stops - totals)[:, None] + np.arange(len(self.prefix))] = self.prefix
+        row[(stops - len(self.suffix))[:, None] + np.arange(len(self.suffix))] = self.suffix
         sizes = lengths[positions]
         begins = (np.cumsum(lengths) - lengths)[positions]
         tokens = self.split.gather(self.split.token_starts(numbers), sizes)
