@@ -9,9 +9,9 @@ import pytest
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.folders.duplicates import find_duplicates
-from lang_jepa.inference.folders.files import Table, check_output, write_found
 from lang_jepa.inference.folders.places import file_of, lines_of, paragraph_at
 from lang_jepa.inference.folders.reading import Collection, read_collection
+from lang_jepa.inference.folders.tables import Table, check_output, write_found
 from lang_jepa.inference.folders.topics import telling_words
 from lang_jepa.settings.data import DataSettings
 

@@ -18,11 +18,12 @@ from lang_jepa.data.text.tokenizer import train_tokenizer
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Predictable, Statistics, prepare
 from lang_jepa.files.atomic import sha256
-from lang_jepa.inference.index import Hit, Index, search_in
+from lang_jepa.inference.index import Hit, Index
 from lang_jepa.inference.index.files import JOURNAL, IndexArrays, Progress
 from lang_jepa.inference.index.source import Lines, SplitDocuments
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import build_jepa, write_card
+from lang_jepa.inference.search import neighbours
 from tiny import environment, tiny_settings
 
 DOCUMENTS = [
@@ -293,15 +294,16 @@ def test_an_index_that_is_replaced_while_it_is_opened_is_opened_anew(
     assert Index.open(folder, model).arrays.text(0) == "It was new."
 
 
-def test_a_file_and_its_index_give_the_same(model: ConceptModel, tmp_path: Path) -> None:
+def test_sentences_and_their_index_give_the_same(model: ConceptModel, tmp_path: Path) -> None:
+    texts = ["The cat sat.", "A dog barked.", "It rained."]
     (tmp_path / "lines.txt").write_text("The cat sat.\n\nA dog barked.\nIt rained.\n")
-    Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path / "index")
+    index = Index.build(model, Lines(tmp_path / "lines.txt"), tmp_path / "index")
     asked = model.encode(["A dog barked.", "Rain."])
-    from_file, from_index = (search_in(tmp_path / name, model, asked, top_k=2) for name in ("lines.txt", "index"))
-    for one, other in zip(from_file, from_index, strict=True):
-        assert [text for _, text in one] == [text for _, text in other]
-        assert [score for score, _ in one] == pytest.approx([score for score, _ in other], abs=1e-3)
-    assert from_file[0][0][1] == "A dog barked."
+    encoded_now, stored = neighbours(model, asked, texts, top_k=2), index.nearest(asked, top_k=2)
+    for one, other in zip(encoded_now, stored, strict=True):
+        assert [text for _, text in one] == [hit.text for hit in other]
+        assert [score for score, _ in one] == pytest.approx([hit.score for hit in other], abs=1e-3)
+    assert encoded_now[0][0][1] == "A dog barked."
 
 
 def test_approximate_joins_a_finished_index(model: ConceptModel, tmp_path: Path) -> None:

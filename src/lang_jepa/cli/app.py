@@ -13,6 +13,7 @@ import typer
 from lang_jepa.cli import data, document, evaluate, folders, infer, monitor, quickstart, rank, serve, tools, train, try_
 from lang_jepa.cli.combinations import Checked, Verbs
 from lang_jepa.cli.examples import EXAMPLES
+from lang_jepa.cli.options import expanded
 from lang_jepa.errors import LangJepaError, visible
 from lang_jepa.files.atomic import is_full
 from lang_jepa.files.version import __version__
@@ -82,7 +83,7 @@ VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
 for group, verbs in VERBS.items():
     for verb in verbs:
         name = verb.__name__.rstrip("_")  # `try_`, since `try` is a keyword
-        app.command(name, cls=Checked, rich_help_panel=group, epilog="\n".join(EXAMPLES[name]))(verb)
+        app.command(name, cls=Checked, rich_help_panel=group, epilog="\n".join(EXAMPLES[name]))(expanded(verb))
 
 
 def main() -> None:

@@ -7,9 +7,11 @@ which the verb's function in `_CONDITIONS` finds out.
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,29 +42,6 @@ class _Helping(_Context):  # type: ignore[misc]
     formatter_class = _Formatter
 
 
-class Verb(TyperCommand):
-    """A verb whose usage errors are `LangJepaError`s."""
-
-    context_class = _Helping
-
-    def get_short_help_str(self, limit: int = 0) -> str:
-        """Return the first line of its help, uncut."""
-        return (self.help or "").strip().partition("\n")[0]
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write commands to copy, one below the other; a long one continues on the next line, as a shell reads it."""
-        formatter.write(f"\n{'Example' if chr(10) not in (self.epilog or '') else 'Examples'}:\n")
-        for command in (self.epilog or "").splitlines():
-            formatter.write("\n".join(_folded(command, formatter.width - 2)) + "\n")
-
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Raise LangJepaError for a usage error, such as an unknown option or a number out of range."""
-        try:
-            return super().make_context(info_name, args, parent, **extra)
-        except _Mistake as error:
-            raise LangJepaError(_said(error, f"lang-jepa {info_name} --help")) from error
-
-
 def _folded(command: str, width: int) -> list[str]:
     """Fold a command into lines of `width` characters that end in a backslash; quoted words stay whole."""
     lines = [""]
@@ -73,10 +52,6 @@ def _folded(command: str, width: int) -> list[str]:
     return [f"  {line}{'' if number == len(lines) else f' {chr(92)}'}" for number, line in enumerate(lines, start=1)]
 
 
-def _heading(verb: Any) -> str:
-    return str(verb.rich_help_panel)
-
-
 class Verbs(TyperGroup):
     """The group of all verbs, shown under their headings; its usage errors are `LangJepaError`s too."""
 
@@ -85,30 +60,31 @@ class Verbs(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a section for each heading, in the order of the verbs."""
         wide = max(map(len, self.commands))
-        for heading, verbs in groupby(self.commands.values(), key=_heading):
+        for heading, verbs in groupby(self.commands.values(), key=attrgetter("rich_help_panel")):
             with formatter.section(heading):
                 formatter.write_dl([(f"{verb.name:<{wide}}", verb.get_short_help_str()) for verb in verbs])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Raise LangJepaError for an unknown verb."""
-        try:
+        with _explained("lang-jepa --help"):
             return super().resolve_command(ctx, args)
-        except _Mistake as error:
-            raise LangJepaError(_said(error, "lang-jepa --help")) from error
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raise LangJepaError for an unknown option before the verb."""
         if not args:
             return super().parse_args(ctx, args)  # which shows the help
-        try:
+        with _explained("lang-jepa --help"):
             return super().parse_args(ctx, args)
-        except _Mistake as error:
-            raise LangJepaError(_said(error, "lang-jepa --help")) from error
 
 
-def _said(error: Any, help_: str) -> str:
-    said = str(error.format_message())
-    return f"{said if said.endswith('?') else said.rstrip('.') + '.'} See {help_}"
+@contextmanager
+def _explained(help_: str) -> Iterator[None]:
+    """Turn a usage error into a LangJepaError that names the command for help."""
+    try:
+        yield
+    except _Mistake as error:
+        said = str(error.format_message())  # type: ignore[attr-defined]
+        raise LangJepaError(f"{said if said.endswith('?') else said.rstrip('.') + '.'} See {help_}") from error
 
 
 @dataclass(frozen=True)
@@ -255,8 +231,25 @@ EARLIER_NAMES: Mapping[str, Mapping[str, str]] = {
 """Former names of options, by verb; they are still accepted, but not shown."""
 
 
-class Checked(Verb):
-    """A verb whose options are checked before it runs."""
+class Checked(TyperCommand):
+    """A verb whose options are checked before it runs, and whose usage errors are `LangJepaError`s."""
+
+    context_class = _Helping
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """Return the first line of its help, uncut."""
+        return (self.help or "").strip().partition("\n")[0]
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write commands to copy, one below the other; a long one continues on the next line, as a shell reads it."""
+        formatter.write(f"\n{'Example' if chr(10) not in (self.epilog or '') else 'Examples'}:\n")
+        for command in (self.epilog or "").splitlines():
+            formatter.write("\n".join(_folded(command, formatter.width - 2)) + "\n")
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Raise LangJepaError for a usage error, such as an unknown option or a number out of range."""
+        with _explained(f"lang-jepa {info_name} --help"):
+            return super().make_context(info_name, args, parent, **extra)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accept options under their former names; refuse one that is given twice if only the last would count."""
@@ -305,7 +298,8 @@ def check_options(verb: str, values: Mapping[str, Any], given: set[str], flags: 
     concerned = [(name, table[name]) for name in sorted(given) if table[name] != ALWAYS]
     if not concerned:
         return
-    true = given | {f"{name}={_short(value)}" for name, value in values.items()}
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in values.items()}
+    true = given | {f"{name}={value}" for name, value in shown.items()}
     if verb in _CONDITIONS:
         true |= _CONDITIONS[verb](values)
     for name, when in concerned:
@@ -329,10 +323,6 @@ def _flag(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return str(parameter.name).upper()
     return str(max(parameter.opts, key=len))  # the long form
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _of_train(values: Mapping[str, Any]) -> set[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import AsJson, Exclude, Include, Limit, Override, TextColumn, settings_of
+from lang_jepa.cli.options import AsJson, Override, Texts, settings_of
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.files.atomic import check_writable
@@ -98,21 +98,15 @@ def shards(
         float, typer.Option(min=0.0, max=0.999, help="Share of documents held out, by a hash of the text.")
     ] = 0.02,
     deduplicate: Annotated[str, typer.Option(help="Of none, exact, near: repeated documents to drop.")] = "near",
-    limit: Limit = None,
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
-    text_column: TextColumn = "",
+    *,
+    texts: Texts,
     units: Annotated[
         str, typer.Option(help="Of sentences, lines, turns: the last reads conversations, as lines `Anna: ...`.")
     ] = "sentences",
-    group_column: Annotated[
-        str | None, typer.Option(help="Of turns in tables of one row a message: column that names the conversation.")
-    ] = None,
-    speaker_column: Annotated[str | None, typer.Option(help="Of such tables: column of who says a message.")] = None,
     language: Annotated[
         str, typer.Option(help="Language of the texts, which decides where sentences end: en, de, ...")
     ] = "en",
-    include: Include = None,
-    exclude: Exclude = None,
 ) -> None:
     """Turn documents into token shards with SentencePiece: the files that small GPTs are trained from."""
     from pydantic import ValidationError
@@ -126,15 +120,11 @@ def shards(
         "vocab_size": vocab_size,
         "val_fraction": val_fraction,
         "deduplicate": deduplicate,
-        "limit": limit,
         "min_length": min_length,
-        "text_column": text_column or ("messages" if units == "turns" and group_column is None else "text"),
+        "text_column": "messages" if units == "turns" and not texts.group_column else "text",
         "units": units,
-        "group_column": group_column,
-        "speaker_column": speaker_column,
         "language": language,
-        "include": include or (),
-        "exclude": exclude or (),
+        **texts.chosen(),
     }
     try:
         settings = DataSettings.model_validate(chosen)

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from lang_jepa.cli.conversation import messages_of_table, refuse_columns, say_without_text, table_kind
-from lang_jepa.cli.folders import show_folder
+from lang_jepa.cli.folders import in_deviations, show_folder
 from lang_jepa.cli.options import (
     AnyModel,
     AsJson,
-    GroupColumn,
+    Columns,
     Output,
-    SpeakerColumn,
-    TextColumn,
     TextLanguage,
-    columns,
     in_language,
     messages_in,
     repeat_alarm,
@@ -48,9 +45,8 @@ def document(
     candidate: Annotated[
         list[str] | None, typer.Option(help="A sentence that might follow the text; repeated: ranked.")
     ] = None,
-    text_column: TextColumn = "",
-    group_column: GroupColumn = "",
-    speaker_column: SpeakerColumn = "",
+    *,
+    columns: Columns,
     language: TextLanguage = None,
     segments: Annotated[
         int | None, typer.Option(min=1, help="Number of topics (default: as many as there seem to be).")
@@ -77,10 +73,10 @@ def document(
         check_extra("evaluate", "--plot")
         check_writable(plot)
     if output is not None:
-        from lang_jepa.inference.folders.files import check_output
+        from lang_jepa.inference.folders.tables import check_output
 
         check_output(output)
-    named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
+    named = columns.named()
     if file is not None and file.is_dir():
         from lang_jepa.training.load import load_any
 
@@ -160,7 +156,7 @@ def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
     for one, fit in zip(found.surprise.sentences, found.outliers.sentences, strict=True):
         score = found.topics.scores[one.position - 1] if one.position else None
         note = f"  (repeats {repeats[one.position].earlier})" if one.position in repeats else ""
-        cells = [_number(one.surprise), _number(fit.surprise), _number(score)]
+        cells = [in_deviations(one.surprise), in_deviations(fit.surprise), in_deviations(score)]
         said = _said(found.speakers, one)
         if unit == "line":
             said = shorten(said, shutil.get_terminal_size().columns - _METRICS - len(note))
@@ -189,7 +185,3 @@ def _said(speakers: Sequence[str], one: "SentenceFit") -> str:
     """A sentence, or a turn with its speaker in front."""
     text, name = one_line(one.sentence).removeprefix("-: "), speakers[one.position] if speakers else ""
     return text if not name or text.startswith(f"{name}: ") else f"{name}: {text}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:+.1f}"

@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lang_jepa.cli.options import (
-    AsJson,
-    DataDir,
-    GroupColumn,
-    Override,
-    SpeakerColumn,
-    TextColumn,
-    TextLanguage,
-    columns,
-    settings_of,
-)
+from lang_jepa.cli.options import AsJson, Columns, DataDir, Override, TextLanguage, settings_of
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import counted
 from lang_jepa.training.signals import exit_status
@@ -53,9 +43,8 @@ def evaluate(
         str | None,
         typer.Option(help="Of replies: key of the messages, or column, with a label of each turn (a dialogue act)."),
     ] = None,
-    text_column: TextColumn = "",
-    group_column: GroupColumn = "",
-    speaker_column: SpeakerColumn = "",
+    *,
+    columns: Columns,
     language: TextLanguage = None,
     corpus: Annotated[
         Path | None, typer.Option(help="The training's corpus, or a GPT's shards, if they have moved.")
@@ -85,7 +74,7 @@ def evaluate(
         documents=documents,
         queries=queries,
         labels=labels,
-        columns=columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column),
+        columns=columns.named(),
         language=language,
         on_message=aside if as_json else plain,
     )

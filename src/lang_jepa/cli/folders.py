@@ -1,35 +1,21 @@
 """The verbs for whole folders: `duplicates`, `topics`, and what `document` prints about a folder."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from lang_jepa.cli.options import (
-    AnyModel,
-    AsJson,
-    Exclude,
-    GroupColumn,
-    Include,
-    Limit,
-    Output,
-    SpeakerColumn,
-    TextColumn,
-    TextLanguage,
-    columns,
-    in_language,
-)
+from lang_jepa.cli.options import AnyModel, AsJson, Output, TextLanguage, Texts, in_language
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
-from lang_jepa.errors import LangJepaError, check_extra, counted, one_line
+from lang_jepa.errors import LangJepaError, check_extra, counted, one_line, shorten
 
 if TYPE_CHECKING:
     from lang_jepa.inference.document import Against, Using
     from lang_jepa.inference.folders.duplicates import Duplicates
-    from lang_jepa.inference.folders.files import Table
     from lang_jepa.inference.folders.reading import Collection
     from lang_jepa.inference.folders.study import FolderStudy
+    from lang_jepa.inference.folders.tables import Table
     from lang_jepa.inference.folders.topics import Method, Of, TopicMap
     from lang_jepa.inference.model import ConceptModel
 
@@ -46,19 +32,15 @@ def duplicates(
         typer.Option(min=0.01, max=1.0, help="Smallest share of repeated sentences that makes a document a near copy."),
     ] = 0.5,
     top_k: Annotated[int, typer.Option(min=1, help="Documents, and sentences, shown at most.")] = 10,
-    text_column: TextColumn = "",
+    *,
+    texts: Texts,
     units: Annotated[str, typer.Option(help="What documents are split into: sentences, lines or turns.")] = "sentences",
-    group_column: GroupColumn = "",
-    speaker_column: SpeakerColumn = "",
     language: TextLanguage = None,
-    limit: Limit = None,
-    include: Include = None,
-    exclude: Exclude = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Find copies: equal and nearly equal documents, and repeated sentences; needs no model."""
-    from lang_jepa.inference.folders.files import check_output
+    from lang_jepa.inference.folders.tables import about_duplicates, check_output, duplicate_tables
 
     check_output(output)
     if units not in ("sentences", "lines", "turns"):
@@ -68,17 +50,10 @@ def duplicates(
     from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.folders.duplicates import find_duplicates
     from lang_jepa.inference.folders.reading import read_collection
-    from lang_jepa.inference.folders.tables import about_duplicates, duplicate_tables
     from lang_jepa.settings.data import DataSettings
 
-    chosen = {
-        "limit": limit,
-        **columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column),
-        **({"language": language} if language else {}),
-        "include": tuple(include or ()),
-        "exclude": tuple(exclude or ()),
-    }
-    usual = {"units": units, **({"text_column": "messages"} if units == "turns" and not group_column else {})}
+    usual = {"units": units, **({"text_column": "messages"} if units == "turns" and not texts.group_column else {})}
+    chosen = {**texts.chosen(), **({"language": language} if language else {})}
     settings = elsewhere(DataSettings.model_validate(usual), source, **chosen)
     found = find_duplicates(read_collection(settings), share=share)
     about = about_duplicates(found)
@@ -100,7 +75,7 @@ def _show_duplicates(found: "Duplicates", about: str, top_k: int, output: Path |
     if found.sentences:
         plain("repeated sentences in the documents that are not copies:", style="bold")
     for sentence in found.sentences[:top_k]:
-        plain(f"  {sentence.times} x  {_cut(sentence.sentence)}")
+        plain(f"  {sentence.times} x  {shorten(one_line(sentence.sentence), _PASSAGE)}")
         others = len(sentence.places) - _PLACES
         more = f" and {others} more" if others > 0 else ""
         plain(f"    {', '.join(map(one_line, sentence.places[:_PLACES]))}{more}", style="dim")
@@ -121,18 +96,14 @@ def topics(
         str, typer.Option(help="kmeans, or hdbscan, which finds the number itself and leaves some out.")
     ] = "kmeans",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the clustering.")] = 0,
-    text_column: TextColumn = "",
-    group_column: GroupColumn = "",
-    speaker_column: SpeakerColumn = "",
+    *,
+    texts: Texts,
     language: TextLanguage = None,
-    limit: Limit = None,
-    include: Include = None,
-    exclude: Exclude = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Find what a folder of texts is about: its topics, their words and typical sentences."""
-    from lang_jepa.inference.folders.files import check_output
+    from lang_jepa.inference.folders.tables import about_topics, check_output, topic_tables
 
     check_extra("evaluate", "topics")
     check_output(output)
@@ -142,13 +113,11 @@ def topics(
     go_offline_if_unreachable()
     from lang_jepa.cli.console import show_json
     from lang_jepa.cli.progress import StageBar
-    from lang_jepa.inference.folders.tables import about_topics, topic_tables
     from lang_jepa.inference.folders.topics import find_topics
     from lang_jepa.training.load import load_any
 
     loaded = in_language(load_any(model), language)
-    named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
-    collection = collect(loaded, source, named, limit=limit, include=include, exclude=exclude)
+    collection = _collect(loaded, source, texts.chosen())
     with StageBar() as bar:
         found = find_topics(
             loaded,
@@ -168,20 +137,11 @@ def topics(
         _show_topics(found, about, unit, output)
 
 
-def collect(
-    model: "ConceptModel",
-    source: str,
-    named: dict[str, str],
-    *,
-    limit: int | None = None,
-    include: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-) -> "Collection":
+def _collect(model: "ConceptModel", source: str, chosen: dict[str, Any]) -> "Collection":
     """Read the documents of a folder in the way the model's training data were read."""
     from lang_jepa.data.sources.source import elsewhere
     from lang_jepa.inference.folders.reading import read_collection
 
-    chosen = {"limit": limit, "include": tuple(include or ()), "exclude": tuple(exclude or ()), **named}
     return read_collection(elsewhere(model.settings.data, source, **chosen))
 
 
@@ -193,7 +153,7 @@ def _show_topics(found: "TopicMap", about: str, unit: str, output: Path | None) 
         plain(f"{one.number}. {', '.join(one.words)}", style="bold")
         plain(f"   {one.share:.1%}, {counted(one.units, unit)}")
         for near in one.typical:
-            plain(f"   {_cut(near.text)}")
+            plain(f"   {shorten(one_line(near.text), _PASSAGE)}")
             plain(f"     {one_line(near.place)}", style="dim")
     _where(output, f"every {unit} with its topic, in a file: --output topics.csv")
 
@@ -215,7 +175,7 @@ def show_folder(
     from lang_jepa.inference.folders.study import study_folder
     from lang_jepa.inference.folders.tables import about_study, study_tables
 
-    collection = collect(model, str(folder), named)
+    collection = _collect(model, str(folder), named)
     with StageBar() as bar:
         found = study_folder(model, collection, using=using, against=against, progress=bar.on_event)
     unit = model.settings.data.unit
@@ -234,12 +194,12 @@ def _show_study(found: "FolderStudy", about: str, unit: str, top_k: int, output:
     rows = []
     for one in found.documents:
         numbers = (str(one.units), str(one.topics), str(one.repeats))
-        rows.append([_number(one.highest), _number(one.mean), *numbers, one_line(one.document)])
+        rows.append([in_deviations(one.highest), in_deviations(one.mean), *numbers, one_line(one.document)])
     sentence_table(("highest", "mean", f"{unit}s", "topics", "repeats", "document"), rows, begins=())
     plain(f"the most surprising {unit}s of all:", style="bold")
     for passage in found.ranked()[:top_k]:
-        plain(f"  {_number(passage.surprise)}  {one_line(passage.place)}", style="dim")
-        plain(f"    {_cut(passage.text)}")
+        plain(f"  {in_deviations(passage.surprise)}  {one_line(passage.place)}", style="dim")
+        plain(f"    {shorten(one_line(passage.text), _PASSAGE)}")
     if found.left_out:
         warn(f"{counted(len(found.left_out), 'document')} without text for this model left out: {found.left_out[0]}")
     _where(output, f"every {unit} with its surprise, in a file: --output surprises.csv")
@@ -248,7 +208,7 @@ def _show_study(found: "FolderStudy", about: str, unit: str, top_k: int, output:
 def _write(found: Any, output: Path | None, tables: "list[Table]", *, title: str, about: str) -> None:
     """Write the file if one was asked for: the first table is the CSV, the others are the page."""
     if output is not None:
-        from lang_jepa.inference.folders.files import write_found
+        from lang_jepa.inference.folders.tables import write_found
 
         write_found(output, asdict(found), tables[0], tables[1:], title=title, about=about)
 
@@ -266,10 +226,6 @@ def _more(count: int, one: str, several: str) -> None:
         plain(f"  and {counted(count, f'more {one}', f'more {several}')}: --top-k shows more", style="dim")
 
 
-def _cut(text: str) -> str:
-    text = one_line(text)
-    return text if len(text) <= _PASSAGE else f"{text[: _PASSAGE - 3]}..."
-
-
-def _number(value: float | None) -> str:
+def in_deviations(value: float | None) -> str:
+    """Return a number of standard deviations as tables show it, empty if it is not known."""
     return "" if value is None else f"{value:+.1f}"

@@ -31,15 +31,15 @@ class ShownHits:
             found["paragraph"] = self._places.around(hit) if place is None else place.paragraph
         return found
 
-    def show(self, one: Hit | Followed, indent: str = "  ") -> None:
+    def show(self, one: Hit | Followed) -> None:
         """Print a hit; line breaks inside a sentence become spaces."""
         hit = one.hit if isinstance(one, Followed) else one
         place = self._places.of(hit)
         known = place is not None and place.line is not None
         where = str(place) if known else f"{one_line(hit.document)}\u00a0#{hit.position}"
-        plain(f"{indent}{hit.score:7.4f}  {one_line(hit.text)}  [{one_line(where)}]")
+        plain(f"  {hit.score:7.4f}  {one_line(hit.text)}  [{one_line(where)}]")
         if isinstance(one, Followed):
-            plain(f"{indent}         after: {one_line(one.after)}  [{one.likeness:.2f}]", style="dim")
+            plain(f"           after: {one_line(one.after)}  [{one.likeness:.2f}]", style="dim")
         if self._paragraph:
             around = self._places.around(hit) if place is None else place.paragraph
-            plain(f"{indent}         {one_line(around)}", style="dim")
+            plain(f"           {one_line(around)}", style="dim")

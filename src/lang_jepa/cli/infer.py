@@ -1,6 +1,6 @@
 """The verb `infer`: concepts, their neighbours, and what may follow; heavy modules are imported only when used."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,67 +82,60 @@ def infer(
     else:
         decoding = options if decode or decoder is not None or options else None
         read = _read(loaded, _read_texts(text, file), corpus, top_k=top_k, decoding=decoding)
-        if read.decoded is not None and loaded.decoder_is_foreign:
+        kind = loaded.similarity_kind
+        if decoding is not None and loaded.decoder_is_foreign:
             say(f"warning: {_FOREIGN}")
-        show_json(_plain(read, loaded.similarity_kind)) if as_json else _show_concepts(read, loaded.similarity_kind)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Texts with their vectors [n, D], decoded sentences, and neighbours as plain data (None: not asked for)."""
-
-    texts: list[str]
-    vectors: "Vectors"
-    decoded: list[str] | None
-    neighbours: list[list[dict[str, Any]]] | None
+        show_json({"similarity": kind, "texts": read}) if as_json else _show_concepts(read, kind)
 
 
 def _read(
     model: "ConceptModel", texts: list[str], corpus: Path | None, *, top_k: int, decoding: dict[str, Any] | None
-) -> _Read:
-    """Encode texts, then decode and search as asked; `decoding`: options of `ConceptModel.decode` (None: do not)."""
-    vectors = model.encode(texts)
-    decoded = model.decode(vectors, **decoding) if decoding is not None else None
-    if corpus is None:
-        return _Read(texts, vectors, decoded, None)
-    from lang_jepa.inference.index import Index, search_in
+) -> list[dict[str, Any]]:
+    """Return texts with their concepts, decoded and with neighbours as asked, as plain data.
 
+    `decoding`: options of `ConceptModel.decode` (None: do not).
+    """
+    vectors = model.encode(texts)
+    rows: list[dict[str, Any]] = [
+        {"text": text, "concept": vector.tolist()} for text, vector in zip(texts, vectors, strict=True)
+    ]
+    if decoding is not None:
+        for row, sentence in zip(rows, model.decode(vectors, **decoding), strict=True):
+            row["decoded"] = sentence
+    if corpus is not None:
+        for row, found in zip(rows, _neighbours(model, vectors, corpus, top_k), strict=True):
+            row["neighbours"] = found
+    return rows
+
+
+def _neighbours(model: "ConceptModel", vectors: "Vectors", corpus: Path, top_k: int) -> list[list[dict[str, Any]]]:
+    """Return the nearest sentences of a file with one sentence per line, encoded now, or of an index."""
     if not corpus.is_dir():
-        pairs = search_in(corpus, model, vectors, top_k=top_k)
-        plain = [[{"score": score, "text": one} for score, one in some] for some in pairs]
-        return _Read(texts, vectors, decoded, plain)
+        from lang_jepa.inference.search import neighbours
+
+        pairs = neighbours(model, vectors, filled_lines(chunks(corpus), str(corpus)), top_k=top_k)
+        return [[{"score": score, "text": one} for score, one in some] for some in pairs]
     from lang_jepa.cli.hits import ShownHits
+    from lang_jepa.inference.index import Index
 
     index = Index.open(corpus, model)
     hits = ShownHits(index)
-    found = index.nearest(vectors, top_k=top_k)
-    return _Read(texts, vectors, decoded, [[hits.plain(one) for one in some] for some in found])
+    return [[hits.plain(one) for one in some] for some in index.nearest(vectors, top_k=top_k)]
 
 
-def _plain(read: _Read, similarity: str) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = []
-    for number, (text, vector) in enumerate(zip(read.texts, read.vectors, strict=True)):
-        rows.append({"text": text, "concept": vector.tolist()})
-        if read.decoded is not None:
-            rows[-1]["decoded"] = read.decoded[number]
-        if read.neighbours is not None:
-            rows[-1]["neighbours"] = read.neighbours[number]
-    return {"similarity": similarity, "texts": rows}
-
-
-def _show_concepts(read: _Read, similarity: str) -> None:
+def _show_concepts(rows: list[dict[str, Any]], similarity: str) -> None:
     """Print each text with the beginning of its vector, its decoded sentence, and its neighbours in a corpus."""
     from lang_jepa.cli.console import plain
 
-    if read.neighbours is not None:
+    if "neighbours" in rows[0]:
         plain(f"neighbours by {similarity} cosine")
-    for number, (one, vector) in enumerate(zip(read.texts, read.vectors, strict=True)):
-        plain(one_line(one), style="bold")
-        shown = " ".join(f"{value:+.3f}" for value in vector[:8])
-        plain(f"  concept [{len(vector)}]: {shown} ...")
-        if read.decoded is not None:
-            plain(f"  decoded: {one_line(read.decoded[number])}")
-        for hit in read.neighbours[number] if read.neighbours is not None else []:
+    for row in rows:
+        plain(one_line(row["text"]), style="bold")
+        shown = " ".join(f"{value:+.3f}" for value in row["concept"][:8])
+        plain(f"  concept [{len(row['concept'])}]: {shown} ...")
+        if "decoded" in row:
+            plain(f"  decoded: {one_line(row['decoded'])}")
+        for hit in row.get("neighbours", []):
             where = f"  [{hit['path']}:{hit['line']}]" if hit.get("line") else ""
             plain(f"  {hit['score']:7.4f}  {one_line(hit['text'])}{where}")
 

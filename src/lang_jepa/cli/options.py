@@ -3,10 +3,12 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, get_type_hints
 
 import typer
 
@@ -17,32 +19,15 @@ if TYPE_CHECKING:
     from lang_jepa.inference.embedding import EmbeddingModel
     from lang_jepa.inference.model import ConceptModel
     from lang_jepa.settings.encoder import Settings
+    from lang_jepa.training.train import Result
 
 Override = Annotated[
     list[str] | None,
     typer.Option("--override", "-o", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated."),
 ]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PATTERN", help="Of a folder: read only these files, such as '**/*.md'; repeated."),
-]
-Exclude = Annotated[
-    list[str] | None, typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated.")
-]
 TextLanguage = Annotated[
     str | None,
     typer.Option(metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's data.language)."),
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Documents taken at most (default: all).")]
-TextColumn = Annotated[str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")]
-GroupColumn = Annotated[
-    str,
-    typer.Option(
-        metavar="COLUMN", help="Of a table with a message a row: the column that rows of a conversation share."
-    ),
-]
-SpeakerColumn = Annotated[
-    str, typer.Option(metavar="COLUMN", help="With --group-column: who speaks (default: role, from, speaker, ...).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone, for other programs.")]
 Output = Annotated[
@@ -56,6 +41,64 @@ DecoderOverride = Annotated[
     list[str] | None,
     typer.Option("--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."),
 ]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table that are read."""
+
+    text_column: Annotated[str, typer.Option(help="Column of the text in parquet, JSON, CSV and hub data.")] = ""
+    group_column: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN", help="Of a table with a message a row: the column that rows of a conversation share."
+        ),
+    ] = ""
+    speaker_column: Annotated[
+        str,
+        typer.Option(metavar="COLUMN", help="With --group-column: who speaks (default: role, from, speaker, ...)."),
+    ] = ""
+
+    def named(self) -> dict[str, str]:
+        """Return the column settings that the user has named."""
+        return {one.name: name for one in fields(Columns) if (name := getattr(self, one.name))}
+
+
+@dataclass(frozen=True)
+class Texts(Columns):
+    """Which texts of a source are read."""
+
+    limit: Annotated[int | None, typer.Option(min=1, help="Documents taken at most (default: all).")] = None
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Of a folder: read only these files, such as '**/*.md'; repeated."),
+    ] = None
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated.")
+    ] = None
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the data settings that the user has chosen."""
+        patterns = {"include": tuple(self.include or ()), "exclude": tuple(self.exclude or ())}
+        return {"limit": self.limit, **self.named(), **patterns}
+
+
+def expanded(verb: Callable[..., None]) -> Callable[..., None]:
+    """Return a verb with an option for each field of the dataclasses that it takes, such as `Columns`."""
+    groups = {
+        name: kind for name, kind in get_type_hints(verb).items() if isinstance(kind, type) and is_dataclass(kind)
+    }
+    options: list[Parameter] = []
+    for one in signature(verb).parameters.values():
+        options += signature(groups[one.name]).parameters.values() if one.name in groups else [one]
+
+    def run(**given: Any) -> None:
+        made = {name: kind(**{one.name: given.pop(one.name) for one in fields(kind)}) for name, kind in groups.items()}
+        verb(**given, **made)
+
+    run.__doc__ = verb.__doc__
+    run.__signature__ = Signature([one.replace(kind=Parameter.KEYWORD_ONLY) for one in options])  # type: ignore[attr-defined]
+    return run
 
 
 def settings_of(recipe: str, *overrides: str, usual: Sequence[str] = ()) -> "Settings":
@@ -93,11 +136,6 @@ def run_to_resume(recipe: str, *, resume: bool) -> tuple[str, Path | None]:
     if resume and path.name == _SETTINGS and (path.parent / "metrics.csv").is_file():
         return recipe, path.parent
     return recipe, None
-
-
-def columns(**named: str) -> dict[str, str]:
-    """Return the column settings that a user has named, of `text_column`, `group_column` and `speaker_column`."""
-    return {name: column for name, column in named.items() if column}
 
 
 def in_language(model: "ConceptModel", language: str | None) -> "ConceptModel":
@@ -176,23 +214,7 @@ def messages_in(text: str, source: str) -> object | None:
     return value  # type: ignore[no-any-return]
 
 
-class _Ended(Protocol):
-    """How a training ended."""
-
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def total(self) -> int: ...
-
-    @property
-    def interrupted(self) -> bool: ...
-
-    @property
-    def exit_status(self) -> int: ...
-
-
-def leave_if_stopped(result: _Ended, again: str = "--resume") -> None:
+def leave_if_stopped(result: "Result", again: str = "--resume") -> None:
     """Exit if training was asked to stop, and say on standard error how to resume it.
 
     Args:

@@ -1,6 +1,6 @@
 """The verb `quickstart`, which shows every part of the package on the built-in stories."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,10 +81,10 @@ def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.document_picture import draw_study
 
-    story = surprising_story(model)
-    for line in story.lines():
+    found, lines = _surprising_story(model)
+    for line in lines:
         plain(line)
-    draw_study(story.study, result.folder / PICTURE, title="a held-out story")
+    draw_study(found, result.folder / PICTURE, title="a held-out story")
     for name, said in (
         ("picture", f"{result.folder / PICTURE} (curves of the training: run.png)"),
         ("all scores", str(scores)),
@@ -106,36 +106,12 @@ def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
     plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
 
 
-@dataclass(frozen=True)
-class SurprisingStory:
-    """A story with its most surprising sentence.
+def _surprising_story(model: "ConceptModel") -> tuple["Study", list[str]]:
+    """Study the first held-out story; also return its lines as they are shown.
 
-    Attributes:
-        study: of its sentences, by the predictor.
-        position: of the most surprising one.
-        expected: the sentence that the model expected most there, among those of 256 other stories and the true one.
-        imagined: what the decoder makes of the prediction there; empty without a decoder.
+    Below the most surprising sentence stands what the model expected most there, among those of 256 other stories and
+    the true one, and what the decoder, if there is one, makes of the prediction.
     """
-
-    study: "Study"
-    position: int
-    expected: str
-    imagined: str
-
-    def lines(self) -> list[str]:
-        """Return the lines of the story as they are shown."""
-        lines = ["\nA held-out story, and its most surprising sentence (high is surprising):", ""]
-        for one in self.study.surprise.sentences:
-            mark = "" if one.position != self.position else f"   <- surprise {one.surprise:+.1f}"
-            lines.append(f"  {one.sentence}{mark}")
-            if one.position == self.position:
-                lines.append(f"    expected of 257 sentences: {self.expected}")
-                lines += [f"    imagined in its place:     {self.imagined}"] if self.imagined else []
-        return [*lines, ""]
-
-
-def surprising_story(model: "ConceptModel") -> SurprisingStory:
-    """Return the first held-out story, with what the model expected in place of its most surprising sentence."""
     from lang_jepa.inference.document import study
     from lang_jepa.inference.search import rank_continuations
     from lang_jepa.stories import generate
@@ -146,5 +122,11 @@ def surprising_story(model: "ConceptModel") -> SurprisingStory:
     position = found.surprise.ranked()[0].position
     others = [story.sentences[min(position, len(story.sentences) - 1)].text for story in stories[1:]]
     expected = rank_continuations(model, sentences[:position], [sentences[position], *others])[0][1]
-    imagined = model.imagine(sentences[:position], 1)[0].text if model.decoder is not None else ""
-    return SurprisingStory(found, position, expected, imagined)
+    below = [f"    expected of 257 sentences: {expected}"]
+    if model.decoder is not None and (imagined := model.imagine(sentences[:position], 1)[0].text):
+        below.append(f"    imagined in its place:     {imagined}")
+    lines = ["\nA held-out story, and its most surprising sentence (high is surprising):", ""]
+    for one in found.surprise.sentences:
+        mark = "" if one.position != position else f"   <- surprise {one.surprise:+.1f}"
+        lines += [f"  {one.sentence}{mark}", *(below if mark else [])]
+    return found, [*lines, ""]

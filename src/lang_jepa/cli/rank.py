@@ -11,10 +11,7 @@ from lang_jepa.cli.conversation import messages_of_table, refuse_columns, say_wi
 from lang_jepa.cli.options import (
     AnyModel,
     AsJson,
-    GroupColumn,
-    SpeakerColumn,
-    TextColumn,
-    columns,
+    Columns,
     messages_in,
     repeat_alarm,
     standard_input,
@@ -49,9 +46,8 @@ def rank(
         typer.Option(metavar="DATA", help="Earlier conversations, whose replies are taken; as data.train_file."),
     ] = None,
     role: Annotated[str | None, typer.Option(help="Whose turn it is: user, assistant or a name.")] = None,
-    text_column: TextColumn = "",
-    group_column: GroupColumn = "",
-    speaker_column: SpeakerColumn = "",
+    *,
+    columns: Columns,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Candidates or replies shown (default: 5, or as many as vote).")
     ] = None,
@@ -69,7 +65,7 @@ def rank(
     loaded = load_any(model)
     repeat_alarm(loaded)
     data = loaded.settings.data
-    named = columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column)
+    named = columns.named()
     turns, used = _turns(context, data, named, alone=bank is None)
     if candidates is not None:
         ranked = loaded.rank(turns, _candidates(candidates, data), role=role)[: top_k or _SHOWN]

@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from lang_jepa.cli.options import (
-    AsJson,
-    Exclude,
-    GroupColumn,
-    Include,
-    Limit,
-    SpeakerColumn,
-    TextColumn,
-    TextLanguage,
-    columns,
-    in_language,
-)
+from lang_jepa.cli.options import AsJson, TextLanguage, Texts, in_language
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted, one_line
 
@@ -39,13 +28,9 @@ def index(
     lines: Annotated[
         bool, typer.Option("--lines", help="The corpus is a text file with one sentence per line.")
     ] = False,
-    limit: Limit = None,
-    text_column: TextColumn = "",
-    group_column: GroupColumn = "",
-    speaker_column: SpeakerColumn = "",
+    *,
+    texts: Texts,
     language: TextLanguage = None,
-    include: Include = None,
-    exclude: Exclude = None,
     float32: Annotated[
         bool, typer.Option("--float32", help="Store float32: twice the size, faster on one query.")
     ] = False,
@@ -68,7 +53,7 @@ def index(
     ] = False,
 ) -> None:
     """Encode the sentences of a corpus, to search among them."""
-    if lines and (include or exclude):
+    if lines and (texts.include or texts.exclude):
         raise LangJepaError("--include and --exclude choose files of a folder, and --lines reads one file")
     go_offline_if_unreachable()
     from lang_jepa.cli.console import info_table, plain
@@ -80,16 +65,10 @@ def index(
     from lang_jepa.inference.model import ConceptModel
 
     loaded = in_language(ConceptModel.load(model, precision=precision), language)
-    chosen = {
-        "limit": limit,
-        **columns(text_column=text_column, group_column=group_column, speaker_column=speaker_column),
-        "include": tuple(include or ()),
-        "exclude": tuple(exclude or ()),
-    }
     if lines:
         source: SentenceSource = Lines(Path(corpus))
     else:
-        source = SplitDocuments.open(elsewhere(loaded.settings.data, corpus, **chosen))
+        source = SplitDocuments.open(elsewhere(loaded.settings.data, corpus, **texts.chosen()))
     with IndexBar(loaded.settings.data.unit) as bar:
         built = Index.build(
             loaded,
@@ -101,8 +80,7 @@ def index(
             on_event=bar.on_event,
         )
     info_table(built.summary(), title=str(output))
-    lost = source.losses.line() if isinstance(source, SplitDocuments) and source.losses else None
-    if lost:
+    if source.losses and (lost := source.losses.line()):
         plain(lost)
     plain(f'Search it: lang-jepa search {shlex.quote(str(output))} "..."', whole=True)
 

@@ -1,8 +1,9 @@
 """The verb `train`: train a recipe of any system."""
 
+import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lang_jepa.cli.options import DecoderOverride, Override, leave_if_stopped, run_to_resume, settings_of
-from lang_jepa.cli.start import recipe_of, settings_from
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError, counted
 
@@ -31,29 +31,29 @@ _ENCODER_DEBUG = (
     "logging.val_sentences=64",
 )
 _DATA_DEBUG = ("data.limit=50", "data.val_fraction=0.2")
-_DECODER_DEBUG = (
-    "optimization.max_steps=20",
-    "data.batch_size=4",
-    "logging.eval_freq=10",
-    "logging.val_sentences=32",
-    "logging.log_freq=1",
-)
+_OWN_DEBUG = ("optimization.max_steps=20", "logging.log_freq=1")
+_DECODER_DEBUG = (*_OWN_DEBUG, "data.batch_size=4", "logging.eval_freq=10", "logging.val_sentences=32")
 _GPT_DEBUG = (
     *_DATA_DEBUG,
+    *_OWN_DEBUG,
     "data.seq_len=64",
     "data.batch_tokens=256",
     "data.micro_batch_tokens=null",
-    "optimization.max_steps=20",
     "logging.eval_freq=10",
     "evaluation.val_tokens=1024",
     "evaluation.sample_tokens=16",
-    "logging.log_freq=1",
 )
-_OWN_DEBUG = ("optimization.max_steps=20", "logging.log_freq=1")
 _FOLDER = "logging.log_dir="
+_OF_THE_START = ("view", "context", "window_size", "horizons", "units", "speakers", "records", "mask", "mask_patterns")
+"""Data settings that determine the form of a predictor, or what it was trained to read."""
+_FITTING = ("view", "units")
+"""Those of them in which a named recipe has to agree."""
 
 
-def train(
+@dataclass(frozen=True)
+class TrainOptions:
+    """What was typed."""
+
     recipe: Annotated[
         str,
         typer.Argument(
@@ -61,10 +61,10 @@ def train(
             "next_sentence; with --from what that run was trained with).",
             show_default=False,
         ),
-    ] = "",
-    override: Override = None,
-    debug: Annotated[bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")] = False,
-    resume: Annotated[bool, typer.Option(help="Resume from the run directory's last checkpoint.")] = False,
+    ] = ""
+    override: Override = None
+    debug: Annotated[bool, typer.Option(help="A tiny run: 50 documents, one epoch, batch 4, logs every step.")] = False
+    resume: Annotated[bool, typer.Option(help="Resume from the run directory's last checkpoint.")] = False
     start: Annotated[
         Path | None,
         typer.Option(
@@ -72,66 +72,29 @@ def train(
             metavar="RUN",
             help="Begin with the weights and the tokenizer of a run, on other text.",
         ),
-    ] = None,
+    ] = None
     encoder: Annotated[
         Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
-    ] = None,
-    dec_override: DecoderOverride = None,
+    ] = None
+    dec_override: DecoderOverride = None
     untrained: Annotated[
         bool,
         typer.Option(
             "--untrained", help="Of a decoder: train it on the encoder as it was before its first step, as a control."
         ),
-    ] = False,
+    ] = False
     environment: Annotated[
         bool, typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too.")
-    ] = False,
-) -> None:
+    ] = False
+
+    @property
+    def overrides(self) -> Sequence[str]:
+        """What `-o` changes."""
+        return self.override or ()
+
+
+def train(asked: TrainOptions) -> None:
     """Train an encoder, a decoder for one, or a GPT; prepare the corpus first if needed."""
-    _train(
-        TrainOptions(
-            recipe=recipe,
-            overrides=override or (),
-            decoder_overrides=dec_override or (),
-            start=start,
-            encoder=encoder,
-            debug=debug,
-            resume=resume,
-            untrained=untrained,
-            environment=environment,
-        )
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What was typed.
-
-    Attributes:
-        recipe: name, path or (to resume) run directory; empty: see `recipe_of`.
-        overrides: `-o`.
-        decoder_overrides: `-d`.
-        start: run or model directory of an encoder to start from.
-        encoder: of a decoder; None: the latest run.
-        debug: a tiny run.
-        resume: from the last checkpoint.
-        untrained: a decoder for the encoder as it was before its first step, as a control.
-        environment: environment variables change a GPT's settings too; `overrides` come after them.
-    """
-
-    recipe: str
-    overrides: Sequence[str] = ()
-    decoder_overrides: Sequence[str] = ()
-    start: Path | None = None
-    encoder: Path | None = None
-    debug: bool = False
-    resume: bool = False
-    untrained: bool = False
-    environment: bool = False
-
-
-def _train(asked: TrainOptions) -> None:
-    """Train, and say where things are."""
     from lang_jepa.cli.console import plain, warn
     from lang_jepa.cli.progress import Bar, DecoderBar, EncoderBar, GPTBar
 
@@ -156,7 +119,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
     from lang_jepa.settings.load import load_gpt_settings, load_run_settings
     from lang_jepa.settings.recipes import system_of
 
-    recipe, folder = run_to_resume(recipe_of(asked.recipe, asked.start), resume=asked.resume)
+    recipe, folder = run_to_resume(_recipe_of(asked.recipe, asked.start), resume=asked.resume)
     first = () if folder is None else (f"{_FOLDER}{folder}",)
     last = ("meta.load_checkpoint=true",) if asked.resume else ()
     system = system_of(recipe)
@@ -166,7 +129,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
     if system == "decoder":
         return _decoder_settings(recipe, asked, first, last)
     if system == "encoder":
-        usual = (*settings_from(asked.recipe, asked.start), *(_ENCODER_DEBUG if asked.debug else ()))
+        usual = (*_settings_from(asked.recipe, asked.start), *(_ENCODER_DEBUG if asked.debug else ()))
         if asked.start is not None and any(one.startswith("data.vocab_size=") for one in asked.overrides):
             raise LangJepaError("data.vocab_size has no effect beside --from, whose tokenizer is taken: leave it out")
         settings = settings_of(recipe, *first, *asked.overrides, *last, usual=usual)
@@ -178,6 +141,67 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         overrides = [*first, *variables, *asked.overrides, *last]
         return load_gpt_settings(recipe, overrides, _GPT_DEBUG if asked.debug else ())
     return load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
+
+
+def _recipe_of(named: str, start: Path | None) -> str:
+    """Return the recipe to train: the one that is named, or else the settings of the run to start from.
+
+    Raises:
+        LangJepaError: there is no model to start from.
+    """
+    if named or start is None:
+        return named or "next_sentence"
+    from lang_jepa.inference.model_folder import SETTINGS
+
+    return str(_start_folder(start) / SETTINGS)
+
+
+def _start_folder(start: Path) -> Path:
+    from lang_jepa.inference.model_folder import find_model, nearest_run, why_no_model
+
+    folder = find_model(start)
+    if folder is None:
+        raise LangJepaError(
+            why_no_model(start) or f"--from {start}: there is no model of an encoder{nearest_run(start)}"
+        )
+    return folder
+
+
+def _settings_from(recipe: str, start: Path | None) -> Iterator[str]:
+    """Yield the overrides with which a model starts from another's weights: its sizes, tokenizer, and what it reads.
+
+    Raises:
+        LangJepaError: there is no model, or its view or units differ from those of the named recipe.
+    """
+    if start is None:
+        return
+    from lang_jepa.inference.model_folder import SETTINGS
+    from lang_jepa.settings.load import load_settings, read_settings
+
+    folder = _start_folder(start)
+    settings = read_settings(folder / SETTINGS)
+    if recipe:
+        own = load_settings(recipe).data
+        for name in _FITTING:
+            ours, theirs = getattr(own, name), getattr(settings.data, name)
+            if ours != theirs:
+                raise LangJepaError(
+                    f"--from {start}: it was trained with data.{name}={theirs}, and the recipe {recipe} "
+                    f"has data.{name}={ours}. Leave the recipe out, so that the settings of that run are taken, or "
+                    "name one that fits"
+                )
+    else:
+        run = start.parent if start.name == "model" else start
+        run = run if run.name not in ("", "..") else run.resolve()  # beside it, not inside
+        yield f"logging.log_dir={run}-more"
+        yield from ("meta.load_checkpoint=false", "meta.checkpoint_path=null", "model.weights_path=null")
+    yield f"meta.start_from={folder}"
+    yield f"data.tokenizer_path={folder}"
+    data = settings.data.model_dump(mode="json", include=set(_OF_THE_START))
+    for section, values in (("model", settings.model.model_dump(mode="json")), ("data", data)):
+        for name, value in values.items():
+            if name != "weights_path":
+                yield f"{section}.{name}={json.dumps(value)}"
 
 
 def _with_start_of(recipe: str, settings: "Settings") -> "Settings":
@@ -209,7 +233,7 @@ def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], la
         from lang_jepa.report.encoder_run import START
 
         usual = (f"{_FOLDER}{DecoderLoggingSettings().log_dir}-{START}", *usual)
-    settings = load_decoder_settings(recipe, [*first, *asked.decoder_overrides, *last], usual)
+    settings = load_decoder_settings(recipe, [*first, *(asked.dec_override or ()), *last], usual)
     folders = [one.removeprefix(_FOLDER) for one in asked.overrides if one.startswith(_FOLDER)]
     if asked.encoder is not None and folders:
         raise LangJepaError("--encoder and -o logging.log_dir both name an encoder: give one of them")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.errors import check_extra, one_line
+from lang_jepa.errors import check_extra, one_line, shorten
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.inference.document import Study
 
@@ -32,7 +32,7 @@ def draw_study(found: Study, path: Path, *, title: str = "", unit: str = "senten
     from matplotlib.figure import Figure
 
     count = len(found.topics.sentences)
-    rows = list(range(count)) if count <= MOST else sorted(_first(found))
+    rows = list(range(count)) if count <= MOST else sorted(one.position for one in found.surprise.ranked()[:_WRITTEN])
     figure = Figure(figsize=(12, 2.2 + 0.27 * len(rows) + (2.5 if count > MOST else 0)), layout="constrained")
     FigureCanvasAgg(figure)
     if count > MOST:
@@ -49,11 +49,6 @@ def draw_study(found: Study, path: Path, *, title: str = "", unit: str = "senten
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _first(found: Study) -> list[int]:
-    """Return the positions of the most surprising sentences."""
-    return [one.position for one in found.surprise.ranked()[:_WRITTEN]]
-
-
 def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
     """Draw a bar and a dot beside each of some sentences, and a line above one that begins a topic."""
     place = {position: row for row, position in enumerate(rows)}
@@ -68,7 +63,8 @@ def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
         if position in place:
             axes.axhline(place[position] - 0.5, color="black", linestyle=":", linewidth=1)
     axes.axvline(0.0, color="grey", linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [_cut(position, found.topics.sentences[position]) for position in rows])
+    sentences = found.topics.sentences
+    axes.set_yticks(range(len(rows)), [f"{shorten(one_line(sentences[row]), _LETTERS)}  {row}" for row in rows])
     for text in axes.get_yticklabels():
         text.set_parse_math(False)
         text.set_fontsize(8)
@@ -87,8 +83,3 @@ def _draw_course(axes: "Axes", found: Study, unit: str) -> None:
     axes.set_xlabel(unit)
     axes.set_ylabel("surprise")
     axes.grid(alpha=0.3)
-
-
-def _cut(position: int, text: str) -> str:
-    text = one_line(text)
-    return f"{text if len(text) <= _LETTERS else text[: _LETTERS - 3] + '...'}  {position}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,13 @@ def sentences_of(model: EmbeddingModel, text: str | Sequence[str]) -> list[str]:
     return units_of(model, text)[0]
 
 
+def numbered(texts: Sequence[str]) -> tuple[list[str], Rows]:
+    """Return each text once, in the order of their first places, and for each of the texts its row among these."""
+    distinct = list(dict.fromkeys(texts))
+    row = {text: number for number, text in enumerate(distinct)}
+    return distinct, np.array([row[text] for text in texts], dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Read:
     """The sentences of a document with their embeddings.
@@ -127,14 +135,9 @@ class Read:
 
     @classmethod
     def by(cls, model: EmbeddingModel, sentences: list[str], progress: Progress = silent) -> "Read":
-        distinct = list(dict.fromkeys(sentences))
-        row = {sentence: number for number, sentence in enumerate(distinct)}
-        rows = np.array([row[sentence] for sentence in sentences], dtype=np.int64)
-
-        def encode(some: list[str]) -> Floats:
-            return model.encode(some, turns=model.knows_speakers)
-
-        embeddings = _in_parts(encode, [distinct], model.dim, "sentences read", progress)
+        distinct, rows = numbered(sentences)
+        encode = partial(model.encode, turns=model.knows_speakers)
+        embeddings = in_parts(encode, [distinct], model.dim, "sentences read", progress)
         return cls(model, sentences, distinct, rows, embeddings, progress)
 
     def reading(self, *, gaps: bool = False) -> Reading:
@@ -167,14 +170,14 @@ class _Predicting(_Reader):
         return self.model.sees_both_sides
 
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        return _in_parts(self.model.predict_next, [contexts], self.dim, "predictions made", self.progress)
+        return in_parts(self.model.predict_next, [contexts], self.dim, "predictions made", self.progress)
 
     def predict_between(self, before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         asked = [before, after]
-        return _in_parts(self.model.predict_between, asked, self.dim, "predictions made", self.progress)
+        return in_parts(self.model.predict_between, asked, self.dim, "predictions made", self.progress)
 
 
-def _in_parts(
+def in_parts(
     ask: Callable[..., NDArray[np.float32]], asked: Sequence[Sequence[object]], dim: int, what: str, progress: Progress
 ) -> NDArray[np.float32]:
     """Ask a model in parts about `asked` (sequences of one length, walked together): float32 [n, D]."""

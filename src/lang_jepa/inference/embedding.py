@@ -1,7 +1,7 @@
 """Encoding and predicting: what every tool and every evaluation needs from a model."""
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -13,14 +13,19 @@ from lang_jepa.data.views import AsksNext, make_view, view_of, views_with
 from lang_jepa.data.views.masked import MaskedView
 from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.inference.encoding import BATCH_TOKENS, TextEncoder, Vectors
-from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, reads_concepts, unit_vectors
+from lang_jepa.inference.prediction import Sides, neighbours, passages, predict_positions, unit_vectors
 from lang_jepa.inference.texts import about_tokens, as_documents, contexts_of, nearest, role_of, sides_of
 from lang_jepa.models.predictors.predictor import refuse_without_predictor
 
 
 class EmbeddingModel(TextEncoder):
     """A trained encoder and predictor: turns texts into embeddings, and contexts into predicted embeddings."""
+
+    def comparable(self, vectors: Vectors, *, side: Literal["concepts", "predictions"] = "concepts") -> Vectors:
+        """Return vectors [n, D] as rows whose dot products are the model's own similarity (`similarity_kind`)."""
+        return prepare(vectors, self.statistics, self.similarity_kind, side=side)
 
     @property
     def predicts_next(self) -> bool:
@@ -65,7 +70,7 @@ class EmbeddingModel(TextEncoder):
         return predicted[0] if alone else predicted
 
     def _predict_all(self, contexts: list[list[str]], role: str | None) -> Vectors:
-        if reads_concepts(self.settings):
+        if view_of(self.settings).sentences_alone:
             if self.knows_speakers:
                 contexts = [as_turns(one) for one in contexts]
             return self._predict_from_concepts([self._window(one) for one in contexts], role=role)
@@ -104,7 +109,7 @@ class EmbeddingModel(TextEncoder):
         before, after = sides_of(before, after)
         if not len(before):
             return np.zeros((0, self.dim), dtype=np.float32)
-        if reads_concepts(self.settings):
+        if view_of(self.settings).sentences_alone:
             return self._predict_from_concepts(before, after)
         room = self.settings.data.passage_size - 1
         sides = [nearest(one, other, room) for one, other in zip(before, after, strict=True)]

@@ -276,7 +276,7 @@ class TextGPT:
             LangJepaError: the prompt leaves no room to write, or an option is out of range.
         """
         prompt = text_of(prompt, "the prompt", blank=True)
-        ids = [self.bos_id, *self._ids([prompt])[0].tolist()] if prompt else [self.bos_id]
+        ids = [self.bos_id, *self.table.encode([prompt])[0].tolist()] if prompt else [self.bos_id]
         if len(ids) >= self.model.seq_len:
             raise LangJepaError(
                 f"the prompt has {len(ids) - 1:,} tokens, and the model reads {self.model.seq_len:,} (data.seq_len) "
@@ -309,7 +309,7 @@ class TextGPT:
 
     def tokenize(self, sentences: Sequence[str]) -> list[Ints]:
         """Return the token ids of each text, as many as are read."""
-        return [row[-(self.model.seq_len - 1) :] for row in self._ids(texts_of(sentences, blank=True))]
+        return [row[-(self.model.seq_len - 1) :] for row in self.table.encode(texts_of(sentences, blank=True))]
 
     def encode_tokens(self, ids: Sequence[Ints]) -> NDArray[np.float32]:
         """Encode what `tokenize` returns, as `encode` does."""
@@ -321,9 +321,6 @@ class TextGPT:
     def predict_next(self, contexts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Encode each context's sentences as one text, to compare with what may follow: float32 [n, D], unit rows."""
         return self.encode([" ".join(texts_of(one, "sentence", blank=True)) for one in items_of(contexts, "context")])
-
-    def _ids(self, texts: Sequence[str]) -> list[Ints]:
-        return self.table.encode(texts)
 
     @property
     def _device(self) -> torch.device:

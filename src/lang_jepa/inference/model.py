@@ -17,7 +17,7 @@ from lang_jepa.data.corpus.corpus import MANIFEST, Corpus
 from lang_jepa.data.corpus.store import CorpusStore, local_folder
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.replies import VOTERS
-from lang_jepa.evaluation.metrics.similarity import prepare, unit_rows
+from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.evaluation.scoreboard import Choice, Choices
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference import document, replies
@@ -45,44 +45,6 @@ class Imagined:
     text: str
     agreement: float
     alternatives: list[tuple[float, str]]
-
-
-def imagine(
-    model: EmbeddingModel, decoder: TextDecoder, context: Sequence[str], steps: int, *, beams: int = 8
-) -> list[Imagined]:
-    """Imagine sentences that might follow a context.
-
-    The decoder writes `beams` alternatives for the predicted concept by beam search. Each is encoded again, and the one
-    closest to the prediction is kept: what the decoder finds probable as text is not always what was meant.
-
-    Args:
-        model: a model that predicts the next sentence.
-        decoder: a decoder of its concepts.
-        context: sentences so far, oldest first.
-        steps: how many sentences to add.
-        beams: alternatives for each sentence.
-
-    Raises:
-        LangJepaError: a model or a context that `predict_next` refuses, steps below 1, or a prediction for
-            which the decoder writes only empty texts.
-    """
-    if not isinstance(steps, int) or steps < 1:
-        raise LangJepaError(f"there must be at least one sentence to imagine, not {steps}")
-    sentences, found = texts_of(context, "sentence"), []
-    options = Generation(method="beam", beams=beams, returned=beams)
-    for _ in range(steps):
-        predicted = model.predict_next(sentences)[None, :]
-        texts = list(dict.fromkeys(decoder.decode(predicted, options)[0]))
-        texts = [text for text in texts if text.strip() and len(model.tokenizer.encode_sentences([text])[0])]
-        if not texts:
-            raise LangJepaError(
-                "the decoder has no words for the predicted concept (every alternative was empty): train it longer"
-            )
-        ranked = neighbours(model, predicted, texts, top_k=len(texts), side="predictions")[0]
-        agreement, best = ranked[0]
-        found.append(Imagined(best, agreement, ranked))
-        sentences.append(best)
-    return found
 
 
 def _weights(card: dict[str, Any]) -> str:
@@ -121,7 +83,7 @@ class ConceptModel(EmbeddingModel):
         Raises:
             LangJepaError: what `encode` refuses, or vectors of another width or with non-finite entries.
         """
-        cosines: Vectors = self._comparable(a) @ self._comparable(b).T
+        cosines: Vectors = self._rows_of(a) @ self._rows_of(b).T
         return cosines.clip(-1, 1)
 
     def similarity_pairwise(self, a: object, b: object) -> Vectors:
@@ -130,7 +92,7 @@ class ConceptModel(EmbeddingModel):
         Raises:
             LangJepaError: as `similarity`, or the two differ in number.
         """
-        left, right = self._comparable(a), self._comparable(b)
+        left, right = self._rows_of(a), self._rows_of(b)
         if len(left) != len(right):
             raise LangJepaError(
                 f"similarity_pairwise wants as many on both sides, not {len(left)} and {len(right)}: similarity "
@@ -139,18 +101,18 @@ class ConceptModel(EmbeddingModel):
         cosines: Vectors = (left * right).sum(1)
         return cosines.clip(-1, 1)
 
-    def _comparable(self, given: object) -> Vectors:
+    def _rows_of(self, given: object) -> Vectors:
         """Return unit rows [N, D] whose dot products are the similarity, from texts or the output of `encode`."""
         found = texts_or_vectors(given, self.dim)
         vectors = self.encode(found) if isinstance(found, list) else unit_rows(found)
-        return prepare(vectors, self.statistics, self.similarity_kind)
+        return self.comparable(vectors)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return vectors for a vector store: [N][D] unit rows, whose cosines are the model's own similarity.
 
         With `embed_query` this is the interface of LangChain's embeddings objects, for whatever takes one.
         """
-        rows: list[list[float]] = self._comparable(texts_of(texts)).tolist()
+        rows: list[list[float]] = self._rows_of(texts_of(texts)).tolist()
         return rows
 
     def embed_query(self, text: str) -> list[float]:
@@ -201,9 +163,39 @@ class ConceptModel(EmbeddingModel):
         return self.decoder is not None and self.decoder.encoder != encoder_fingerprint(self.jepa.encoder)
 
     def imagine(self, context: Sequence[str], steps: int, *, beams: int = 8) -> list[Imagined]:
-        """Continue a text: predict a concept, decode it, append the sentence, repeat; see `imagine` in this module."""
+        """Imagine sentences that might follow a context: predict a concept, decode it, append the sentence, repeat.
+
+        The decoder writes `beams` alternatives for the predicted concept by beam search. Each is encoded again, and the
+        one closest to the prediction is kept: what the decoder finds probable as text is not always what was meant.
+
+        Args:
+            context: sentences so far, oldest first.
+            steps: how many sentences to add.
+            beams: alternatives for each sentence.
+
+        Raises:
+            LangJepaError: a model or a context that `predict_next` refuses, no decoder, steps below 1, or a prediction
+                for which the decoder writes only empty texts.
+        """
         refuse_without_predictor(self.jepa.predictor)
-        return imagine(self, self._decoder(), context, steps, beams=beams)
+        decoder = self._decoder()
+        if not isinstance(steps, int) or steps < 1:
+            raise LangJepaError(f"there must be at least one sentence to imagine, not {steps}")
+        sentences, found = texts_of(context, "sentence"), []
+        options = Generation(method="beam", beams=beams, returned=beams)
+        for _ in range(steps):
+            predicted = self.predict_next(sentences)[None, :]
+            texts = list(dict.fromkeys(decoder.decode(predicted, options)[0]))
+            texts = [text for text in texts if text.strip() and len(self.tokenizer.encode_sentences([text])[0])]
+            if not texts:
+                raise LangJepaError(
+                    "the decoder has no words for the predicted concept (every alternative was empty): train it longer"
+                )
+            ranked = neighbours(self, predicted, texts, top_k=len(texts), side="predictions")[0]
+            agreement, best = ranked[0]
+            found.append(Imagined(best, agreement, ranked))
+            sentences.append(best)
+        return found
 
     def rank(self, context: Sequence[str], candidates: Sequence[str], *, role: str | None = None) -> list[Ranked]:
         """Rank candidates for the next turn, the likeliest first; see `lang_jepa.inference.replies.rank`."""

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.text.tokenizer import TextTokenizer
-from lang_jepa.data.views import View, make_plain_view, view_of
+from lang_jepa.data.views import View, make_plain_view
 from lang_jepa.data.views.next_sentence import likely_speakers
 from lang_jepa.data.views.order import by_length
 from lang_jepa.errors import LangJepaError
@@ -35,11 +35,6 @@ _POSITIONS = 1024
 
 Sides = tuple[list[int], list[int]]
 """Rows of the sentences before and after a position."""
-
-
-def reads_concepts(settings: Settings) -> bool:
-    """Whether the predictor reads only vectors of sentences that are encoded alone."""
-    return view_of(settings).sentences_alone
 
 
 @torch.inference_mode()

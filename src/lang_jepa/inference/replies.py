@@ -15,7 +15,7 @@ import numpy as np
 from lang_jepa.data.sources.conversations import as_turns, names_in, speaker_number, speaker_of, without_speaker
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.replies import VOTERS, votes
-from lang_jepa.evaluation.metrics.similarity import Floats, prepare
+from lang_jepa.evaluation.metrics.similarity import Floats
 from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.texts import role_of, texts_of
 
@@ -66,10 +66,9 @@ def rank(
         raise LangJepaError("there are no candidates to rank")
     if model.statistics.sample is None:
         raise LangJepaError("this model was saved without a sample of training turns: train it again, or use infer")
-    kind, statistics = model.similarity_kind, model.statistics
-    predicted = prepare(model.predict_next(context, role=role)[None], statistics, kind, side="predictions")[0]
+    predicted = model.comparable(model.predict_next(context, role=role)[None], side="predictions")[0]
     alone = without_speaker(candidates, names_in(context)) if model.knows_speakers else candidates
-    scores = prepare(model.encode(alone), statistics, kind) @ predicted
+    scores = model.comparable(model.encode(alone)) @ predicted
     nearer = share_farther(model, predicted, scores)
     order = np.argsort(-scores, kind="stable")
     return [
@@ -81,7 +80,7 @@ def share_farther(model: EmbeddingModel, predicted: Floats, scores: Floats) -> F
     """Return, for each score [n] against a prepared prediction [D], which share of stored training turns score less."""
     usual = model.statistics.sample
     assert usual is not None
-    known = np.sort(prepare(usual, model.statistics, model.similarity_kind) @ predicted)
+    known = np.sort(model.comparable(usual) @ predicted)
     return np.asarray(np.searchsorted(known, scores) / len(known), dtype=np.float32)
 
 
@@ -146,9 +145,7 @@ class ReplyBank:
             raise LangJepaError("the bank has no reply" + _not_by(role, conversations))
         self._owners = np.array(owners)
         self._predictions = self._prepared(self.contexts)
-        self._turns = prepare(
-            model.encode(self.replies, turns=model.knows_speakers), model.statistics, model.similarity_kind
-        )
+        self._turns = model.comparable(model.encode(self.replies, turns=model.knows_speakers))
         self._strange: float | None
         self._far: float | None
         self._strange, self._far = self._least_usual()
@@ -174,7 +171,7 @@ class ReplyBank:
     def _prepared(self, contexts: Sequence[Sequence[str]]) -> Floats:
         model = self.model
         predicted = model.predict_next(contexts, role=self.role if model.knows_speakers else None)
-        return prepare(predicted, model.statistics, model.similarity_kind, side="predictions")
+        return model.comparable(predicted, side="predictions")
 
     def _least_usual(self) -> tuple[float, float] | tuple[None, None]:
         """Return the similarity to the nearest context of another conversation that all but a share of the bank's

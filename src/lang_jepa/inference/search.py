@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError, optional
-from lang_jepa.evaluation.metrics.similarity import checked, prepare
+from lang_jepa.evaluation.metrics.similarity import checked
 from lang_jepa.files.atomic import atomic_file
 from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.encoding import Vectors
@@ -82,7 +82,8 @@ def _search(matrix: NDArray[Any], queries: Vectors, top_k: int, block_rows: int)
         if begin == 0 and found.shape[1] > top_k:
             least = found.topk(top_k, dim=1).values[:, -1:]
         who, where = (part.numpy() for part in torch.nonzero(found >= least - slack, as_tuple=True))
-        for part in _in_parts(who):
+        for first in range(0, len(who), _PAIRS):
+            part = slice(first, first + _PAIRS)
             near = where[part] + begin
             fresh = pair_scores(matrix, queries, who[part], near)
             scores, rows = _merged(scores, rows, who[part], fresh, near)
@@ -124,11 +125,6 @@ def _tensor(rows: NDArray[Any]) -> torch.Tensor:
     """Return rows as a tensor, in the type they are stored in."""
     # torch wants writable arrays; an index is mapped so that its arrays are, and writes do not reach the file.
     return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
-
-
-def _in_parts(who: Ints) -> Iterator[slice]:
-    for begin in range(0, len(who), _PAIRS):
-        yield slice(begin, begin + _PAIRS)
 
 
 def pair_scores(matrix: NDArray[Any], queries: Vectors, who: Ints, rows: Ints) -> Scores:
@@ -180,9 +176,7 @@ def neighbours(
     sentences = texts_of(sentences, "sentence")
     if not sentences:
         raise LangJepaError("there are no sentences to search among")
-    kind = model.similarity_kind
-    corpus = prepare(model.encode(sentences), model.statistics, kind)
-    found = exact_search(corpus, prepare(vectors, model.statistics, kind, side=side), top_k)
+    found = exact_search(model.comparable(model.encode(sentences)), model.comparable(vectors, side=side), top_k)
     return [
         [(float(score), sentences[row]) for score, row in zip(*one, strict=True)] for one in zip(*found, strict=True)
     ]

@@ -62,7 +62,10 @@ def _counted(raw: str, units: Sequence[str]) -> list[int | None]:
     plain = " ".join(piece for _, piece in pieces)
     offsets = list(accumulate((len(piece) + 1 for _, piece in pieces), initial=0))  # of each piece in `plain`
     normal = [" ".join(unit.split()) for unit in units]
-    found = {unit: _all(plain, unit) if plain.count(unit) == times else [] for unit, times in Counter(normal).items()}
+    found = {
+        unit: [one.start() for one in re.finditer(re.escape(unit), plain)] if plain.count(unit) == times else []
+        for unit, times in Counter(normal).items()
+    }
     nth: Counter[str] = Counter()
     placed = list[tuple[int, int]]()  # number of the unit, and where it begins in `plain`
     for number, unit in enumerate(normal):
@@ -85,15 +88,6 @@ def _in_order(placed: list[tuple[int, int]], lengths: Sequence[int]) -> list[tup
         if not kept or start >= kept[-1][1] + lengths[kept[-1][0]]:
             kept.append((number, start))
     return kept
-
-
-def _all(text: str, part: str) -> list[int]:
-    """Return where a non-empty part occurs in a text; occurrences do not overlap."""
-    found, begin = list[int](), text.find(part)
-    while begin >= 0:
-        found.append(begin)
-        begin = text.find(part, begin + len(part))
-    return found
 
 
 def raw_text(path: Path) -> str | None:

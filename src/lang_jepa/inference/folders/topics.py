@@ -6,7 +6,8 @@ class-based TF-IDF (Grootendorst 2022, BERTopic, https://arxiv.org/abs/2203.0579
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,12 @@ from numpy.typing import NDArray
 from lang_jepa.data.text.tokenizer import Ints
 from lang_jepa.errors import LangJepaError, check_extra, counted
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
-from lang_jepa.inference.document_reading import Progress, silent
+from lang_jepa.inference.document_reading import Progress, in_parts, numbered, silent
 from lang_jepa.inference.folders.reading import Collection
 from lang_jepa.settings.encoder import Settings
 
 Of = Literal["sentences", "documents"]
 Method = Literal["kmeans", "hdbscan"]
-OF, METHODS = get_args(Of), get_args(Method)
 
 MOST = 20
 """Most topics that are tried if no number is given."""
@@ -29,8 +29,6 @@ SAMPLE = 3000
 ENOUGH = 20
 """Number of documents from which whole documents, not sentences, are put into topics by default."""
 WORDS, TYPICAL = 8, 3
-_PART = 2048
-"""Sentences encoded between two calls of `progress`."""
 _LEAST = 4
 """Fewest units of a topic: on average, if the number of topics is chosen, and in each topic of HDBSCAN."""
 _WORD = r"(?u)\b[^\W\d_][^\W\d_]+\b"
@@ -193,18 +191,13 @@ class _Sentences:
         if not kept:
             raise LangJepaError(f"no document of {found.source} has text that this model can read")
         texts = [one.units[position] for one, position in kept]
-        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        distinct, encoded = list(rows), []
-        for begin in range(0, len(distinct), _PART):
-            progress("sentences read", begin, len(distinct))
-            encoded.append(model.encode(distinct[begin : begin + _PART], turns=model.knows_speakers))
-        progress("sentences read", len(distinct), len(distinct))
-        space = prepare(np.concatenate(encoded), model.statistics, model.similarity_kind)
+        distinct, rows = numbered(texts)
+        encode = partial(model.encode, turns=model.knows_speakers)
+        encoded = in_parts(encode, [distinct], len(model.statistics.mean), "sentences read", progress)
+        space = prepare(encoded, model.statistics, model.similarity_kind)[rows]
         names = [one.name for one, _ in kept]
-        number = {name: row for row, name in enumerate(dict.fromkeys(names))}
-        owners = np.array([number[name] for name in names], dtype=np.int64)
         places = [one.where(position) for one, position in kept]
-        return cls(texts, places, names, space[[rows[text] for text in texts]], owners)
+        return cls(texts, places, names, space, numbered(names)[1])
 
 
 def _means(vectors: Floats, owners: Ints) -> Floats:

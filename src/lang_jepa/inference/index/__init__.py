@@ -16,10 +16,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.replies import VOTERS, votes
-from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.files.atomic import locked
 from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.encoding import Vectors
@@ -28,7 +26,7 @@ from lang_jepa.inference.index.files import FORMAT as FORMAT
 from lang_jepa.inference.index.files import IndexArrays, check_folder, open_files
 from lang_jepa.inference.index.source import SentenceSource
 from lang_jepa.inference.index.surroundings import Surroundings
-from lang_jepa.inference.search import ApproximateSearch, exact_search, neighbours
+from lang_jepa.inference.search import ApproximateSearch, exact_search
 
 MANY = 1_000_000
 """Sentences above which exact search is slow."""
@@ -238,7 +236,7 @@ class Index:
                 f"the index {self.folder} does not hold what the model expects at its places: build it with "
                 "lang-jepa index --predictions"
             )
-        asked = prepare(model.predict_next([context]), model.statistics, model.similarity_kind, side="predictions")
+        asked = model.comparable(model.predict_next([context]), side="predictions")
         scores, rows = (one[0] for one in exact_search(arrays.predicted, asked, max(top_k, VOTERS)))
         # Positions with nothing before them score 0.
         return self._voted(rows[scores > 0], scores[scores > 0], top_k)
@@ -259,7 +257,7 @@ class Index:
         model, arrays = self.model, self.arrays
         if not context:
             raise LangJepaError("there is no unit before the one that is asked for")
-        last = prepare(model.encode([context[-1]], turns=model.knows_speakers), model.statistics, model.similarity_kind)
+        last = model.comparable(model.encode([context[-1]], turns=model.knows_speakers))
         scores, rows = (one[0] for one in exact_search(arrays.vectors, last, 2 * max(top_k, VOTERS)))
         inside = (rows + 1 < len(self)) & (scores > 0)
         inside[inside] = arrays.documents[rows[inside] + 1] == arrays.documents[rows[inside]]
@@ -271,8 +269,7 @@ class Index:
         model, arrays = self.model, self.arrays
         if not len(rows):
             return []
-        encoded = model.encode([arrays.text(row) for row in rows], turns=model.knows_speakers)
-        turns = prepare(encoded, model.statistics, model.similarity_kind)
+        turns = model.comparable(model.encode([arrays.text(row) for row in rows], turns=model.knows_speakers))
         score, found = votes(turns @ turns.T, likeness), dict[str, Followed]()
         for place in np.argsort(-score, kind="stable"):
             row = int(rows[place])
@@ -296,12 +293,10 @@ class Index:
             side: what the vectors are.
             exact: score all rows even if there is an approximate index.
         """
-        return self.nearest_prepared(
-            prepare(vectors, self.model.statistics, self.model.similarity_kind, side=side), top_k=top_k, exact=exact
-        )
+        return self.nearest_prepared(self.model.comparable(vectors, side=side), top_k=top_k, exact=exact)
 
     def nearest_prepared(self, queries: Vectors, *, top_k: int, exact: bool = False) -> list[list[Hit]]:
-        """Search as `nearest` does, with vectors already prepared for the model's similarity (`prepare`)."""
+        """Search as `nearest` does, with vectors already prepared for the model's similarity (`comparable`)."""
         if self.approximate and not exact:
             found = self._cells.search(queries, top_k)
         else:
@@ -320,14 +315,6 @@ class Index:
         documents = self.arrays.documents  # in ascending order
         first, stop = (int(np.searchsorted(documents, documents[row], side=side)) for side in ("left", "right"))
         return first, stop
-
-
-def search_in(corpus: Path, model: EmbeddingModel, vectors: Vectors, *, top_k: int) -> list[list[tuple[float, str]]]:
-    """Find the nearest sentences of a file with one sentence per line, encoded now, or of an index: (cosine, text)."""
-    if not corpus.is_dir():
-        return neighbours(model, vectors, filled_lines(chunks(corpus), str(corpus)), top_k=top_k)
-    found = Index.open(corpus, model).nearest(vectors, top_k=top_k)
-    return [[(hit.score, hit.text) for hit in hits] for hits in found]
 
 
 def _check_model(model: EmbeddingModel, made_with: dict[str, str], folder: Path) -> None:

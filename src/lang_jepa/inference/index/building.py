@@ -1,7 +1,7 @@
 """Build an index block by block in the folder of its generation, so that a killed build can be resumed."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from lang_jepa.inference.index.files import (
     is_generation,
     open_files,
 )
-from lang_jepa.inference.index.source import SentenceSource
+from lang_jepa.inference.index.source import SentenceSource, Unit
 from lang_jepa.inference.index.surroundings import Surroundings
 from lang_jepa.inference.model_folder import ENCODING_FILES, write_card
 from lang_jepa.inference.search import build_approximate
@@ -126,7 +126,7 @@ class Building:
         writer.finish()
         return writer.progress
 
-    def _append(self, writer: IndexWriter, sentences: list["_Sentence"], progress: Progress) -> Progress:
+    def _append(self, writer: IndexWriter, sentences: list[Unit], progress: Progress) -> Progress:
         """Encode one block and write it; sentences of which the tokenizer keeps nothing are counted and left out."""
         model, before, turns = self.model, writer.progress, self.source.named
         tokens = model.tokenize([sentence.text for sentence in sentences], turns=turns)
@@ -145,22 +145,9 @@ class Building:
         return writer.append(grown, replace(progress, without_tokens=left_out, last_row=last))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sentence:
-    row: int
-    document: str
-    position: int
-    units: Sequence[str]
-    """All units of its document."""
-
-    @property
-    def text(self) -> str:
-        return self.units[self.position]
-
-
-def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tuple[list[_Sentence], Progress]]:
+def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tuple[list[Unit], Progress]]:
     """Yield sentences from `start` on in blocks, with the progress after each; the source alone decides their ends."""
-    pending: list[_Sentence] = []
+    pending: list[Unit] = []
     characters, rejected, number = start.characters, start.rejected, start.source_row - 1
     for number, row in enumerate(source.rows(start.source_row), start.source_row):
         if row.id is None:
@@ -168,7 +155,7 @@ def _blocks(source: SentenceSource, start: Progress, size: int) -> Iterator[tupl
             continue
         first = start.sentence if number == start.source_row else 0
         for position in range(first, len(row.sentences)):
-            pending.append(_Sentence(number, row.id, position, row.sentences))
+            pending.append(Unit(number, row.id, position, row.sentences))
             if len(pending) == size:
                 so_far = replace(start, characters=characters, rejected=rejected)
                 yield pending, replace(so_far, source_row=number, sentence=position + 1)

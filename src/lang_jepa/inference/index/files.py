@@ -265,7 +265,8 @@ class _Strings:
     @classmethod
     def checked(cls, path: Path, ends: NDArray[np.int64]) -> Self:
         """Map the strings of a file; raise BadArray unless they follow each other and end where the file ends."""
-        content = _bytes(path)
+        empty = path.stat().st_size == 0  # such a file cannot be mapped
+        content = np.zeros(0, dtype=np.uint8) if empty else np.memmap(path, dtype=np.uint8, mode="r")
         if len(ends) and ends[0] < 0:
             raise BadArray(f"its first string ends at {ends[0]}")
         check_rising(ends, strictly=False)
@@ -296,12 +297,6 @@ def _progress(journal: Path) -> Progress:
     if not numbers or found.keys() != asdict(Progress()).keys() or not all(type(n) in (int, bool) for n in numbers):
         raise LangJepaError(f"the journal {journal} is damaged: remove {journal.parent} and build again")
     return Progress(**found)
-
-
-def _bytes(path: Path) -> NDArray[np.uint8]:
-    if path.stat().st_size == 0:  # an empty file cannot be mapped
-        return np.zeros(0, dtype=np.uint8)
-    return np.memmap(path, dtype=np.uint8, mode="r")
 
 
 def _encoded(texts: Sequence[str]) -> list[bytes]:

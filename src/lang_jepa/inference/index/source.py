@@ -2,10 +2,10 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from lang_jepa.data.corpus.identity import sentence_formats
 from lang_jepa.data.corpus.statistics import Losses
@@ -27,37 +27,25 @@ class Row(NamedTuple):
     characters: int
 
 
-class SentenceSource(Protocol):
-    """Where sentences come from; yields the same rows every time it is read."""
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit of a document.
+
+    Attributes:
+        row: row of its document in the source.
+        document: id of its document.
+        position: position in its document, from 0.
+        units: all units of its document.
+    """
+
+    row: int
+    document: str
+    position: int
+    units: Sequence[str]
 
     @property
-    def description(self) -> str:
-        """One line for people."""
-
-    @property
-    def named(self) -> bool:
-        """Whether its units are turns with their speaker in front."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether each of its units is a document of its own."""
-
-    @property
-    def root(self) -> Path | None:
-        """The folder on this machine that the names in the ids are relative to; None if there is none."""
-
-    def fingerprint(self) -> str:
-        """Return a hash of the content and of how it is split."""
-
-    def rows(self, skip: int = 0) -> Iterator[Row]:
-        """Yield all rows from `skip` on."""
-
-    def characters(self) -> int:
-        """Return the number of characters of all documents, which takes one full read.
-
-        Raises:
-            LangJepaError: there is no document; the message says why.
-        """
+    def text(self) -> str:
+        return self.units[self.position]
 
 
 @dataclass
@@ -83,13 +71,16 @@ class SplitDocuments:
         return cls(open_source(settings), settings)
 
     alone = False
+    """Whether each of its units is a document of its own."""
 
     @property
     def description(self) -> str:
+        """One line for people."""
         return self.source.description
 
     @property
     def root(self) -> Path | None:
+        """The folder on this machine that the names in the ids are relative to; None if there is none."""
         files = self.source.files if isinstance(self.source, LocalSource) else []
         if not files or not isinstance(files[0].path, Path):
             return None
@@ -97,6 +88,7 @@ class SplitDocuments:
 
     @property
     def named(self) -> bool:
+        """Whether its units are turns with their speaker in front."""
         return self.settings.units == "turns" and self.settings.speakers == "embedding"
 
     def fingerprint(self) -> str:
@@ -116,10 +108,10 @@ class SplitDocuments:
             yield Row(document.id, units, len(document.text))
 
     def characters(self) -> int:
-        """Return the number of characters of all documents.
+        """Return the number of characters of all documents, which takes one full read.
 
         Raises:
-            LangJepaError: there are no documents; the message gives the reasons.
+            LangJepaError: there is no document; the message says why.
         """
         rejected, left_out = Counter[str](), Counter[str]()
         documents = characters = 0
@@ -136,7 +128,7 @@ class Lines:
     """A UTF-8 text file with one sentence per line, each of which is a document; empty lines are skipped."""
 
     path: Path
-    named, alone = False, True
+    named, alone, losses = False, True, None
 
     @property
     def description(self) -> str:
@@ -162,3 +154,7 @@ class Lines:
 
     def characters(self) -> int:
         return sum(row.characters for row in self.rows())
+
+
+SentenceSource = SplitDocuments | Lines
+"""Where sentences come from; yields the same rows every time it is read."""

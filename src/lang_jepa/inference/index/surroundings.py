@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.context_vectors import REACH, mixed, with_neighbours
-from lang_jepa.evaluation.metrics.similarity import Floats, prepare
+from lang_jepa.evaluation.metrics.similarity import Floats
 from lang_jepa.inference.cache import SentenceCache
 from lang_jepa.inference.embedding import EmbeddingModel
+from lang_jepa.inference.index.source import Unit
 
 Context = Literal["none", "neighbours", "predictor"]
 CONTEXTS: tuple[str, ...] = get_args(Context)
@@ -19,22 +20,6 @@ WEIGHT = 0.6
 """Share of the surroundings: with .5 to .7, questions found turns of chats best (docs/search.md)."""
 _CACHED = 50_000
 """Most units whose vectors are cached while an index is built."""
-
-
-class Unit(Protocol):
-    """A unit of a document."""
-
-    @property
-    def row(self) -> int:
-        """Row of its document in the source."""
-
-    @property
-    def position(self) -> int:
-        """Position in its document, from 0."""
-
-    @property
-    def units(self) -> Sequence[str]:
-        """All units of its document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +96,7 @@ class Surroundings:
         cache = model.sentence_cache
         if self.about() and (cache is None or len(cache) > _CACHED):
             model.sentence_cache = SentenceCache(model.room)
-        own = _encoded(model, [one.units[one.position] for one in units], turns)
+        own = _encoded(model, [one.text for one in units], turns)
         if self.context == "neighbours":
             own = self._with_neighbours(model, units, own, turns)
         predicted = _predicted(model, units, turns) if self.predictions or self.context == "predictor" else None
@@ -145,14 +130,14 @@ class Surroundings:
 
 
 def _encoded(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> Floats:
-    return prepare(model.encode(texts, turns=turns), model.statistics, model.similarity_kind)
+    return model.comparable(model.encode(texts, turns=turns))
 
 
 def _filled(model: EmbeddingModel, texts: Sequence[str], turns: bool) -> list[bool]:
     """Return for each text whether the tokenizer keeps something of it."""
     distinct = list(dict.fromkeys(texts))
-    known = {text: len(ids) > 0 for text, ids in zip(distinct, model.tokenize(distinct, turns=turns), strict=True)}
-    return [known[text] for text in texts]
+    known = dict(zip(distinct, map(len, model.tokenize(distinct, turns=turns)), strict=True))
+    return [known[text] > 0 for text in texts]
 
 
 def _predicted(model: EmbeddingModel, units: Sequence[Unit], turns: bool) -> Floats:
@@ -165,5 +150,5 @@ def _predicted(model: EmbeddingModel, units: Sequence[Unit], turns: bool) -> Flo
     result = np.zeros((len(units), model.dim), dtype=np.float32)
     if known.any():
         made = model.predict_next([context for context in contexts if context])
-        result[known] = prepare(made, model.statistics, model.similarity_kind, side="predictions")
+        result[known] = model.comparable(made, side="predictions")
     return result
