@@ -14,13 +14,10 @@ from lang_jepa.evaluation.baselines.ngrams import UnitNGram
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.evaluation.rarity import SCORES, named
 from lang_jepa.inference import monitor_data
-from lang_jepa.inference.drift import Drift
-from lang_jepa.inference.events import STUCK, Over, per_run, stuck_runs
-from lang_jepa.inference.kinds import NewKinds
+from lang_jepa.inference.events import STUCK, Drift, FirstUnits, NewKinds, Over, per_run, stuck_runs
 from lang_jepa.inference.model import ConceptModel, own_corpus
 from lang_jepa.inference.monitor import STUCK_SHARE, Monitor
 from lang_jepa.inference.monitor_choice import Likeliest, choose_scores
-from lang_jepa.inference.monitor_units import FirstUnits
 from lang_jepa.training.train import train
 from tiny import tiny_settings
 
@@ -411,8 +408,13 @@ def test_turns_are_known_as_the_model_reads_them(speakers: str, predictor: str, 
 
 
 def test_documents_without_room_for_faults_decide_nothing(watch: Monitor) -> None:
-    assert choose_scores([_lines(4), _lines(3)], watch._raw_alone, watch._usual, spoken=False) == ([0, 1], {})
-    decides, merits = choose_scores([_lines(4), _lines(30)], watch._raw_alone, watch._usual, spoken=False)
+    assert choose_scores([_lines(4), _lines(3)], lambda some: watch._raw(some)[0], watch._usual, spoken=False) == (
+        [0, 1],
+        {},
+    )
+    decides, merits = choose_scores(
+        [_lines(4), _lines(30)], lambda some: watch._raw(some)[0], watch._usual, spoken=False
+    )
     assert named(decides) in merits
 
 

@@ -221,7 +221,8 @@ def whole_records(
         start, number: as in `whole_lines`.
         unfinished: also yield what waits at the end, although further lines might continue it.
     """
-    return _joined(batches, _Habits(first), start, number, unfinished=unfinished)
+    habits = _Habits(first)
+    return _joined(batches, habits.reader, start, number, unfinished=unfinished, learn=habits.learn)
 
 
 def whole_turns(
@@ -248,46 +249,42 @@ def whole_turns(
     if not known or not speakers.begins(known[0]):
         yield from chain(begun, lines)
         return
-    turns = _Turns(TurnReader(speakers))
-    for some in _joined(chain(begun, lines), turns, start, number, unfinished=unfinished):
-        yield some and [Spoken(*line) if turns.reader.begins(line.text) else line for line in some]
-
-
-class _Turns:
-    """Like `_Habits`, for a text in which turns begin with a name."""
-
-    def __init__(self, reader: TurnReader) -> None:
-        self.reader = reader
-
-    def learn(self, lines: Sequence[Line]) -> None:
-        """Do nothing: they are known."""
+    reader = TurnReader(speakers)
+    for some in _joined(chain(begun, lines), reader, start, number, unfinished=unfinished):
+        yield some and [Spoken(*line) if reader.begins(line.text) else line for line in some]
 
 
 def _joined(
-    batches: Iterable[Batch], habits: "_Habits | _Turns", start: int, number: int, *, unfinished: bool
+    batches: Iterable[Batch],
+    reader: RecordReader | TurnReader,
+    start: int,
+    number: int,
+    *,
+    unfinished: bool,
+    learn: Callable[[Sequence[Line]], object] = lambda lines: None,
 ) -> Iterator[Batch]:
-    """Yield what a reader makes of lines, each with its place and the place of what follows."""
+    """Yield what a reader makes of lines, which `learn` sees first, each with its place and that of what follows."""
     waiting: list[tuple[int, int]] = []  # where the waiting lines begin: number and offset in bytes
     place = (number, start)
     for some in batches:
         if not some:  # the log pauses, or another one begins
             place = place if some is not None else (1, 0)
-            yield _records(habits.reader.flush(), waiting, place)
+            yield _records(reader.flush(), waiting, place)
             waiting = []
             if some is None:
                 yield None
             continue
-        habits.learn(some)
+        learn(some)
         found: list[Line] = []
         for line in some:
-            made, before = habits.reader.feed(line.text), waiting
+            made, before = reader.feed(line.text), waiting
             waiting = [*waiting, (line.number, place[1])] if line.text.strip() else waiting
-            waiting = waiting[len(waiting) - habits.reader.waiting :]
+            waiting = waiting[len(waiting) - reader.waiting :]
             place = (line.following, line.end)
             found += _records(made, before, waiting[0] if waiting else place)
         yield found
     if unfinished:
-        yield _records(habits.reader.flush(), waiting, place)
+        yield _records(reader.flush(), waiting, place)
 
 
 def _records(made: Sequence[str], lines: Sequence[tuple[int, int]], place: tuple[int, int]) -> list[Line]:

@@ -1,23 +1,31 @@
-"""The verb `monitor`: alarms about lines or messages as they arrive."""
+"""The verb `monitor`: alarms about lines or messages as they arrive, events when they end, and a summary."""
 
+import json
 import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from lang_jepa.cli.alarms import Shown, describe
-from lang_jepa.cli.lines import check_lines, piped
+from lang_jepa.cli.lines import Batch, Line, check_lines, piped
 from lang_jepa.cli.options import AnyModel, repeat_alarm, standard_input
-from lang_jepa.cli.units import UnitReader, check_kind
+from lang_jepa.cli.units import Unit, UnitReader, check_kind
 from lang_jepa.cli.watched import Kept, Source
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, counted, one_line, shorten
 from lang_jepa.files.atomic import check_writable
 from lang_jepa.training.signals import Interrupted, answered, exit_status, finished_first
 
 if TYPE_CHECKING:
     from lang_jepa.inference.embedding import EmbeddingModel
+    from lang_jepa.inference.events import Over, Scored
     from lang_jepa.inference.monitor import Monitor
+
+_LONGEST = 2_000
+"""Characters of a text that are shown to people."""
 
 
 def monitor(
@@ -49,7 +57,7 @@ def monitor(
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
 ) -> None:
     """Print the lines of a log, or the messages of a stream, that were not expected."""
-    from lang_jepa.inference.monitor_state import read_state
+    from lang_jepa.inference.monitor_data import read_state
     from lang_jepa.training.load import load_any
 
     if follow and source == "-":
@@ -72,9 +80,9 @@ def monitor(
     watch = _watch(loaded, corpus, per_thousand, usual)
     found = watch.restore(state) if state is not None and state.is_file() else {}
     kept = Kept(state, watch, come)
-    shown = Shown(watch, come, kept, as_json=as_json, before=found)
+    shown = _Shown(watch, come, kept, as_json=as_json, before=found)
     try:
-        describe(watch)
+        _describe(watch)
         shown.alarms(come.lines(stream, found.get("place"), follow=follow))
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # the reader is gone, so what was shown last is shown again next time
@@ -107,3 +115,180 @@ def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | N
         aside(f"{usual}: {left_out}")
     texts, courses = [unit.text for unit in units], reader.courses(units)
     return Monitor(model, known, per_thousand=per_thousand, usual=texts, courses=courses)
+
+
+class _Alarm(NamedTuple):
+    """An alarm that was shown: how often its text had come in a row, the text, and its place."""
+
+    times: int
+    text: str
+    file: str | None
+    line: int
+
+
+class _Shown:
+    """Prints what is found in a watched source.
+
+    Args:
+        watch, source, kept: the monitor, what it watches, and the state in its file.
+        as_json: print lines of JSON.
+        before: the state of the earlier call that this one resumes (empty: there is none).
+    """
+
+    def __init__(
+        self, watch: "Monitor", source: Source, kept: Kept, *, as_json: bool, before: Mapping[str, Any]
+    ) -> None:
+        self.watch, self.source, self.kept, self.as_json, self.goes_on = watch, source, kept, as_json, bool(before)
+        self.reader = UnitReader(watch.model.settings.data)
+        self._warned = False
+        self._shown = _alarms(before.get("shown"))  # by their indices, until they are over
+        kept.shown = self.plain
+
+    def alarms(self, batches: Iterator[Batch]) -> None:
+        """Show the alarms in lines as they arrive."""
+        from lang_jepa.inference.monitor import BLOCK
+
+        for some in batches:
+            if some is None:  # another file
+                self.source.another()
+                continue
+            for at in range(0, len(some), BLOCK):
+                with finished_first():  # so that the state is always that of a whole block
+                    self._block(some[at : at + BLOCK])
+                self.kept.write_if_due()  # it has what was shown, never what was not
+            self.kept.write_if_due()
+
+    def _block(self, lines: list[Line]) -> None:
+        units = self.reader.read(lines)
+        found = self.watch.score([unit.text for unit in units], self.reader.courses(units))
+        for one, unit in zip(found, units, strict=True):
+            if one.over is not None:
+                self._show_end(one.over)
+                self._shown.pop(one.over.alarm, None)
+            if one.alarm:
+                self._show(one, unit)
+                self._shown[one.index] = _Alarm(one.times, one.text, self.source.name, unit.line.number)
+        sys.stdout.flush()
+        self.source.passed(lines[-1])
+        self._warn()
+
+    def _show(self, one: "Scored", unit: Unit) -> None:
+        from lang_jepa.cli.console import console, plain
+        from lang_jepa.evaluation.rarity import named
+        from lang_jepa.inference.events import FIRST
+
+        line, file = unit.line.number, self.source.name
+        if self.as_json:
+            fields = {name: value for name, value in asdict(one).items() if name not in ("event", "over")}
+            fields["threshold"] = one.threshold if isfinite(one.threshold) else None  # JSON has no infinity
+            console.out(json.dumps(fields | {"line": line, "file": file}, ensure_ascii=False), highlight=False)
+            return
+        plain(f"{_where(file, line)}  {shorten(one_line(one.text), _LONGEST)}")
+        decides = f"{named(FIRST)}, first of its session" if one.first else named(self.watch.decides)
+        plain(f"    score {one.score:.3f} by {decides}; an alarm above {one.threshold:.3f}", style="dim")
+        if one.severe:
+            plain("    an alarm by its level, an error or worse: no usual unit is of its kind", style="dim")
+        if one.stuck:
+            plain(f"    an alarm by its repetition: it came {one.times} times in a row", style="dim")
+        shares = {"surprise": one.surprise, "novelty": one.novelty, "n-gram": one.ngram, "repetition": one.repetition}
+        said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        plain(f"    more than usual units: {said}", style="dim")
+        for what, text in zip(("expected", "      or"), one.expected, strict=False):
+            plain(f"    {what}: {shorten(one_line(text), _LONGEST)}", style="dim")
+
+    def _show_end(self, over: "Over", goes_on: str = "") -> None:
+        """Say how often the unit of an alarm came in a row, if it came again after the alarm."""
+        from lang_jepa.cli.console import console, plain
+
+        alarm = self._shown.get(over.alarm)  # None: the state lacks it
+        if over.times == (1 if alarm is None else alarm.times):
+            return
+        where = {"text": None, "line": None, "file": None} if alarm is None else alarm._asdict()
+        if self.as_json:
+            end = {"ends": over.alarm, **where, "times": over.times}
+            console.out(json.dumps(end, ensure_ascii=False), highlight=False)
+            return
+        which = "an alarm of an earlier call" if alarm is None else f"the alarm of {_where(alarm.file, alarm.line)}"
+        plain(f"{which} is one event: its text came {over.times} times in a row{goes_on}", style="dim")
+
+    def plain(self) -> list[list[Any]]:
+        """The alarms whose events are not over, as plain data: index, times, text, file and line of each."""
+        indices = [over.alarm for over in self.watch.open_events()]
+        return [[index, *self._shown[index]] for index in indices if index in self._shown]
+
+    def _warn(self) -> None:
+        """Say once that there are too many alarms."""
+        from lang_jepa.cli.console import aside, warn
+
+        if self.watch.drift is None or self._warned:
+            return
+        self._warned = True
+        count, of = self.watch.drift
+        text = (
+            f"{count} alarms in the last {counted(of, 'unit')} are too many even for three times the requested rate "
+            f"({self.watch.per_thousand:.4g} in a thousand): what comes is not like the training text, or something "
+            "is wrong; give newer usual units with --usual, or train again on newer text"
+        )
+        if self.as_json:
+            aside(f"warning: {text}")
+        else:
+            warn(text)
+
+    def summary(self) -> None:
+        """Print which events are not over, and how many units and alarms there were."""
+        from lang_jepa.cli.console import aside, plain
+
+        watch, reader = self.watch, self.reader
+        for over in watch.open_events():
+            self._show_end(over, ", up to the end")
+        rate = 1000 * watch.alarms / max(1, watch.seen)
+        text = f"{counted(watch.seen, 'unit')}, {counted(watch.alarms, 'alarm')} ({rate:.2f} in a thousand)"
+        text += ", with those of earlier calls" if self.goes_on else ""
+        if watch.apart:
+            text += f"; {counted(watch.apart, 'unit')} without a session, scored as one sequence"
+        if watch.unjudged:
+            text += (
+                f"; {counted(watch.unjudged, 'unit')} with nothing before them, so not judged by the deciding scores"
+            )
+        if left_out := reader.left_out():
+            text += f"; {left_out}"
+        if waits := self.source.waits():
+            text += f"; {waits} waits for the next call"
+        if self.as_json:
+            aside(text)
+        else:
+            plain(text, style="dim")
+
+
+def _alarms(kept: object) -> dict[int, _Alarm]:
+    """Read alarms, by their indices, from what `_Shown.plain` returned; anything else is ignored."""
+    if not isinstance(kept, list):
+        return {}
+    types = ((int,), (int,), (str,), (str, type(None)), (int,))
+    rows = [one for one in kept if isinstance(one, list) and len(one) == len(types)]
+    return {row[0]: _Alarm(*row[1:]) for row in rows if all(map(isinstance, row, types))}
+
+
+def _where(file: str | None, line: int) -> str:
+    """Name a line as people and editors do."""
+    return f"line {line}" if file is None else f"{file}:{line}"
+
+
+def _describe(watch: "Monitor") -> None:
+    """Print on standard error which score decides, above which threshold, and at which rate of false alarms."""
+    from lang_jepa.cli.console import aside
+    from lang_jepa.evaluation.rarity import SCORES, named
+    from lang_jepa.inference.events import FIRST
+
+    decides = named(watch.decides)
+    if watch.merits:
+        aside(f"decides: {decides}, AUC {watch.merits[decides]:.2f} of faults put into usual units")
+        alone = ", ".join(f"{name} {watch.merits[name]:.2f}" for name in SCORES)
+    else:
+        aside(f"decides: {decides}, since the usual units are too short to insert faults into")
+        alone = "not measured"
+    aside(f"alone: {alone}")
+    new = ", and new kinds of errors" if watch.model.settings.data.units == "lines" else ""
+    aside(f"alarms: scores above {watch.threshold:.3f}{new}; {watch.per_thousand:.4g} in a thousand may be false")
+    if watch.first is not None:
+        aside(f"the first unit of a session: {named(FIRST)} above {watch.first.threshold:.3f}, as none is before it")

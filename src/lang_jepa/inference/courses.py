@@ -93,18 +93,3 @@ def in_courses(names: Iterable[Name]) -> dict[Name, list[int]]:
     for row, name in enumerate(names):
         found.setdefault(name, []).append(row)
     return found
-
-
-def are_courses(value: object) -> bool:
-    """Whether a JSON value has the form that `Courses.plain` returns."""
-    return isinstance(value, list) and all(
-        isinstance(one, list)
-        and len(one) == 5
-        and isinstance(one[0], str | None)
-        and isinstance(one[1], list)
-        and all(isinstance(unit, str) for unit in one[1])
-        and isinstance(one[2], int | float)
-        and type(one[3]) is int
-        and (one[4] is None or type(one[4]) is int)
-        for one in value
-    )

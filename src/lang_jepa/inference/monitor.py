@@ -33,19 +33,35 @@ from lang_jepa.data.text.levels import is_severe
 from lang_jepa.data.text.masks import masked
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.ngrams import CACHE, ORDER, UnitNGram
-from lang_jepa.evaluation.metrics.similarity import Floats, prepare
+from lang_jepa.evaluation.metrics.similarity import Floats
 from lang_jepa.evaluation.rarity import SCORES, Usual, Values, rounded, threshold
 from lang_jepa.files.atomic import write_json
 from lang_jepa.inference.cache import SentenceCache, weights_hash
 from lang_jepa.inference.courses import Course, Courses, Name, in_courses
-from lang_jepa.inference.drift import Drift
 from lang_jepa.inference.embedding import EmbeddingModel
-from lang_jepa.inference.events import Over, Position, per_run, positions, stuck_runs
-from lang_jepa.inference.kinds import NewKinds
+from lang_jepa.inference.events import (
+    FIRST,
+    Drift,
+    FirstUnits,
+    NewKinds,
+    Over,
+    Position,
+    Scored,
+    per_run,
+    positions,
+    stuck_runs,
+)
 from lang_jepa.inference.monitor_choice import DECIDING, Likeliest, choose_scores
-from lang_jepa.inference.monitor_data import batches, counted_units, documents, key_of, no_threshold, rate_of
-from lang_jepa.inference.monitor_state import FORMAT, read_state
-from lang_jepa.inference.monitor_units import FIRST, FirstUnits, Scored
+from lang_jepa.inference.monitor_data import (
+    FORMAT,
+    batches,
+    counted_units,
+    documents,
+    key_of,
+    no_threshold,
+    rate_of,
+    read_state,
+)
 
 BLOCK = 256
 """Units scored in one pass when many wait."""
@@ -121,24 +137,26 @@ class Monitor:
         if not model.predicts_next:
             raise LangJepaError("this model does not predict the next unit, so surprise cannot be measured")
         held, names = corpus.validation, model.knows_speakers
-        self.model, self._kind = model, model.similarity_kind
+        self.model = model
         own = None if usual is None else self._in_courses(usual, courses)
         lengths = np.diff(held.document_starts).tolist() if own is None else list(map(len, own))
         self.per_thousand = rate_of(per_thousand, lengths, "held-out" if own is None else "usual")
         lines, rows = counted_units(corpus.train, model.room, names=names)
         self.known = corpus.train.units(rows) if names else corpus.train.texts(rows)
         self._ngrams, tokens = UnitNGram(lines), model.tokenize(self.known)
-        self._space = prepare(model.encode_tokens(tokens), model.statistics, self._kind)
+        self._space = model.comparable(model.encode_tokens(tokens))
         keys = [key_of(ids, model.room) for ids in tokens]
         self._likeliest = Likeliest(self.known, self._space, [self._ngrams.count(key) for key in keys])
         self._units: dict[str, _Unit] = {}
         usual_units = list(documents(held, names=names)) if own is None else own
         scores, severe = list[Values](), list[str | None]()
         for some in batches(usual_units):
-            scores.append(self._raw_alone(some))
+            scores.append(self._raw(some)[0])
             severe += self._severe_texts([unit for one in some for unit in one])
         self._usual, self._kinds = Usual(np.concatenate(scores)), NewKinds(severe)
-        self.decides, self.merits = choose_scores(usual_units, self._raw_alone, self._usual, spoken=names)
+        self.decides, self.merits = choose_scores(
+            usual_units, lambda some: self._raw(some)[0], self._usual, spoken=names
+        )
         self._fit_likeliest(usual_units, {key: row for row, key in enumerate(keys)})
         self._set_thresholds(np.concatenate(scores), [one for some in usual_units for one in self._read(some)])
         self.seen = self.alarms = self.apart = self.unjudged = 0
@@ -152,13 +170,9 @@ class Monitor:
             units: texts, as they stand in the source.
             block: how many units are scored together.
         """
-        waiting: list[str] = []
-        for unit in units:
-            waiting.append(unit)
-            if len(waiting) >= block:
-                yield from self.score(waiting)
-                waiting = []
-        yield from self.score(waiting)
+        every = iter(units)
+        while some := list(islice(every, block)):
+            yield from self.score(some)
 
     def score(self, units: Sequence[str], courses: Sequence[Name] | None = None) -> list[Scored]:
         """Score units that follow those scored before.
@@ -180,7 +194,8 @@ class Monitor:
             self.apart += sum(name is None for name in names)
         order = np.argsort(np.concatenate([rows for _, rows in parts]))
         scores, expected = scores[order], expected[order]
-        return self._judged(units, parts, self._severe(read, scores), self._often(read, scores), scores, expected)
+        often = self._too_often(rounded(scores[:, _REPETITION]), np.array([one.known for one in self._read(read)]))
+        return self._judged(units, parts, self._severe(read, scores), often, scores, expected)
 
     def open_events(self) -> list[Over]:
         """Return the events that are still open, as they are so far: their unit was the last of its course."""
@@ -236,10 +251,6 @@ class Monitor:
         new = self._kinds.new(self._severe_texts(units), self.seen)
         enough = (rounded(scores[:, _NOVELTY]) > self.least_novelty).tolist()
         return [one and far for one, far in zip(new, enough, strict=True)]
-
-    def _often(self, units: Sequence[str], scores: Values) -> NDArray[np.bool_]:
-        """Return which masked units came improbably often in a row, [n]; scores [n, 4]."""
-        return self._too_often(rounded(scores[:, _REPETITION]), np.array([one.known for one in self._read(units)]))
 
     def _too_often(self, runs: Values, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which scores of repetition [n] are above the limit for units that are `known`, or are not."""
@@ -301,10 +312,6 @@ class Monitor:
         came = [rows.get(unit.key, -1) for one in some for unit in self._read(one)]
         self._likeliest.fit(self._raw(some)[1], np.array(came))
 
-    def _raw_alone(self, documents: Sequence[Sequence[str]]) -> Values:
-        """Return the four scores of documents with nothing before them, float64 [n, 4]."""
-        return self._raw(documents)[0]
-
     def _raw(
         self, lines: Sequence[Sequence[str]], courses: Sequence[Course] = ()
     ) -> tuple[Values, Floats, list[float]]:
@@ -322,13 +329,14 @@ class Monitor:
         own: list[_Unit] = []
         contexts: list[tuple[str, ...]] = []
         ngram, again, runs = list[NDArray[np.float64]](), list[float](), list[float]()
-        pairs = list(zip(courses, lines, strict=True))
+        pairs, window = list(zip(courses, lines, strict=True)), self.model.settings.data.window_size
         every = iter(self._read([unit for course, line in pairs for unit in (*course.before, *line)]))
         for course, line in pairs:
             skip = len(course.before)
             units = list(islice(every, skip + len(line)))
             own += units[skip:]
-            contexts += self._contexts([*course.before, *line], skip)
+            whole = [*course.before, *line]
+            contexts += [tuple(whole[max(0, at - window) : at]) for at in range(skip, len(whole))]
             keys = [unit.key for unit in units]
             ngram.append(self._ngrams.surprise(keys[skip:], keys[:skip]))
             again += self._ngrams.runs(keys[skip:], keys[skip - 1] if skip else None, course.run)
@@ -339,20 +347,14 @@ class Monitor:
         novelty = np.array([unit.novelty for unit in own])
         return np.column_stack([surprise, novelty, np.concatenate(ngram), again]), expected, runs
 
-    def _contexts(self, line: Sequence[str], skip: int) -> list[tuple[str, ...]]:
-        """Return what the predictor reads before each unit of a line, from `skip` on."""
-        window = self.model.settings.data.window_size
-        return [tuple(line[max(0, at - window) : at]) for at in range(skip, len(line))]
-
     def _expected(self, contexts: Sequence[tuple[str, ...]]) -> Floats:
         """Return the prepared predictions after contexts, float32 [n, D]; zeros after an empty one."""
         model = self.model
         expected = np.zeros((len(contexts), model.dim), dtype=np.float32)
         distinct = {one: row for row, one in enumerate(dict.fromkeys(one for one in contexts if one))}
         if distinct:
-            made = model.predict_next([list(one) for one in distinct])
+            made = model.comparable(model.predict_next([list(one) for one in distinct]), side="predictions")
             rows = [at for at, one in enumerate(contexts) if one]
-            made = prepare(made, model.statistics, self._kind, side="predictions")
             expected[rows] = made[[distinct[contexts[at]] for at in rows]]
         return expected
 
@@ -366,7 +368,7 @@ class Monitor:
             model.sentence_cache = SentenceCache(model.room)
         if new:
             tokens = model.tokenize(new)
-            vectors = prepare(model.encode_tokens(tokens), model.statistics, self._kind)
+            vectors = model.comparable(model.encode_tokens(tokens))
             for start in range(0, len(new), BLOCK):
                 some = vectors[start : start + BLOCK]
                 novelties = 1 - (some @ self._space.T).max(1)

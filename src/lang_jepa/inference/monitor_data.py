@@ -1,15 +1,20 @@
-"""What a monitor takes from the training corpus: units that are counted and known, and units that are usual."""
+"""What a monitor reads: of the training corpus units that are counted and known, usual units, and its saved state."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.rarity import KNOWN, least_rate
+from lang_jepa.files.atomic import read_json
+from lang_jepa.inference.cache import weights_hash
+from lang_jepa.inference.embedding import EmbeddingModel
 
 COUNTED = 500_000
 """Most training units that the n-grams count; the known units are among them."""
@@ -17,6 +22,9 @@ LEAST = 200
 """Fewest usual units that can set a threshold, not counting those with none before them."""
 USUAL_RATE = 1.0
 """False alarms per thousand units, unless another rate is asked for."""
+FORMAT = 6
+"""Format of the state: raise it whenever what is written changes."""
+_Count = Annotated[int, Field(ge=0)]
 
 
 def key_of(ids: Any, room: int) -> bytes:
@@ -113,3 +121,34 @@ def no_threshold(wanted: float, events: int, count: int) -> str:
         f"of its own, and that leaves {events:,} of {counted(count, 'usual unit')}. Ask for "
         f"{int(1000 * events / count)} at most"
     )
+
+
+class _State(BaseModel):
+    """What `Monitor.save` writes; whoever calls it may add to that."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    format: Literal[6]
+    model: str
+    seen: _Count
+    alarms: _Count
+    apart: _Count
+    unjudged: _Count
+    recent: list[bool]
+    kinds: dict[str, _Count]
+    courses: list[Annotated[tuple[str | None, list[str], float, int, int | None], Strict(False)]]  # JSON has no tuples
+
+
+def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
+    """Read what `Monitor.save` wrote.
+
+    Raises:
+        LangJepaError: the file is missing, is something else, or is of another version or another model.
+    """
+    state: Mapping[str, Any] = read_json(path, what="the state of a monitor")
+    try:
+        _State.model_validate(state)
+    except ValidationError as error:
+        raise LangJepaError(f"{path} is not the state of a monitor, as this version writes it: delete it") from error
+    if state["model"] != weights_hash(model.jepa):
+        raise LangJepaError(f"{path} is the state of a monitor with another model: give another file, or delete it")
+    return state
