@@ -5,7 +5,7 @@ import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,10 +15,8 @@ from starlette.exceptions import HTTPException
 from lang_jepa.errors import LangJepaError, visible
 from lang_jepa.files.version import __version__
 from lang_jepa.serving import documents, shapes
-from lang_jepa.serving.counts import Counts
 from lang_jepa.serving.curves import run_of
-from lang_jepa.serving.guard import Guard, Rules
-from lang_jepa.serving.neighbours import Neighbours, neighbours
+from lang_jepa.serving.guard import Counts, Guard, Rules
 from lang_jepa.serving.refusals import Refused
 from lang_jepa.serving.served import Served
 from lang_jepa.serving.worker import Encoded, Worker
@@ -37,8 +35,6 @@ _PAGE_HEADERS = {
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"model": shapes.Error, "description": "What is wrong, in OpenAI's form."}
 }
-Asked = TypeVar("Asked")
-Given = TypeVar("Given")
 
 
 def make_app(served: Served, rules: Rules) -> FastAPI:
@@ -150,36 +146,25 @@ def _embedding_list(found: Encoded, encoding: str, name: str) -> dict[str, Any]:
 def _add_tools(app: FastAPI, served: Served, rules: Rules) -> None:
     """Add the endpoints for contexts and documents; each request is one call in the model's thread."""
 
-    def tool(path: str, shape: type[Any], given: type[Any], work: Callable[[Any], Any]) -> None:
+    def tool(path: str, shape: type[Any], given: type[Any], work: Callable[[Served, Any], Any]) -> None:
         async def answer(request: Request, asked: Any) -> Any:
             _check_texts(asked, rules)
-            return await _worker(request).do(lambda: work(asked))
+            return await _worker(request).do(lambda: work(served, asked))
 
         answer.__annotations__ = {"request": Request, "asked": shape, "return": given}
         answer.__name__, answer.__doc__ = path.strip("/"), work.__doc__
         app.post(path)(answer)
 
-    tool("/predict", shapes.Predict, shapes.Predicted, served.predict)
-    tool("/rank", shapes.Rank, shapes.Ranking, served.rank)
-    tool("/search", shapes.Search, shapes.Found, served.search)
-    tool("/reply", shapes.Reply, shapes.Replies, served.reply)
-    tool("/decode", shapes.Decode, shapes.Texts, served.decode)
-    tool("/continue", shapes.Continue, shapes.Texts, served.go_on)
-    for path, work in (
-        ("/document", documents.study),
-        ("/surprise", documents.surprise),
-        ("/segment", documents.segment),
-    ):
-        tool(path, shapes.Document, shapes.Study, _of(served, work))
-    tool("/neighbours", shapes.Document, Neighbours, _of(served, neighbours))
-
-
-def _of(served: Served, work: Callable[[Served, Asked], Given]) -> Callable[[Asked], Given]:
-    def asked_of(asked: Asked) -> Given:
-        return work(served, asked)
-
-    asked_of.__doc__ = work.__doc__
-    return asked_of
+    tool("/predict", shapes.Predict, shapes.Predicted, Served.predict)
+    tool("/rank", shapes.Rank, shapes.Ranking, Served.rank)
+    tool("/search", shapes.Search, shapes.Found, Served.search)
+    tool("/reply", shapes.Reply, shapes.Replies, Served.reply)
+    tool("/decode", shapes.Decode, shapes.Texts, Served.decode)
+    tool("/continue", shapes.Continue, shapes.Texts, Served.go_on)
+    tool("/document", shapes.Document, shapes.Study, documents.study)
+    tool("/surprise", shapes.Document, shapes.Study, documents.surprise)
+    tool("/segment", shapes.Document, shapes.Study, documents.segment)
+    tool("/neighbours", shapes.Document, shapes.Neighbours, documents.neighbours)
 
 
 def _check_texts(asked: Any, rules: Rules) -> None:

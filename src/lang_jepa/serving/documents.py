@@ -1,8 +1,9 @@
-"""Answers about whole texts: surprise, units out of place, topics, repetitions, and a map of the units."""
+"""Answers about whole texts: surprise, units out of place, topics, repetitions, a map of the units, and for each unit
+the most similar ones and those expected in its place.
+"""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, cast
 
@@ -20,10 +21,11 @@ from lang_jepa.data.sources.conversations import (
 )
 from lang_jepa.data.sources.speakers import Speakers
 from lang_jepa.data.text.sentences import make_splitter, split_text
-from lang_jepa.errors import counted, one_line
+from lang_jepa.errors import counted, one_line, shorten
 from lang_jepa.evaluation.baselines.document_rules import Rule, learned
+from lang_jepa.evaluation.metrics.similarity import Similarity
 from lang_jepa.inference import document
-from lang_jepa.inference.document_reading import Read
+from lang_jepa.inference.document_reading import Read, numbered
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.texts import texts_of
 from lang_jepa.serving import shapes
@@ -37,58 +39,37 @@ _EXPECTED = 50
 """For how many of the most surprising units the answer says what was expected instead."""
 _TITLE = 80
 """Most characters of a title."""
+_BLOCK = 256
+"""Units compared with all others at a time."""
+_TOP = 3
+"""Similar and expected units that are named for each unit."""
 _UNITS = {"prose": "sentences", "lines": "lines", "turns": "turns"}
-
-
-@dataclass
-class Units:
-    """A document split into units.
-
-    Attributes:
-        texts: the n units as they are shown.
-        read: the units as the model reads them.
-        speakers: who says each unit, "" if nobody is named.
-        lines: the line of each unit, from 1 (None: not found).
-        notes: what a reader should know.
-    """
-
-    texts: list[str]
-    read: list[str]
-    speakers: list[str]
-    lines: list[int | None]
-    notes: list[str]
 
 
 def study(served: Served, asked: shapes.Document) -> shapes.Study:
     """Study a document: surprise, units out of place, topics, repetitions, and a map of its units."""
     begun = time.perf_counter()
-    model = served.encoder
-    units = read_units(model, asked)
-    read = Read.by(model, units.read)
-    found = document.study_read(read, units.speakers, segments=asked.segments, using=asked.using)
+    units, read, notes = _read(served.encoder, asked)
+    speakers = [unit.speaker for unit in units]
+    found = document.study_read(read, speakers, segments=asked.segments, using=asked.using)
     fits, places, topics = found.surprise, found.outliers, found.topics
-    rows = [
-        shapes.Unit(text=text, line=line, speaker=who, surprise=fit.surprise, out_of_place=place.surprise)
-        for text, line, who, fit, place in zip(
-            units.texts, units.lines, units.speakers, fits.sentences, places.sentences, strict=True
-        )
-    ]
-    _add_expected(served, read, rows, asked.using)
-    vectors = read.embeddings[read.rows]
-    short = [] if any(one.surprise is not None for one in fits.sentences) else [_too_short(len(rows))]
+    for unit, fit, place in zip(units, fits.sentences, places.sentences, strict=True):
+        unit.surprise, unit.out_of_place = fit.surprise, place.surprise
+    _add_expected(served, read, units, asked.using)
+    short = [] if any(unit.surprise is not None for unit in units) else [_too_short(len(units))]
     return shapes.Study(
-        units=rows,
-        by={"surprise": by_words(fits.used), "out_of_place": by_words(places.used), "segments": by_words(topics.used)},
+        units=units,
+        by={"surprise": _by(fits.used), "out_of_place": _by(places.used), "segments": _by(topics.used)},
         against=fits.against,
         boundaries=topics.boundaries,
-        segments=_segments(units.texts, vectors, topics.boundaries),
+        segments=_segments(units, read, topics.boundaries),
         repeated=[
             shapes.Repeated(unit=one.position, earlier=one.earlier, cosine=one.cosine)
             for one in found.repetitions
             if one.repeats
         ],
-        map=flat_map(vectors),
-        notes=[*units.notes, *short, *([found.hint] if found.hint else []), f"repetitions by {found.repeated}"],
+        map=flat_map(read.embeddings[read.rows]),
+        notes=[*notes, *short, *([found.hint] if found.hint else []), f"repetitions by {found.repeated}"],
         seconds=time.perf_counter() - begun,
     )
 
@@ -98,39 +79,61 @@ def surprise(served: Served, asked: shapes.Document) -> shapes.Study:
     if asked.segments is not None:
         raise Refused(400, "segments has no effect with /surprise: ask /segment or /document", param="segments")
     begun = time.perf_counter()
-    model = served.encoder
-    units = read_units(model, asked)
-    read = Read.by(model, units.read)
+    units, read, notes = _read(served.encoder, asked)
     found = document.fits_of(read, "next", asked.using, None)
-    rows = [
-        shapes.Unit(text=text, line=line, speaker=who, surprise=fit.surprise)
-        for text, line, who, fit in zip(units.texts, units.lines, units.speakers, found.sentences, strict=True)
-    ]
-    _add_expected(served, read, rows, asked.using)
-    notes, seconds = units.notes, time.perf_counter() - begun
-    return shapes.Study(
-        units=rows, by={"surprise": by_words(found.used)}, against=found.against, notes=notes, seconds=seconds
-    )
+    for unit, fit in zip(units, found.sentences, strict=True):
+        unit.surprise = fit.surprise
+    _add_expected(served, read, units, asked.using)
+    by, seconds = {"surprise": _by(found.used)}, time.perf_counter() - begun
+    return shapes.Study(units=units, by=by, against=found.against, notes=notes, seconds=seconds)
 
 
 def segment(served: Served, asked: shapes.Document) -> shapes.Study:
     """Split a document into topics."""
     begun = time.perf_counter()
-    model = served.encoder
-    units = read_units(model, asked)
-    read = Read.by(model, units.read)
+    units, read, notes = _read(served.encoder, asked)
     topics = document.topics_of(read, asked.segments, asked.using)
     return shapes.Study(
-        units=[
-            shapes.Unit(text=text, line=line, speaker=who)
-            for text, line, who in zip(units.texts, units.lines, units.speakers, strict=True)
-        ],
-        by={"segments": by_words(topics.used)},
+        units=units,
+        by={"segments": _by(topics.used)},
         boundaries=topics.boundaries,
-        segments=_segments(units.texts, read.embeddings[read.rows], topics.boundaries),
-        notes=units.notes,
+        segments=_segments(units, read, topics.boundaries),
+        notes=notes,
         seconds=time.perf_counter() - begun,
     )
+
+
+def neighbours(served: Served, asked: shapes.Document) -> shapes.Neighbours:
+    """Find, for each unit of a document, the units most similar to it and those most expected in its place."""
+    if asked.segments is not None:
+        raise Refused(400, "segments has no effect with /neighbours: ask /segment or /document", param="segments")
+    begun = time.perf_counter()
+    model = served.encoder
+    _, read, _ = _read(model, asked)
+    way, said = document.way_of(model, "next", asked.using)
+    kind = cast(Similarity, way.similarity)
+    reading = read.reading()
+    expected = reading.expected(cast(Rule, way.rule), kind)
+    group = numbered(model.as_read(read.sentences, turns=model.knows_speakers))[1]
+    first = np.unique(group, return_index=True)[1]  # where each group of units that are read as the same begins
+    space = reading.space(kind)[read.rows[first]]
+    found: list[shapes.Around] = []
+    for begin in range(0, len(group), _BLOCK):
+        rows = group[begin : begin + _BLOCK]
+        alike, fits = space[rows] @ space.T, expected[begin : begin + _BLOCK] @ space.T
+        alike[np.arange(len(rows)), rows] = -np.inf  # itself
+        for row, like, fit in zip(rows, alike, fits, strict=True):
+            known = bool(np.any(fit))
+            rank = 1 + int(np.sum(fit > fit[row])) if known else None
+            best = _best(fit, first) if known else []
+            found.append(shapes.Around(similar=_best(like, first), expected=best, rank=rank))
+    return shapes.Neighbours(units=found, different=len(space), by=_by(said), seconds=time.perf_counter() - begun)
+
+
+def _best(scores: NDArray[np.float32], first: NDArray[np.int64]) -> list[shapes.Near]:
+    """Return the highest scores [G] of groups, each with the position where its group first occurs."""
+    top = np.argsort(-scores, kind="stable")[:_TOP]
+    return [shapes.Near(unit=int(first[row]), score=float(scores[row])) for row in top if np.isfinite(scores[row])]
 
 
 def flat_map(vectors: NDArray[np.float32]) -> list[tuple[float, float]]:
@@ -144,8 +147,8 @@ def flat_map(vectors: NDArray[np.float32]) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in flat]
 
 
-def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
-    """Split a document into units.
+def _read(model: ConceptModel, asked: shapes.Document) -> tuple[list[shapes.Unit], Read, list[str]]:
+    """Split a document into units: as they are shown, as the model reads them, and what a reader should know.
 
     Raises:
         Refused: neither or both of `text` and `units` are given, they hold no text, or there are too many units.
@@ -176,8 +179,11 @@ def read_units(model: ConceptModel, asked: shapes.Document) -> Units:
         raise Refused(400, message, param="text", code="too_many_units")
     read = as_turns(texts) if model.knows_speakers else texts
     speakers = speakers if len(speakers) == len(texts) else [""] * len(texts)
-    shown = [text.removeprefix(f"{who or '-'}: ") for text, who in zip(texts, speakers, strict=True)]
-    return Units(shown, read, speakers, lines, notes)
+    shown = [
+        shapes.Unit(text=text.removeprefix(f"{who or '-'}: "), line=line, speaker=who)
+        for text, line, who in zip(texts, lines, speakers, strict=True)
+    ]
+    return shown, Read.by(model, read), notes
 
 
 def _settings(model: ConceptModel, asked: shapes.Document) -> DataSettings:
@@ -207,34 +213,32 @@ def _lines(text: str, units: Sequence[str]) -> list[int | None]:
     return found
 
 
-def _add_expected(served: Served, read: Read, rows: list[shapes.Unit], using: document.Using) -> None:
+def _add_expected(served: Served, read: Read, units: list[shapes.Unit], using: document.Using) -> None:
     """Add to the most surprising units what the model expected in their place, from the index."""
     index = served.index
-    known = [number for number, row in enumerate(rows) if row.surprise is not None]
+    known = [number for number, unit in enumerate(units) if unit.surprise is not None]
     if index is None or not known:
         return
-    some = sorted(known, key=lambda number: -cast(float, rows[number].surprise))[:_EXPECTED]
+    some = sorted(known, key=lambda number: -cast(float, units[number].surprise))[:_EXPECTED]
     way, _ = document.way_of(read.model, "next", using)
     expected = read.reading().expected(cast(Rule, way.rule), read.model.similarity_kind)
     for number, hits in zip(some, index.nearest_prepared(expected[some], top_k=3), strict=True):
-        rows[number].expected = list(map(as_hit, hits))
+        units[number].expected = list(map(as_hit, hits))
 
 
-def by_words(said: str) -> shapes.By:
+def _by(said: str) -> shapes.By:
     """Return a method in words, and whether it uses the predictor or copying."""
     choice: Literal["prediction", "copying"] = "prediction" if learned(said) else "copying"
     return shapes.By(choice=choice, words=said)
 
 
-def _segments(texts: Sequence[str], vectors: NDArray[np.float32], boundaries: Sequence[int]) -> list[shapes.Segment]:
+def _segments(units: Sequence[shapes.Unit], read: Read, boundaries: Sequence[int]) -> list[shapes.Segment]:
     """Return the topics; the title of each is the unit closest to the mean of its units."""
-    edges = [0, *boundaries, len(texts)]
-    found = []
-    for begin, end in pairwise(edges):
+    vectors, found = read.embeddings[read.rows], []
+    for begin, end in pairwise([0, *boundaries, len(units)]):
         part = vectors[begin:end]
-        title = one_line(texts[begin + int(np.argmax(part @ part.mean(0)))])
-        shown = title if len(title) <= _TITLE else f"{title[: _TITLE - 3]}..."
-        found.append(shapes.Segment(start=begin, end=end, title=shown))
+        title = one_line(units[begin + int(np.argmax(part @ part.mean(0)))].text)
+        found.append(shapes.Segment(start=begin, end=end, title=shorten(title, _TITLE)))
     return found
 
 

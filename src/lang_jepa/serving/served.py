@@ -15,7 +15,6 @@ from lang_jepa.data.sources.conversations import context_of, given_candidates, n
 from lang_jepa.data.text.sentences import make_splitter, split_text
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.copying import recency_mean
-from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.inference.folders.hits import HitPlaces
 from lang_jepa.inference.gpt import TextGPT
 from lang_jepa.inference.index import Hit as IndexHit
@@ -190,14 +189,13 @@ class Served:
         """Rank candidates by their cosine with the prediction, beside that with the context's recency-weighted mean."""
         model = self.predicting()
         context = self.context(asked.context, asked.roles)
-        kind, statistics, named = model.similarity_kind, model.statistics, model.knows_speakers
-        predicted = prepare(model.predict_next(context, role=asked.role)[None], statistics, kind, side="predictions")
+        predicted = model.comparable(model.predict_next(context, role=asked.role)[None], side="predictions")
         given = given_candidates(asked.candidates, model.settings.data)
-        alone = without_speaker(given, names_in(context)) if named else given
-        vectors = prepare(model.encode(alone), statistics, kind)
-        before = prepare(model.encode(context, turns=named), statistics, kind)
+        alone = without_speaker(given, names_in(context)) if model.knows_speakers else given
+        vectors = model.comparable(model.encode(alone))
+        before = model.comparable(model.encode(context, turns=model.knows_speakers))
         scores, copying = vectors @ predicted[0], vectors @ recency_mean([np.arange(len(before))], before)[0]
-        known = statistics.sample is not None
+        known = model.statistics.sample is not None
         fits = (share_farther(model, predicted[0], scores) >= USUAL).tolist() if known else [None] * len(scores)
         ranked = [
             shapes.RankedCandidate(index=row, text=text, score=score, fits=fit, copying=other)

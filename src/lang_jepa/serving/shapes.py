@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Using = Literal["best", "predictor", "baseline"]
+from lang_jepa.inference.document import Using
+
 TopK = Annotated[int, Field(ge=1, le=100, description="How many, best first.")]
 Role = Annotated[
     str | None, Field(max_length=100, description="Whose turn comes next, of a model that knows who speaks.")
@@ -286,6 +287,34 @@ class Study(BaseModel):
         default=[], description="The units' vectors on their first two principal axes."
     )
     notes: list[str] = Field(default=[], description="What a reader should know.")
+    seconds: float
+
+
+class Near(BaseModel):
+    """A unit of the document, with its score."""
+
+    unit: int = Field(description="Its number, from 0; of units that the model reads as the same the first.")
+    score: float = Field(description="Cosine, in the similarity that the method uses.")
+
+
+class Around(BaseModel):
+    """The neighbours of one unit."""
+
+    similar: list[Near] = Field(description="The units that are most like it, best first.")
+    expected: list[Near] = Field(description="The units closest to what was expected here; empty for the first unit.")
+    rank: int | None = Field(
+        description="Rank of this unit among all different units, by how strongly it was expected."
+    )
+
+
+class Neighbours(BaseModel):
+    """The neighbours of each unit of a document, in order."""
+
+    units: list[Around]
+    different: int = Field(
+        description="Units that the model reads differently: without the speaker, and masked where it masks."
+    )
+    by: By
     seconds: float
 
 

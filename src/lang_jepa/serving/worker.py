@@ -11,31 +11,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.serving.counts import Counts
+from lang_jepa.serving.guard import Counts
 from lang_jepa.serving.refusals import Refused
+from lang_jepa.serving.served import Served, Tokens
 
-Tokens = NDArray[np.int64]
 Answer = TypeVar("Answer")
 GATHER = 0.002
 """Seconds that a batch of more than one request waits for further ones."""
 BATCH_TEXTS = 256
 BATCH_CHARACTERS = 16_000
 """About one pass of the encoder: larger batches are no faster, and make the first requests wait."""
-
-
-class Encoder(Protocol):
-    """Encodes texts in two steps; the first finds texts that cannot be read."""
-
-    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Return the token ids of each text; raise LangJepaError for a text that has none."""
-
-    def vectors(self, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
-        """Return the vectors of tokenized texts, float32 [n, D]."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +49,14 @@ class Worker:
     """Starts the thread that owns the model, and queues requests for it.
 
     Args:
-        encoder: used by the thread only.
+        served: the model, used by the thread only.
         counts: receives batch sizes and the length of the queue.
         most: most requests that may wait.
         patience: most seconds that a request waits before work on it begins.
     """
 
-    def __init__(self, encoder: Encoder, counts: Counts, *, most: int, patience: float) -> None:
-        self._encoder, self._counts, self._most, self._patience = encoder, counts, most, patience
+    def __init__(self, served: Served, counts: Counts, *, most: int, patience: float) -> None:
+        self._served, self._counts, self._most, self._patience = served, counts, most, patience
         self._line: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -120,10 +110,13 @@ class Worker:
     def _run(self) -> None:
         while jobs := self._take():
             jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if jobs and jobs[0].work is not None:
-                _settle(jobs[0], jobs[0].work)
-            elif jobs:
+            if not jobs or jobs[0].work is None:
                 self._encode(jobs)
+                continue
+            try:
+                jobs[0].future.set_result(jobs[0].work())
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer to this request
+                jobs[0].future.set_exception(error)
 
     def _take(self) -> list[Job]:
         """Take one piece of work, or requests to encode together; empty once the worker is closed and all is done."""
@@ -157,8 +150,8 @@ class Worker:
         read: list[tuple[Job, list[Tokens]]] = []
         for job in jobs:
             try:
-                read.append((job, self._encoder.tokenize(job.texts)))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer to this request
+                read.append((job, self._served.tokenize(job.texts)))
+            except Exception as error:  # noqa: BLE001 - as above
                 job.future.set_exception(error)
         if read:
             self._encode_read(read)
@@ -167,7 +160,7 @@ class Worker:
         """Encode and answer requests whose texts are tokenized."""
         together = [ids for _, tokens in read for ids in tokens]
         try:
-            vectors = self._encoder.vectors(together)
+            vectors = self._served.vectors(together)
         except Exception as error:  # noqa: BLE001 - as above; several are then tried one by one
             if len(read) == 1:
                 read[0][0].future.set_exception(error)
@@ -181,11 +174,3 @@ class Worker:
             rows = vectors[start : start + len(tokens)]
             start += len(tokens)
             job.future.set_result(Encoded(rows, sum(map(len, tokens))))
-
-
-def _settle(job: Job, work: Callable[[], Any]) -> None:
-    """Answer a request with the result of `work`, or with its error."""
-    try:
-        job.future.set_result(work())
-    except Exception as error:  # noqa: BLE001 - it is the answer to this request
-        job.future.set_exception(error)
