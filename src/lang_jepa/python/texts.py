@@ -51,7 +51,11 @@ class Given:
             LangJepaError: the data are anything else, or empty.
         """
         if isinstance(data, str | PathLike):
-            return cls(path=_path(str(data)))
+            if "\n" in str(data):
+                raise LangJepaError(
+                    "train takes a path or a list of texts, and this is one text: put it into a list, [text]"
+                )
+            return cls(path=str(data))
         names = getattr(data, "column_names", None)
         if isinstance(names, list) and isinstance(data, Iterable):
             return cls(columns=tuple(names), items=data)  # a dataset, whose rows are mappings
@@ -159,12 +163,6 @@ class _Rows:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for row in self._table.itertuples(index=False, name=None):
             yield dict(zip(self._names, row, strict=True))
-
-
-def _path(name: str) -> str:
-    if "\n" in name:
-        raise LangJepaError("train takes a path or a list of texts, and this is one text: put it into a list, [text]")
-    return name
 
 
 def _value(item: Any) -> Any:

@@ -76,7 +76,12 @@ def train(
         check_files(resolved.data)
     else:
         resolved = _written(given, recipe, chosen)
-    reporter = _Warns() if quiet else _bar(resolved)
+    if quiet:
+        reporter: Reporter = _Warns()
+    else:
+        from lang_jepa.cli.progress import EncoderBar
+
+        reporter = EncoderBar(resolved.data.units)
     result = training.train(resolved, reporter)
     if result.interrupted:
         said = f"stopped at step {result.step} of {result.total}; it is saved: lang-jepa train {result.folder} --resume"
@@ -146,9 +151,3 @@ def _written(given: Given, recipe: str, chosen: Mapping[str, object]) -> Setting
     resolved = load_settings(recipe, _typed({**chosen, **where}))
     write_rows(given.rows(before.data, column), folder, name)
     return resolved
-
-
-def _bar(settings: Settings) -> Reporter:
-    from lang_jepa.cli.progress import EncoderBar
-
-    return EncoderBar(settings.data.units)
