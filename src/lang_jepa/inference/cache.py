@@ -194,21 +194,18 @@ class Job:
     def open_or_make(self) -> tuple[Path, Vectors, bool]:
         """Return the fields of `CachedVectors`: vectors that exist and are whole are reused, others are computed.
 
-        Several processes may call this at once; one computes, the others wait and reuse. Finished vectors are only
-        read, so they may lie in a folder that cannot be written to. Memory does not grow with the corpus.
-
         Raises:
             LangJepaError: the side is not on disk (a stream's block), or its folder cannot be written to; what `make`
                 raises.
         """
+        if found := self.find():
+            return found
         target = self._target()
-        reused = self._is_ready(target)
-        if not reused:
-            self._require_writable(target)
-            with locked(target.with_name(f".{target.name}.lock")):
-                reused = self._is_ready(target, again=True)
-                if not reused:
-                    self._run(target)
+        self._require_writable(target)
+        with locked(target.with_name(f".{target.name}.lock")):
+            reused = self._is_ready(target, again=True)
+            if not reused:
+                self._run(target)
         return target, self._mapped(target), reused
 
     def find(self) -> tuple[Path, Vectors, bool] | None:

@@ -4,7 +4,7 @@ A unit that repeats the one before it in its course is one alarm, however often 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -169,13 +169,14 @@ class NewKinds:
 
     Attributes:
         among_usual: which of them were of a new kind themselves when they came; later units of their kinds are not.
+        last: the new kinds of the last units, with the number of the last unit of each.
     """
 
     def __init__(self, usual: Sequence[str | None]) -> None:
         self._known: frozenset[str] = frozenset()
-        self._last: dict[str, int] = {}
+        self.last: dict[str, int] = {}
         self.among_usual = self.new(usual, 0)
-        self._known, self._last = frozenset(filter(None, usual)), {}
+        self._known, self.last = frozenset(filter(None, usual)), {}
 
     def new(self, texts: Sequence[str | None], number: int) -> list[bool]:
         """Return which units are of a kind that neither the usual units nor the `RECENT` units before them have.
@@ -189,19 +190,11 @@ class NewKinds:
             if text is None or text in self._known:
                 found.append(False)
                 continue
-            found.append(at - self._last.get(text, at - RECENT) >= RECENT)
-            self._last[text] = at
+            found.append(at - self.last.get(text, at - RECENT) >= RECENT)
+            self.last[text] = at
         end = number + len(texts)
-        self._last = {text: at for text, at in self._last.items() if end - at <= RECENT}
+        self.last = {text: at for text, at in self.last.items() if end - at <= RECENT}
         return found
-
-    def plain(self) -> dict[str, int]:
-        """Return the new kinds of the last units, with the number of the last unit of each, for `restore`."""
-        return dict(self._last)
-
-    def restore(self, last: Mapping[str, int]) -> None:
-        """Restore what `plain` returned."""
-        self._last = dict(last)
 
 
 class Drift:
@@ -214,12 +207,13 @@ class Drift:
 
     Attributes:
         found: how many alarms there were among how many last units when they first were too many (None: never).
+        recent: which of the last units were alarms.
     """
 
     def __init__(self, per_thousand: float) -> None:
         self.found: tuple[int, int] | None = None
         self._rate = min(1.0, TIMES * per_thousand / 1000)
-        self._recent: deque[bool] = deque(maxlen=RECENT)
+        self.recent: deque[bool] = deque(maxlen=RECENT)
 
     def count(self, alarms: Sequence[bool], events: Sequence[bool]) -> None:
         """Count the next units.
@@ -231,16 +225,8 @@ class Drift:
         for alarm, event in zip(alarms, events, strict=True):
             if event and not alarm:
                 continue
-            self._recent.append(alarm)
+            self.recent.append(alarm)
             if alarm and self.found is None:
-                count, of = sum(self._recent), len(self._recent)
+                count, of = sum(self.recent), len(self.recent)
                 if chance_of(count, of, self._rate) < IMPLAUSIBLE:
                     self.found = count, of
-
-    def plain(self) -> list[bool]:
-        """Return the last units as plain data, for `restore`."""
-        return list(self._recent)
-
-    def restore(self, recent: Iterable[bool]) -> None:
-        """Restore what `plain` returned."""
-        self._recent.extend(recent)

@@ -381,7 +381,7 @@ class Monitor:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write the state for `restore`; keyword arguments are saved beside it."""
-        state = {"courses": self._courses.plain(), "recent": self._drift.plain(), "kinds": self._kinds.plain(),
+        state = {"courses": self._courses.plain(), "recent": [*self._drift.recent], "kinds": self._kinds.last,
                  "apart": self.apart, "unjudged": self.unjudged}  # fmt: skip
         write_json(path, {"format": FORMAT, "model": weights_hash(self.model.jepa), "seen": self.seen,
                           "alarms": self.alarms, **state, **more})  # fmt: skip
@@ -390,8 +390,8 @@ class Monitor:
         """Restore what `save` wrote, and return it; raises as `read_state` does."""
         state = read_state(path, self.model)
         self._courses.restore(state["courses"])
-        self._drift.restore(state["recent"])
-        self._kinds.restore(state["kinds"])
+        self._drift.recent.extend(state["recent"])
+        self._kinds.last = dict(state["kinds"])
         self.seen, self.alarms = state["seen"], state["alarms"]
         self.apart, self.unjudged = state["apart"], state["unjudged"]
         return state

@@ -303,12 +303,12 @@ class Served:
 def _found(hit: IndexHit, places: HitPlaces | None) -> shapes.FoundHit:
     """Return a hit, with its place in its file if places are looked up."""
     found = shapes.FoundHit(**as_hit(hit).model_dump())
-    if places is None:
-        return found
-    place = places.of(hit)
-    if place is None:
-        return found.model_copy(update={"paragraph": places.around(hit)})
-    return found.model_copy(update={"path": place.path, "line": place.line, "paragraph": place.paragraph})
+    if places is not None:
+        place = places.of(hit)
+        found.paragraph = places.around(hit) if place is None else place.paragraph
+        if place is not None:
+            found.path, found.line = place.path, place.line
+    return found
 
 
 def as_hit(hit: IndexHit) -> shapes.Hit:

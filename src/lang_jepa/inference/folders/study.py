@@ -1,10 +1,10 @@
 """Study each document of a collection by itself: a summary line for each, and the most surprising passages of all."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.document import Against, Study, Using, study
+from lang_jepa.inference.document_reading import Progress, silent
 from lang_jepa.inference.embedding import EmbeddingModel
 from lang_jepa.inference.folders.reading import Collection, Placed
 
@@ -99,7 +99,7 @@ def study_folder(
     *,
     using: Using = "best",
     against: Against | None = None,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> FolderStudy:
     """Study each document of a collection.
 
