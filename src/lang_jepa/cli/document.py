@@ -72,10 +72,9 @@ def document(
     if plot is not None:
         check_extra("evaluate", "--plot")
         check_writable(plot)
-    if output is not None:
-        from lang_jepa.inference.folders.tables import check_output
+    from lang_jepa.inference.folders.tables import check_output
 
-        check_output(output)
+    check_output(output)
     named = columns.named()
     if file is not None and file.is_dir():
         from lang_jepa.training.load import load_any

@@ -31,11 +31,11 @@ _ENCODER_DEBUG = (
     "logging.val_sentences=64",
 )
 _DATA_DEBUG = ("data.limit=50", "data.val_fraction=0.2")
-_OWN_DEBUG = ("optimization.max_steps=20", "logging.log_freq=1")
-_DECODER_DEBUG = (*_OWN_DEBUG, "data.batch_size=4", "logging.eval_freq=10", "logging.val_sentences=32")
+_DEBUG = ("optimization.max_steps=20", "logging.log_freq=1")
+_DECODER_DEBUG = (*_DEBUG, "data.batch_size=4", "logging.eval_freq=10", "logging.val_sentences=32")
 _GPT_DEBUG = (
     *_DATA_DEBUG,
-    *_OWN_DEBUG,
+    *_DEBUG,
     "data.seq_len=64",
     "data.batch_tokens=256",
     "data.micro_batch_tokens=null",
@@ -140,7 +140,7 @@ def _settings(asked: TrainOptions) -> "RunSettings":
         variables = overrides_of(os.environ) if asked.environment else ()
         overrides = [*first, *variables, *asked.overrides, *last]
         return load_gpt_settings(recipe, overrides, _GPT_DEBUG if asked.debug else ())
-    return load_run_settings(recipe, [*first, *asked.overrides, *last], _OWN_DEBUG if asked.debug else ())
+    return load_run_settings(recipe, [*first, *asked.overrides, *last], _DEBUG if asked.debug else ())
 
 
 def _recipe_of(named: str, start: Path | None) -> str:

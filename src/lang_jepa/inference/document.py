@@ -31,6 +31,7 @@ from lang_jepa.inference.document_reading import (
     Progress,
     Read,
     encoder,
+    numbered,
     of_document,
     of_others,
     sentences_of,
@@ -183,16 +184,13 @@ def continuations(
     texts = candidates
     if model.knows_speakers:
         texts = [f"-: {text}" for text in without_speaker(candidates, names_in(before))]
-    distinct = list(dict.fromkeys([*before, *texts]))
-    row = {sentence: number for number, sentence in enumerate(distinct)}
-    asked = np.array(
-        [row[sentence] for sentence in before[-max(REACH, model.settings.data.window_size) :]], dtype=np.int64
-    )
+    distinct, rows = numbered([*before, *texts])
+    asked = rows[: len(before)][-max(REACH, model.settings.data.window_size) :]
     positions = Positions(distinct, [asked], [asked[:0]])
     reading = Reading(encoder(model), positions, model.encode(distinct, turns=model.knows_speakers))
     kind = cast(Similarity, way.similarity)
     expected = reading.expected(cast(Rule, way.rule), kind)[0]
-    fits = reading.space(kind)[[row[text] for text in texts]].astype(np.float64) @ expected
+    fits = reading.space(kind)[rows[len(before) :]].astype(np.float64) @ expected
     leads = (fits - fits.mean()) / fits.std() if fits.std() > 0 else np.zeros_like(fits)
     order = np.argsort(-fits, kind="stable")
     return [Continuation(candidates[i], float(fits[i]), float(leads[i])) for i in order], said
