@@ -129,9 +129,8 @@ def test_pools_are_kept_whole_or_sampled_and_never_hold_the_true_row_twice() -> 
 def test_same_document_retrieval_ranks_inside_the_pool() -> None:
     targets = np.eye(4, dtype=np.float32)
     predictions = unit_rows(np.array([[0.6, 0.8, 0, 0], [0, 0.1, 0.9, 0.5]], np.float32))
-    found = next_sentence_retrieval(
-        predictions, targets, [0, 0, 1, 1], among="same", pools=[[1, 3], [3]], true_rows=[0, 2], candidates=64
-    )
+    rows = pooled_candidates([[1, 3], [3]], [0, 2], candidates=64, seed=0)
+    found = rank_candidates(predictions, targets, rows, [0, 1])
     np.testing.assert_array_equal(found.ranks, [2, 1])
     np.testing.assert_array_equal(found.candidates, [3, 2])
     np.testing.assert_array_equal(found.documents, [0, 1])
@@ -157,8 +156,8 @@ def test_refusals() -> None:
         next_sentence_retrieval(broken, good, np.arange(6))
     with pytest.raises(LangJepaError, match="other documents"):
         next_sentence_retrieval(good, good, np.zeros(6))
-    with pytest.raises(LangJepaError, match="pools"):
-        next_sentence_retrieval(good, good, np.arange(6), among="same")
+    with pytest.raises(LangJepaError, match="give one pool per query"):
+        pooled_candidates([[1]], [0, 2], candidates=5, seed=0)
     with pytest.raises(LangJepaError, match="as wide as"):
         next_sentence_retrieval(good[:, :3], good, np.arange(6))
     with pytest.raises(LangJepaError, match="leave such queries out"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.data.sources.conversations import speakers_of
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.baselines.copying import context_pairs, knn_scores, recency_mean
+from lang_jepa.evaluation.baselines.copying import context_pairs, knn_mean, recency_mean, vector_scores
 from lang_jepa.evaluation.baselines.ngrams import ROW
 from lang_jepa.evaluation.baselines.words import bm25_scores
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
@@ -156,7 +156,7 @@ def test_nearest_contexts_are_those_of_a_plain_search(chats: Conversations) -> N
     model, questions = Oracle(chats, knows_speakers=False), _asked(chats).questions
     learnt = context_pairs(chats.train, 4, 120, 0)
     own, space = model.encode(questions.sentences), model.encode(learnt.sentences)
-    scores = knn_scores(questions, own, learnt, space, 5)["same"]
+    scores = vector_scores(questions, knn_mean(questions.context_rows, own, learnt, space, 5), own)["same"]
     known = recency_mean(learnt.contexts, space)
     for question in (0, 30):
         asked = recency_mean([questions.context_rows[question]], own)[0]

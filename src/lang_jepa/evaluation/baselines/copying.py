@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
+from lang_jepa.evaluation.baselines.replies import nearest
 from lang_jepa.evaluation.metrics.retrieval import Rows, candidate_scores
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, unit_rows
 from lang_jepa.evaluation.questions import Questions
@@ -165,48 +166,36 @@ class Pairs:
 
 
 def means_ridge(
-    questions: Questions, embeddings: Floats, learnt: Pairs, space: Floats
-) -> Iterator[tuple[str, ScoresBySet]]:
-    """Score by ridge regression in a model's space, from the means of the last 1, 3 and 8 vectors to the next one.
+    contexts: Sequence[Rows], embeddings: Floats, learnt: Pairs, space: Floats
+) -> Iterator[tuple[str, Floats]]:
+    """Predict by ridge regression in a model's space, from the means of the last 1, 3 and 8 vectors to the next one.
 
     The regression learns what to add to the recency-weighted mean. A strong penalty leaves just that mean, so few
     training pairs do no harm.
 
     Args:
-        questions: the questions to score.
-        embeddings: [S, D] unit rows of `questions.sentences`.
+        contexts: each context as rows of `embeddings`, oldest first.
+        embeddings: [S, D] unit rows.
         learnt: training contexts.
         space: unit rows of `learnt.sentences`, in the same space.
 
     Returns:
-        For each penalty, the scores of all candidates.
+        For each penalty, the predictions, unit rows [Q, D].
     """
     x = np.concatenate(context_means(learnt.contexts, space), axis=1)
-    asked = np.concatenate(context_means(questions.context_rows, embeddings), axis=1)
-    start = recency_mean(questions.context_rows, embeddings)
+    asked = np.concatenate(context_means(contexts, embeddings), axis=1)
+    start = recency_mean(contexts, embeddings)
     for penalty, ridge in ridge_path(x, space[learnt.following] - recency_mean(learnt.contexts, space)):
-        yield f"{penalty:g}", vector_scores(questions, unit_rows(start + ridge(asked)), embeddings)
+        yield f"{penalty:g}", unit_rows(start + ridge(asked))
 
 
-def knn_scores(questions: Questions, embeddings: Floats, learnt: Pairs, space: Floats, count: int) -> ScoresBySet:
-    """Score by the mean of the sentences that followed the training contexts most similar to each question's.
+def knn_mean(contexts: Sequence[Rows], embeddings: Floats, learnt: Pairs, space: Floats, count: int) -> Floats:
+    """Predict the mean of the sentences that followed the `count` most similar training contexts, unit rows [Q, D].
 
-    Contexts are compared by the cosine of their recency-weighted means.
-
-    Args:
-        questions: the questions to score.
-        embeddings: [S, D] unit rows of `questions.sentences`.
-        learnt: training contexts.
-        space: unit rows of `learnt.sentences`.
-        count: number of nearest contexts to use.
+    Contexts are compared by the cosine of their recency-weighted means. Args as in `means_ridge`.
     """
-    known, asked = recency_mean(learnt.contexts, space), recency_mean(questions.context_rows, embeddings)
-    following, made = space[learnt.following], np.empty_like(asked)
-    for start in range(0, len(asked), 512):
-        near = asked[start : start + 512] @ known.T
-        top = np.argpartition(-near, min(count, near.shape[1] - 1), axis=1)[:, :count]
-        made[start : start + 512] = following[top].mean(1)
-    return vector_scores(questions, unit_rows(made), embeddings)
+    rows, _ = nearest(recency_mean(contexts, embeddings), recency_mean(learnt.contexts, space), count)
+    return unit_rows(space[learnt.following][rows].mean(1))
 
 
 def context_pairs(train: Sequence[Sequence[str]], window_size: int, pairs: int, seed: int) -> Pairs:

@@ -240,17 +240,6 @@ class NGram:
             parts.append(self._nats(row[first : start + QUERIES], start - first))
         return np.concatenate(parts)
 
-    def distribution(self, context: NDArray[np.integer]) -> Floats:
-        """Return the probability of each token after a context, float64 [V]."""
-        used = np.asarray(context, dtype=np.uint64)[max(0, len(context) - self.order + 1) :]
-        words = np.arange(self.vocab_size, dtype=np.uint64)
-        result = np.full(self.vocab_size, 1 / self.vocab_size)
-        for k, order in enumerate(self._orders[: len(used) + 1], start=1):
-            before = _join(used[len(used) - k + 1 :], self._bits)
-            grams = (before << np.uint64(self._bits)) | words
-            result = order.apply(grams, np.full(self.vocab_size, before), result)
-        return result
-
     def _nats(self, row: NDArray[np.integer], skip: int) -> Floats:
         """Return -ln p of the tokens of `row` from index `skip` (at least 1) on; those before are context."""
         result = np.full(len(row) - 1, 1 / self.vocab_size)
@@ -271,13 +260,6 @@ def _bits(vocab_size: int) -> int:
 
 def _mask(tokens: int, bits: int) -> np.uint64:
     return np.uint64((1 << (tokens * bits)) - 1)
-
-
-def _join(tokens: Keys, bits: int) -> np.uint64:
-    value = 0
-    for token in tokens.tolist():
-        value = (value << bits) | token
-    return np.uint64(value)
 
 
 def _pack(tokens: NDArray[np.integer], order: int, bits: int) -> Keys:

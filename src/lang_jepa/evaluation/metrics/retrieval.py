@@ -7,7 +7,6 @@ of unit rows (see `similarity.prepare`). Shapes: Q queries, T targets, C candida
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -81,36 +80,23 @@ def next_sentence_retrieval(
     documents: ArrayLike,
     *,
     candidates: int = 256,
-    among: Literal["other", "same"] = "other",
-    pools: Sequence[ArrayLike] | None = None,
-    true_rows: ArrayLike | None = None,
     seed: int = 0,
 ) -> Retrieval:
-    """Rank each query's true target among candidates.
+    """Rank each query's true target, which is the one in its own row, among targets of other documents.
 
     Args:
         predictions: [Q, D] unit rows, array or tensor; the scores are computed on the targets' device.
-        targets: [T, D] unit rows.
-        documents: int [T], document of each target. A query belongs to the document of its true target.
-        candidates: most candidates of a query, the true one included (256 for `other`; 64 is usual for `same`).
-        among: `other` draws from the targets of other documents; `same` draws from `pools`.
-        pools: for `same`, the rows of `targets` that each query may be confused with: sentences of its document
-            outside its context window. The true row may be included or not.
-        true_rows: int [Q], row of each query's true target (None: query q's is row q, so T = Q).
+        targets: [Q, D] unit rows.
+        documents: int [Q], document of each target.
+        candidates: most candidates of a query, the true one included.
         seed: seed of the draw. The same seed gives every model the same candidates.
 
     Raises:
         LangJepaError: shapes do not match, an entry is NaN, or a query has no wrong candidate.
     """
     labels = np.asarray(documents, dtype=np.int64)
-    true = np.arange(len(labels)) if true_rows is None else np.asarray(true_rows, dtype=np.int64)
-    if among == "same":
-        if pools is None:
-            raise LangJepaError("retrieval among the same document needs `pools`: candidate rows per query.")
-        rows = pooled_candidates(pools, true, candidates=candidates, seed=seed)
-    else:
-        rows = other_candidates(labels, true, candidates=candidates, seed=seed)
-    return rank_candidates(predictions, targets, rows, labels[true])
+    rows = other_candidates(labels, np.arange(len(labels)), candidates=candidates, seed=seed)
+    return rank_candidates(predictions, targets, rows, labels)
 
 
 def other_candidates(documents: ArrayLike, true_rows: ArrayLike, *, candidates: int, seed: int) -> Rows:

@@ -17,32 +17,31 @@ def half_segment(boundaries: ArrayLike, count: int) -> int:
     return int(np.clip(np.floor(count / (len(true) + 1) / 2 + 0.5), 1, max(1, count - 1)))
 
 
-def pk(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> float:
+def pk(true: ArrayLike, found: ArrayLike, count: int) -> float:
     """Return the share of sentence pairs k apart that only one of two segmentations puts into the same segment.
 
-    Beeferman, Berger and Lafferty 1999, Statistical models for text segmentation. 0 is perfect; no boundaries, or a
-    boundary everywhere, gives about one half.
+    Beeferman, Berger and Lafferty 1999, Statistical models for text segmentation. k is the `half_segment` of the true
+    segmentation. 0 is perfect; no boundaries, or a boundary everywhere, gives about one half.
 
     Args:
         true, found: boundaries of the two segmentations.
         count: number of sentences n, at least 2.
-        k: distance of a pair (None: `half_segment` of the true segmentation).
 
     Raises:
-        LangJepaError: a boundary outside 1 .. n - 1, fewer than two sentences, or k outside 1 .. n - 1.
+        LangJepaError: a boundary outside 1 .. n - 1, or fewer than two sentences.
     """
-    ours, theirs, width = _windows(true, found, count, k)
-    return float(((ours > 0) != (theirs > 0)).mean()) if width else 0.0
+    ours, theirs = _windows(true, found, count)
+    return float(((ours > 0) != (theirs > 0)).mean())
 
 
-def window_diff(true: ArrayLike, found: ArrayLike, count: int, k: int | None = None) -> float:
+def window_diff(true: ArrayLike, found: ArrayLike, count: int) -> float:
     """Return the share of windows of k gaps in which the two segmentations differ in their number of boundaries.
 
     Pevzner and Hearst 2002, A critique and improvement of an evaluation metric for text segmentation. Unlike Pk, it
     penalises false boundaries near true ones. Args and errors as in `pk`.
     """
-    ours, theirs, width = _windows(true, found, count, k)
-    return float((ours != theirs).mean()) if width else 0.0
+    ours, theirs = _windows(true, found, count)
+    return float((ours != theirs).mean())
 
 
 def auc(scores: ArrayLike, positive: ArrayLike) -> float:
@@ -81,17 +80,12 @@ def average_precision(scores: ArrayLike, positive: ArrayLike) -> float:
     return float((among_positive / among_all).mean())
 
 
-def _windows(true: ArrayLike, found: ArrayLike, count: int, k: int | None) -> tuple[Ints, Ints, int]:
-    """Count the boundaries of both inside each window (i, i + k], and return the number of windows too."""
-    ours, theirs = _checked(true, count), _checked(found, count)
-    distance = half_segment(ours, count) if k is None else k
-    if not 1 <= distance < count:
-        raise LangJepaError(f"k = {distance} must be from 1 to {count - 1}, below the number of sentences.")
-    sums = [
-        np.concatenate([[0], np.cumsum(np.bincount(one, minlength=count))]).astype(np.int64) for one in (ours, theirs)
-    ]
-    one, other = (total[1 + distance :] - total[1 : 1 + count - distance] for total in sums)
-    return one, other, count - distance
+def _windows(true: ArrayLike, found: ArrayLike, count: int) -> tuple[Ints, Ints]:
+    """Count the boundaries of both inside each window (i, i + k]."""
+    both, k = (_checked(true, count), _checked(found, count)), half_segment(true, count)
+    sums = (np.cumsum(np.bincount(one, minlength=count)) for one in both)  # up to and including each position
+    ours, theirs = (total[k:] - total[: count - k] for total in sums)
+    return ours, theirs
 
 
 def _checked(boundaries: ArrayLike, count: int) -> Ints:

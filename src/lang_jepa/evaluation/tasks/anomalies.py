@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError, counted
-from lang_jepa.evaluation.baselines.copying import Pairs, context_means, context_pairs, recency_mean, ridge_path
+from lang_jepa.evaluation.baselines.copying import Pairs, context_pairs, means_ridge
 from lang_jepa.evaluation.baselines.ngrams import ROW, UnitNGram
 from lang_jepa.evaluation.baselines.words import tfidf
 from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
 from lang_jepa.evaluation.faults import KINDS, WARM
 from lang_jepa.evaluation.metrics.retrieval import Rows
-from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare, unit_rows
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.rarity import KNOWN, Usual, Values, named, rounded, subsets, threshold
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, TooFew
 from lang_jepa.evaluation.table import Row
@@ -205,10 +205,8 @@ class _Read:
     def by_ridge(self, kind: Similarity, learnt: Pairs, vectors: Floats) -> dict[str, Values]:
         """Return the surprise under ridge regressions from means of the context, by penalty; see `means_ridge`."""
         own, space = (prepare(some, self.model.statistics, kind) for some in (self.vectors, vectors))
-        x, start = np.concatenate(context_means(learnt.contexts, space), axis=1), recency_mean(self.contexts, own)
-        asked = np.concatenate(context_means(self.contexts, own), axis=1)
-        path = ridge_path(x, space[learnt.following] - recency_mean(learnt.contexts, space))
-        return {f"{penalty:g}": self.surprise(unit_rows(start + ridge(asked)), own) for penalty, ridge in path}
+        path = means_ridge(self.contexts, own, learnt, space)
+        return {penalty: self.surprise(made, own) for penalty, made in path}
 
 
 def _add_model(boards: Boards, read: _Read, learnt: Pairs, counted_scores: Values) -> None:

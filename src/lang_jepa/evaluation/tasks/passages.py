@@ -130,10 +130,6 @@ class _Boards:
         return lambda part: np.where(asked.documents[None] == asked.owners[part, None], scores(part), -np.inf)
 
 
-def _vector_scores(queries: Floats, units: Floats) -> Scores:
-    return lambda part: queries[part] @ units.T
-
-
 def _add_model(boards: _Boards, name: str, model: Encoder, window_size: int) -> None:
     """Add an encoder: its plain vectors, with their neighbours, and with its predictions at their positions."""
     asked, moments = boards.asked, model.statistics

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lang_jepa.errors import counted
 from lang_jepa.evaluation.baselines.copying import (
+    Pairs,
     Scores,
     ScoresBySet,
     context_pairs,
@@ -135,7 +136,14 @@ class NextSentence:
                 self.add(f"{label} ({name})", options)
         return embeddings
 
-    def add_words(self, train: list[str] | None, spans: tuple[int, ...] = (1, 3, 8)) -> None:
+    def add_ridge(self, name: str, embeddings: Floats, learnt: Pairs, space: Floats, kind: Similarity) -> None:
+        """Record ridge regression in a model's space; see `means_ridge`."""
+        questions = self.questions
+        path = means_ridge(questions.context_rows, embeddings, learnt, space)
+        options = (("", penalty, vector_scores(questions, made, embeddings)) for penalty, made in path)
+        self.add(f"ridge on means ({name})", options, note=f"{kind}, {len(learnt.contexts):,} training pairs")
+
+    def add_words(self, train: Sequence[str] | None, spans: tuple[int, ...] = (1, 3, 8)) -> None:
         """Record TF-IDF on the last sentences of the context; see `tfidf_scores`."""
         for name, note, scores in tfidf_scores(self.questions, train, spans):
             self.add(name, [("", "", scores)], note=note)
@@ -144,30 +152,25 @@ class NextSentence:
         """Record the expected scores of a random order, which are analytic and have no interval."""
         for kind, board in self.boards.items():
             alike = np.zeros(self.questions.candidates[kind].shape)
-            events = {"right event": self._right_events(alike)} if self._scores_events(kind) else {}
-            board.add_analytic("chance", chance(self._ranks(kind, alike)) | events)
-
-    def _scores_events(self, kind: str) -> bool:
-        return self.events is not None and kind == "other"
+            board.add_analytic("chance", chance(self._ranks(kind, alike)) | self._right_events(kind, alike))
 
     def _ranks(self, kind: str, scores: Scores) -> Retrieval:
         return from_scores(scores, self.questions.candidates[kind] >= 0, self.questions.documents)
 
     def _values(self, kind: str, scores: Scores) -> dict[str, Values]:
         ranks = self._ranks(kind, scores)
-        events = {"right event": self._right_events(scores)} if self._scores_events(kind) else {}
-        return {metric: ranks.values(metric) for metric in METRICS} | events
+        return {metric: ranks.values(metric) for metric in METRICS} | self._right_events(kind, scores)
 
-    def _right_events(self, scores: Scores) -> Values:
+    def _right_events(self, kind: str, scores: Scores) -> dict[str, Values]:
         """Return, per question, the share of its top candidates (several if they tie) with the true event type."""
-        assert self.events is not None
-        rows, events = self.questions.candidates["other"], self.events
+        if self.events is None or kind != "other":
+            return {}
+        rows, events = self.questions.candidates[kind], self.events
         valid = rows >= 0
         right = (events[rows] == events[self.questions.true][:, None]) & valid
         table = np.where(valid, scores, -np.inf)
         top = (table >= table.max(1, keepdims=True) - TIE) & valid
-        share: Values = (top & right).sum(1) / top.sum(1)
-        return share
+        return {"right event": (top & right).sum(1) / top.sum(1)}
 
 
 def corpus_rows(
@@ -204,9 +207,7 @@ def corpus_rows(
         kind: Similarity = asked.boards["other"].chosen[f"recency mean ({name})"].similarity  # type: ignore[assignment]
         learnt = context_pairs(train_documents, window_size, train_pairs, seed)
         space = prepare(encode(model, learnt.sentences, name), model.statistics, kind)
-        path = means_ridge(questions, prepare(embeddings[name], model.statistics, kind), learnt, space)
-        options = (("", penalty, scores) for penalty, scores in path)
-        asked.add(f"ridge on means ({name})", options, note=f"{kind}, {len(learnt.contexts):,} training pairs")
+        asked.add_ridge(name, prepare(embeddings[name], model.statistics, kind), learnt, space, kind)
         train = [sentence for document in train_documents for sentence in document]
     asked.add_words(train)
     asked.add_chance()

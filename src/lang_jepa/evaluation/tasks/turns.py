@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.data.sources.conversations import FIRST_NAME, speaker_name
-from lang_jepa.evaluation.baselines.copying import Pairs, ScoresBySet, context_pairs, knn_scores, means_ridge
+from lang_jepa.evaluation.baselines.copying import (
+    Pairs,
+    ScoresBySet,
+    context_pairs,
+    knn_mean,
+    vector_scores,
+)
 from lang_jepa.evaluation.baselines.ngrams import ROW, UnitNGram
 from lang_jepa.evaluation.baselines.words import bm25_scores
 from lang_jepa.evaluation.embedder import Encoder, encode
@@ -174,7 +180,7 @@ def _rows(request: Request, asked: Asked, titles: Mapping[str, str], learnt: _Le
         board.add(ROW, [("", "", chances)], note=f"{len(learnt.ngrams):,} n-grams")
         options = [(kind, "", _with_chances(scores, chances)) for kind, scores in board.predicted]
         board.add(BOTH, options, note=f"cosine / {TEMPERATURE} + log p")
-    board.add_words(list(learnt.sentences))
+    board.add_words(learnt.sentences)
     board.add_chance()
     return board.rows
 
@@ -193,11 +199,10 @@ def _add_learned(
     kind: Similarity = chosen  # type: ignore[assignment]
     own = prepare(embeddings, model.statistics, kind)
     space = prepare(learnt.embeddings[name], model.statistics, kind)
-    options = [("", penalty, scores) for penalty, scores in means_ridge(board.questions, own, learnt.pairs, space)]
-    count = len(learnt.pairs.contexts)
-    board.add(f"ridge on means ({name})", options, note=f"{kind}, {count:,} training pairs")
-    nearest = knn_scores(board.questions, own, learnt.pairs, space, NEIGHBOURS)
-    board.add(f"nearest contexts ({name})", [("", "", nearest)], note=f"{kind}, mean of what followed {NEIGHBOURS}")
+    board.add_ridge(name, own, learnt.pairs, space, kind)
+    nearest = knn_mean(board.questions.context_rows, own, learnt.pairs, space, NEIGHBOURS)
+    options = [("", "", vector_scores(board.questions, nearest, own))]
+    board.add(f"nearest contexts ({name})", options, note=f"{kind}, mean of what followed {NEIGHBOURS}")
 
 
 def _score(request: Request) -> Result:
