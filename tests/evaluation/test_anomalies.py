@@ -16,8 +16,7 @@ from lang_jepa.evaluation.metrics.segmentation import auc
 from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
 from lang_jepa.evaluation.rarity import Usual, least_rate, subsets, threshold
 from lang_jepa.evaluation.tasks import Request, evaluate
-from lang_jepa.evaluation.tasks.anomalies import FOUND, MEAN, RATE, Boards
-from lang_jepa.evaluation.tasks.anomaly_data import Copies
+from lang_jepa.evaluation.tasks.anomalies import FOUND, MEAN, RATE, Boards, Copies
 from lang_jepa.evaluation.tasks.request import Budget, Conversations
 
 STEPS = 12

@@ -8,7 +8,7 @@ import pytest
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.similarity import Floats
-from lang_jepa.evaluation.tasks.search import METRICS, _chance, ask, search_rows
+from lang_jepa.evaluation.tasks.search import METRICS, ask, chance_of_first, search_rows
 
 TEXTS = [("a.md:0", ["The cat sat.", "It rained."]), ("b.md:0", ["Taxes rose.", "It rained.", "He paid."])]
 
@@ -49,7 +49,8 @@ def test_chance_is_the_mean_over_all_orders(tmp_path: Path) -> None:
     asked = ask(write(tmp_path, "x\tb.md:0", "y\tIt rained.", "z\tThe cat sat."), TEXTS, "texts")
     orders = list(itertools.permutations(range(5)))
     first = [1 / (1 + min(order.index(row) for row in rows)) for rows in asked.expected for order in orders]
-    found = {metric: values.mean() for metric, values in _chance(asked).items()}
+    expected = chance_of_first([len(asked.sentences)] * 3, [len(rows) for rows in asked.expected])
+    found = {metric: values.mean() for metric, values in expected.items()}
     assert found["mrr"] == pytest.approx(np.mean(first))
     assert found["recall@1"] == pytest.approx(np.mean([3, 2, 1]) / 5)
     assert found["recall@10"] == 1

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lang_jepa.data.corpus.prepare import prepare
-from lang_jepa.evaluation.tasks.anomaly_data import Copies
+from lang_jepa.evaluation.tasks.anomalies import Copies
 from lang_jepa.evaluation.tasks.request import Budget
 from lang_jepa.report.run import PIECE, conversations
 from tiny import tiny_settings

@@ -61,37 +61,37 @@ def conclusions(rows: Iterable[Row]) -> list[str]:
 def _paired(rows: Sequence[Row]) -> tuple[str, list[_Lead]]:
     """Return the first metric with paired differences from the model, and these differences."""
     end = f": {MODEL_NAME} {LEAD}"
-    own = [row for row in rows if row.metric.endswith(end) and row.low is not None and row.high is not None]
+    own = [row for row in rows if row.metric.endswith(end) and row.low is not None]
     if not own:
         return "", []
     metric = own[0].metric.removesuffix(end)
-    return metric, [_lead(row.name, metric, row.value, row.low, row.high) for row in own if row.metric == own[0].metric]
+    first = [row for row in own if row.metric == own[0].metric]
+    return metric, [_lead(row.name, metric, row.value, *_ends(row), paired=True) for row in first]
 
 
 def _apart(rows: Sequence[Row]) -> tuple[str, list[_Lead]]:
-    """Return the first metric of the model that others have too, and how far apart their intervals are."""
+    """Return the first metric of the model that others have too, and the least and greatest difference of intervals."""
     for ours in (row for row in rows if row.name == MODEL_NAME and row.low is not None):
         others = [row for row in rows if row.metric == ours.metric and row.name != MODEL_NAME]
         if others:
-            return ours.metric, [_against(ours, row) for row in others]
+            leads = []
+            for row in others:
+                (low, high), (least, most) = _ends(ours), _ends(row)
+                ends = low - most, high - least
+                leads.append(_lead(row.name, ours.metric, ours.value - row.value, *ends, paired=False))
+            return ours.metric, leads
     return "", []
 
 
-def _against(ours: Row, theirs: Row) -> _Lead:
-    """Return the least and the greatest difference of two intervals; a value without an interval is exact."""
-    (low, high), (least, most) = (_ends(row) for row in (ours, theirs))
-    return _lead(theirs.name, ours.metric, ours.value - theirs.value, low - most, high - least, paired=False)
-
-
 def _ends(row: Row) -> tuple[float, float]:
+    """Return a row's interval; a value without one is exact."""
     return (row.value, row.value) if row.low is None or row.high is None else (row.low, row.high)
 
 
-def _lead(name: str, metric: str, value: float, low: float | None, high: float | None, *, paired: bool = True) -> _Lead:
-    least, most = (value if end is None else end for end in (low, high))
+def _lead(name: str, metric: str, value: float, low: float, high: float, *, paired: bool) -> _Lead:
     if "lower is better" in metric:
-        value, least, most = -value, -most, -least
-    return _Lead(name, value, least, most, paired)
+        value, low, high = -value, -high, -low
+    return _Lead(name, value, low, high, paired)
 
 
 def _by(one: _Lead, metric: str) -> str:

@@ -73,7 +73,7 @@ def build_questions(
     Raises:
         LangJepaError: there are too few documents, a sentence is empty, or there is no question at all.
     """
-    table, texts = _sentence_rows(documents)
+    table, texts = sentence_rows(documents)
     marks = [index % CHOOSING_EVERY == 0 for index in range(len(texts))] if choosing is None else choosing
     if len(marks) != len(texts):
         raise LangJepaError(f"{len(texts)} documents but {len(marks)} selection marks.")
@@ -106,14 +106,17 @@ def _from_others(true: Rows, owners: Rows, count: int, seed: int) -> Rows:
     return drawn
 
 
-def _sentence_rows(documents: Sequence[Sequence[str]]) -> tuple[list[str], list[Rows]]:
-    """Return the distinct sentences of all documents, and each document as rows of them."""
+def sentence_rows(documents: Sequence[Sequence[str]]) -> tuple[list[str], list[Rows]]:
+    """Return the distinct sentences of all documents, and each document as rows of them.
+
+    Raises:
+        LangJepaError: a sentence is empty.
+    """
     index: dict[str, int] = {}
     texts = []
     for number, document in enumerate(documents):
-        for sentence in document:
-            if not sentence.strip():
-                raise LangJepaError(f"document {number} of the evaluation holds an empty sentence.")
+        if not all(sentence.strip() for sentence in document):
+            raise LangJepaError(f"document {number} of the evaluation holds an empty sentence.")
         texts.append(np.array([index.setdefault(s, len(index)) for s in document], dtype=np.int64))
     return list(index), texts
 

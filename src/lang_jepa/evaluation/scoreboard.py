@@ -6,6 +6,7 @@ Every candidate gets its best setting, baselines included, so none loses by a ba
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -53,6 +54,9 @@ class Candidate:
     similarity: str
     setting: dict[str, Any]
     merit: float
+
+    def __str__(self) -> str:
+        return f"{self.rule} [{self.similarity}]"
 
 
 class TooFew(LangJepaError):
@@ -161,7 +165,7 @@ class Scoreboard:
         """Return the best of the evaluated model's own candidates with the predictor, and the best without."""
         best = min if self.lower else max
         ways = {
-            predicts: best((way for uses, way in self._own if uses == predicts), key=_merit, default=None)
+            predicts: best((way for uses, way in self._own if uses == predicts), key=attrgetter("merit"), default=None)
             for predicts in (True, False)
         }
         baseline = ways[False]
@@ -190,10 +194,6 @@ def interleaved(boards: Iterable[Scoreboard]) -> Iterator[Row]:
     for groups in zip(*(board.groups for board in boards), strict=True):
         for group in groups:
             yield from group
-
-
-def _merit(way: Candidate) -> float:
-    return way.merit
 
 
 FORMAT = 1
@@ -233,13 +233,9 @@ class Choice:
     def describe(self) -> str:
         """Return the choice in words."""
         other = self.predictor if self.used is self.baseline else self.baseline
-        beside = "no predictor" if other is None else f"{_named(other)} {other.merit:.3f}"
+        beside = "no predictor" if other is None else f"{other} {other.merit:.3f}"
         where = counted(self.documents, "document")
-        return f"{_named(self.used)}: {self.metric} {self.used.merit:.3f} on {where} ({beside})"
-
-
-def _named(way: Candidate) -> str:
-    return f"{way.rule} [{way.similarity}]"
+        return f"{self.used}: {self.metric} {self.used.merit:.3f} on {where} ({beside})"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from lang_jepa.evaluation.metrics.segmentation import average_precision
 from lang_jepa.evaluation.metrics.similarity import Floats, Statistics, unit_rows
 from lang_jepa.evaluation.scoreboard import Scoreboard
 from lang_jepa.evaluation.tasks.document import RULE, repetitions
-from lang_jepa.evaluation.tasks.document_data import APART, Pairs, Sources, with_repetitions
+from lang_jepa.evaluation.tasks.document_data import APART, Sources, with_repetitions
+from lang_jepa.evaluation.tasks.public_data import StsPairs
 from lang_jepa.evaluation.tasks.request import Grouped
 
 DIM = 16
@@ -33,10 +34,10 @@ class ByMeaning:
         return unit_rows(np.stack([noise(text if self.blind else text.split(",")[0]) for text in sentences]))
 
 
-def pairs(name: str, count: int = 30) -> Pairs:
+def pairs(name: str, count: int = 30) -> StsPairs:
     same = [(f"{name} {i}, one way", f"{name} {i}, another", 5.0) for i in range(count)]
     related = [(f"{name} {i} so, one way", f"{name} {i} no, one way", 2.0) for i in range(count)]
-    return Pairs(*zip(*same, *related, strict=True))
+    return StsPairs("test", *map(list, zip(*same, *related, strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_who_reads_words_alone_does_not(sources: Sources) -> None:
 
 
 def test_pairs_of_one_kind_are_not_enough(sources: Sources) -> None:
-    one = Pairs(["a b"], ["c d"], [5.0])
+    one = StsPairs("dev", ["a b"], ["c d"], [5.0])
     with pytest.raises(LangJepaError, match="pairs of the same meaning and pairs of another"):
         with_repetitions(sources, one, one)
 

@@ -2,7 +2,8 @@
 
 Each document gives one unchanged copy and one copy with faults of each kind (`evaluation/faults.py`). A fault's AUC is
 the share of usual units of its source that score lower. A fault is found if one of its units scores above a threshold
-that was set for a stated rate of false alarms on other units (for lines: earlier ones). N: units of all copies.
+that was set for a stated rate of false alarms on other units (for lines: earlier ones).
+Shapes: N units of all copies, D documents.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,18 +13,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.data.sources.conversations import speaker_name, speakers_of
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.copying import Pairs, context_pairs, means_ridge
 from lang_jepa.evaluation.baselines.ngrams import ROW, UnitNGram
 from lang_jepa.evaluation.baselines.words import tfidf
 from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
-from lang_jepa.evaluation.faults import KINDS, WARM
+from lang_jepa.evaluation.faults import KINDS, WARM, Pools, with_faults
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.rarity import KNOWN, Usual, Values, named, rounded, subsets, threshold
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, TooFew
 from lang_jepa.evaluation.table import Row
-from lang_jepa.evaluation.tasks.anomaly_data import Copies
 from lang_jepa.evaluation.tasks.request import Conversations, Request, Result, Task
 
 RATE = 0.01
@@ -32,7 +33,90 @@ AUC, FOUND, FALSE = "AUC", f"found at {RATE:.0%} false alarms", "false alarms"
 MEAN = tuple(kind for kind in KINDS if kind != "unknown")
 """Kinds that enter the mean; an unknown unit is new, whatever came before it."""
 SPLIT = "held out"
+LEAST_PIECES = 4
+"""Fewest pieces of a file that is a source of its own."""
 _BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies of documents, with and without faults, one after the other.
+
+    Attributes:
+        units: [N], like "user: Good morning" if speakers are known.
+        texts: [N], without speakers.
+        starts: int64 [copies + 1], first unit of each copy, then N.
+        owners: int64 [N], document of each unit.
+        usual: bool [N], units of fault-free copies, except the first few of each.
+        faults: by kind, the document of each fault and the rows of its units.
+        sources: int64 [D], documents of one source share a number.
+        choosing: bool [D], documents on which thresholds and settings are selected; the others are reported.
+    """
+
+    units: list[str]
+    texts: list[str]
+    starts: Rows
+    owners: Rows
+    usual: NDArray[np.bool_]
+    faults: dict[str, list[tuple[int, Rows]]]
+    sources: Rows
+    choosing: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, given: Conversations, seed: int) -> Self:
+        """Draw the faults. Foreign units come from other files (lines) or from other conversations (turns)."""
+        documents = [list(one) for one in given.documents]
+        if given.speakers is not None:
+            pairs = zip(given.documents, given.speakers, strict=True)
+            documents = [[f"{speaker_name(n)}: {t}" for t, n in zip(*one, strict=True)] for one in pairs]
+        files = given.files or range(len(documents))
+        generator = np.random.default_rng(seed)
+        copies: list[tuple[int, list[str], bool]] = []
+        faults: dict[str, list[tuple[int, Rows]]] = {kind: [] for kind in KINDS}
+        size = 0
+        for number, document in enumerate(documents):
+            other = [unit for file, one in zip(files, documents, strict=True) if file != files[number] for unit in one]
+            own = [unit for file, one in zip(files, documents, strict=True) if file == files[number] for unit in one]
+            for kind in KINDS:
+                made = with_faults(document, kind, Pools(other, own, given.speakers is not None), generator)
+                faults[kind] += [(number, size + np.array(positions)) for positions in made.faults]
+                copies.append((number, made.units, False))
+                size += len(made.units)
+            copies.append((number, document, True))
+            size += len(document)
+        lengths = np.array([len(units) for _, units, _ in copies])
+        units = [unit for _, some, _ in copies for unit in some]
+        return cls(
+            units,
+            units if given.speakers is None else speakers_of(units)[1],
+            np.concatenate([[0], np.cumsum(lengths)]),
+            np.repeat([number for number, _, _ in copies], lengths),
+            np.concatenate([(np.arange(len(some)) >= WARM) & plain for _, some, plain in copies]),
+            faults,
+            *parts(given),
+        )
+
+    def contexts(self, window_size: int) -> list[tuple[int, int]]:
+        """Return, for each unit, the row where its context begins and its own row; equal if it has no context."""
+        begins = np.repeat(self.starts[:-1], np.diff(self.starts)).tolist()
+        return [(max(begin, row - window_size), row) for row, begin in enumerate(begins)]
+
+
+def parts(given: Conversations) -> tuple[Rows, NDArray[np.bool_]]:
+    """Return the source of each document, and whether it is used for selection. A file of lines is a source; if any of
+    it is reported, its first half selects. Turns, and files with few pieces, form one source and keep their marks.
+    """
+    choosing = np.array(given.choosing, dtype=bool)
+    sources = np.full(len(choosing), -1, dtype=np.int64)
+    files = sources if given.files is None else np.array(given.files)
+    for file in np.unique(files[files >= 0]):
+        rows = np.flatnonzero(files == file)
+        if len(rows) < LEAST_PIECES:
+            continue
+        sources[rows] = file
+        reported = not choosing[rows].all()
+        choosing[rows] = np.arange(len(rows)) < (len(rows) + 1) // 2 if reported else True
+    return sources, choosing
 
 
 class Boards:
@@ -256,7 +340,7 @@ def _word_novelty(made: Copies, known: Sequence[str]) -> Values:
     return found
 
 
-def _boards(request: Request) -> tuple[Copies, int, "Boards"]:
+def _boards(request: Request) -> tuple[Copies, int, Boards]:
     """Return the copies with faults, the number of reported documents, and the scoreboards.
 
     Raises:
@@ -266,7 +350,7 @@ def _boards(request: Request) -> tuple[Copies, int, "Boards"]:
     made = Copies.of(request.conversations, request.seed)
     reported = len(np.unique(made.owners[~made.choosing[made.owners]]))
     try:
-        return made, reported, Boards(made, f"{counted(reported, 'document')}", request.seed)
+        return made, reported, Boards(made, counted(reported, "document"), request.seed)
     except TooFew as error:
         pieces = " (pieces of 64 of a file)" if request.unit == "line" else ""
         raise LangJepaError(
@@ -279,7 +363,7 @@ def _score(request: Request) -> Result:
     given = request.conversations
     assert given is not None
     made, reported, boards = _boards(request)
-    ngrams = UnitNGram(given.train)
+    ngrams, unigrams = UnitNGram(given.train), UnitNGram(given.train, order=1, cached_share=0)
     pieces = [slice(*ends) for ends in zip(made.starts[:-1], made.starts[1:], strict=True)]
     course = np.concatenate([ngrams.surprise(made.texts[piece]) for piece in pieces])
     again = np.concatenate([ngrams.runs(made.texts[piece]) for piece in pieces])
@@ -292,19 +376,14 @@ def _score(request: Request) -> Result:
     boards.add("repetition", [("", {}, again)])
     both = _rarity(made, np.column_stack([course, again])).sum(1)
     boards.add("n-gram + repetition", [("", {}, both)], note="as monitor adds them, without a model")
-    boards.add("rarity of the template", [("", {}, _unigrams(given, made))])
+    alone = np.array([unigrams.surprise([text])[0] for text in made.texts])
+    boards.add("rarity of the template", [("", {}, alone)])
     boards.add("novelty, TF-IDF", [("", {}, _word_novelty(made, known))], note=f"{len(known):,} training units")
     boards.add_chance()
     every, faults = len(np.unique(made.owners)), sum(map(len, made.faults.values()))
     what = "pieces of files" if request.unit == "line" else "conversations"
     source = f"{reported:,} reported and {every - reported:,} choosing {what}, {faults:,} faults in copies of them"
     return Result(boards.rows, {ANOMALIES.name: source})
-
-
-def _unigrams(given: Conversations, made: Copies) -> Values:
-    """Return -ln p of each unit, regardless of what comes before it, [N]."""
-    model = UnitNGram(given.train, order=1, cached_share=0)
-    return np.array([model.surprise([text])[0] for text in made.texts])
 
 
 ANOMALIES = Task("anomalies", _score, needs=("conversations",), options=("documents",), asks_next=True, enough=_boards)

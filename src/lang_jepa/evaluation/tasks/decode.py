@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 from unicodedata import category, normalize
 
 import numpy as np
@@ -22,10 +21,6 @@ from lang_jepa.evaluation.metrics.intervals import Interval, cluster_draws, perc
 from lang_jepa.evaluation.metrics.similarity import prepare
 from lang_jepa.evaluation.table import Row, mean_row, score_row
 from lang_jepa.evaluation.tasks.request import Documents, Request, Result, Task
-
-if TYPE_CHECKING:
-    from lang_jepa.stories import Story
-
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -258,7 +253,7 @@ def event_rows(
     guesses: dict[str, Sequence[str | None]] = {
         "nearest training sentence": _nearest(model, predicted, train_stories, seed),
         "last sentence, decoded": [_event(text) for text in again],
-        "oracle": _oracle(drawn, positions),
+        "oracle": [max(one, key=one.__getitem__) for one in (drawn[number].oracle[at] for number, at in positions)],
     }
     for name, guess in guesses.items():
         add("right event", name, _equal(guess, truth))
@@ -289,11 +284,6 @@ def _nearest(model: Decoding, predicted: NDArray[np.float32], stories: int, seed
     asked = prepare(predicted, model.statistics, model.similarity_kind, side="predictions")
     best = [int(np.argmax(pool @ one)) for one in asked]
     return [_event(texts[index]) for index in best]
-
-
-def _oracle(drawn: Sequence["Story"], positions: Sequence[tuple[int, int]]) -> list[str]:
-    odds = [drawn[number].oracle[at] for number, at in positions]
-    return [max(one, key=lambda event: one[event]) for one in odds]
 
 
 def _score(request: Request) -> Result:

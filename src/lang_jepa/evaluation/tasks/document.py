@@ -30,10 +30,10 @@ from lang_jepa.evaluation.baselines.words import (
     tfidf_scores,
 )
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.retrieval import Retrieval, candidate_scores, chance, from_scores
+from lang_jepa.evaluation.metrics.retrieval import candidate_scores, chance, from_scores
 from lang_jepa.evaluation.metrics.segmentation import auc, average_precision
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare
-from lang_jepa.evaluation.questions import Questions, build_questions
+from lang_jepa.evaluation.questions import build_questions
 from lang_jepa.evaluation.scoreboard import Choice, Option, Scoreboard, Tool, Values
 from lang_jepa.evaluation.table import Row
 from lang_jepa.evaluation.tasks.document_data import (
@@ -43,7 +43,6 @@ from lang_jepa.evaluation.tasks.document_data import (
     From,
     Lengths,
     Made,
-    Pairs,
     Sources,
     joined,
     lengths_of,
@@ -51,7 +50,7 @@ from lang_jepa.evaluation.tasks.document_data import (
     with_repetitions,
 )
 from lang_jepa.evaluation.tasks.document_segmentation import segmentation
-from lang_jepa.evaluation.tasks.public_data import find_stsb
+from lang_jepa.evaluation.tasks.public_data import Split, StsPairs, find_stsb
 from lang_jepa.evaluation.tasks.request import Grouped, Request, Result, Task
 from lang_jepa.evaluation.tasks.stories import CHOOSING_SEED
 
@@ -78,7 +77,7 @@ def document_rows(
     *,
     window_size: int,
     queries: int = 1024,
-    pairs: tuple[Pairs, Pairs] | None = None,
+    pairs: tuple[StsPairs, StsPairs] | None = None,
     seed: int = 0,
 ) -> tuple[list[Row], dict[str, str], dict[str, Choice]]:
     """Score all parts of the task.
@@ -136,14 +135,32 @@ class _Sources:
                 made = joined(self.sources, self.lengths, same_group=same_group, seed=self.seed)
                 gaps = Positions.of(sentences, made.documents, reach=self.reach, gaps=True)
                 boards[task] = segmentation(self.readings(gaps), made, task=task, seed=self.seed)
-        for where, task in INTRUDERS.items():
-            made = with_intruders(self.sources, self.lengths, where=where, seed=self.seed)
-            positions = Positions.of(sentences, made.documents, reach=self.reach)
-            boards[task] = intruders(self.readings(positions), made, task=task, seed=self.seed)
-        return boards
+        return boards | {task: self.intruders(where, task) for where, task in INTRUDERS.items()}
+
+    def intruders(self, where: From, task: str) -> Scoreboard:
+        """Compute the AUC of all candidates on documents with intruders, within each document."""
+        made = with_intruders(self.sources, self.lengths, where=where, seed=self.seed)
+        sentences, own = self.sources.sentences, np.concatenate(made.documents)
+        positions = Positions.of(sentences, made.documents, reach=self.reach)
+        board = made.board(sentences, task, "AUC", seed=self.seed)
+
+        def options(reading: Reading, rule: Rule) -> Iterator[Option]:
+            for kind in reading.statistics.similarities:
+                cosines = np.einsum(
+                    "qd,qd->q", reading.expected(rule, kind), reading.space(kind)[own], dtype=np.float64
+                )
+                yield Option({"AUC": _aucs(-cosines, made)}, kind, rule=rule, predicts=learned(rule))
+
+        add_rules(board, self.readings(positions), BOTH, options)
+        space = WordSpace(sentences)
+        sides = ([rows[::-1] for rows in positions.before], positions.after)
+        near = sum(space.sums(rows, recency_weights) for rows in sides)
+        board.add("TF-IDF, both sides", [Option({"AUC": _aucs(-sparse_cosines(near, space.table[own]), made)})])
+        board.add("chance", [Option({"AUC": np.full(len(made), 0.5)})])
+        return board
 
     def continuation(self, grouped: Grouped, window_size: int, queries: int) -> Scoreboard:
-        """Rank the true next sentence among those of its own document outside the context."""
+        """Rank the true next sentence among those of its own document outside the context, by MRR and recall@1."""
         questions = build_questions(
             grouped.documents,
             window_size=window_size,
@@ -153,13 +170,32 @@ class _Sources:
             seed=self.seed,
         )
         row_of = {sentence: row for row, sentence in enumerate(self.sources.sentences)}
-        rows = [row_of[sentence] for sentence in questions.sentences]
+        asked = [row_of[sentence] for sentence in questions.sentences]
         nothing = [some[:0] for some in questions.context_rows]
         positions = Positions(questions.sentences, questions.context_rows, nothing)
-        vectors = {name: found[rows] for name, found in self.embeddings.items()}
-        return continuation(self.readings(positions, vectors), questions, seed=self.seed)
+        vectors = {name: found[asked] for name, found in self.embeddings.items()}
+        rows, documents = questions.candidates["same"], questions.documents
+        items = [questions.sentences, questions.true.tolist(), rows.tolist()]
+        board = Scoreboard(CONTINUATION, SPLIT, "MRR", documents, items, questions.choosing, seed=self.seed)
 
-    def repetitions(self, pairs: tuple[Pairs, Pairs]) -> Scoreboard:
+        def values(scores: NDArray[np.floating[Any]]) -> dict[str, Values]:
+            found = from_scores(scores, rows >= 0, documents)
+            return {"MRR": found.values("mrr"), "recall@1": found.values("recall@1")}
+
+        def options(reading: Reading, rule: Rule) -> Iterator[Option]:
+            for kind in reading.statistics.similarities:
+                scores = candidate_scores(reading.expected(rule, kind), reading.space(kind), rows)
+                yield Option(values(scores), kind, rule=rule, predicts=learned(rule))
+
+        note = f"{(rows >= 0).sum(1).mean():.0f} candidates"
+        add_rules(board, self.readings(positions, vectors), PAST, options, note=note)
+        for name, fitted, scores in tfidf_scores(questions, None):
+            board.add(name, [Option(values(scores["same"]))], note=fitted)
+        expected = chance(from_scores(np.zeros(rows.shape), rows >= 0, documents))
+        board.add("chance", [Option({"MRR": expected["mrr"], "recall@1": expected["recall@1"]})])
+        return board
+
+    def repetitions(self, pairs: tuple[StsPairs, StsPairs]) -> Scoreboard:
         """Score repetitions; the planted pairs are encoded too."""
         sentences, made = with_repetitions(self.sources, *pairs, seed=self.seed)
         planted = sentences[len(self.sources.sentences) :]
@@ -168,33 +204,6 @@ class _Sources:
             for name, model in self.models.items()
         }
         return repetitions(self.models, every, sentences, made, seed=self.seed)
-
-
-def intruders(readings: Mapping[str, Reading], made: Made, *, task: str, seed: int) -> Scoreboard:
-    """Compute the AUC of all candidates on documents with intruders, within each document.
-
-    Args:
-        readings: readings of the documents' positions by model, the evaluated one first.
-        made: documents from `with_intruders`.
-        task: name of the task in the rows.
-        seed: seed of the bootstrap.
-    """
-    positions = next(iter(readings.values())).positions
-    board = made.board(positions.sentences, task, "AUC", seed=seed)
-    own = np.concatenate(made.documents)
-
-    def options(reading: Reading, rule: Rule) -> Iterator[Option]:
-        for kind in reading.statistics.similarities:
-            cosines = np.einsum("qd,qd->q", reading.expected(rule, kind), reading.space(kind)[own], dtype=np.float64)
-            yield Option({"AUC": _aucs(-cosines, made)}, kind, rule=rule, predicts=learned(rule))
-
-    add_rules(board, readings, BOTH, options)
-    space = WordSpace(positions.sentences)
-    sides = ([rows[::-1] for rows in positions.before], positions.after)
-    near = sum(space.sums(rows, recency_weights) for rows in sides)
-    board.add("TF-IDF, both sides", [Option({"AUC": _aucs(-sparse_cosines(near, space.table[own]), made)})])
-    board.add("chance", [Option({"AUC": np.full(len(made), 0.5)})])
-    return board
 
 
 def _aucs(scores: Values, made: Made) -> Values:
@@ -209,39 +218,6 @@ def _marks(made: Made) -> list[NDArray[np.bool_]]:
     for mark, truth in zip(marks, made.truth, strict=True):
         mark[truth - 1] = True
     return marks
-
-
-def continuation(readings: Mapping[str, Reading], questions: Questions, *, seed: int) -> Scoreboard:
-    """Compute MRR and recall@1 of all candidates, which rank the sentences of the same document.
-
-    Args:
-        readings: readings of the questions' contexts by model, the evaluated one first.
-        questions: questions from `build_questions`.
-        seed: seed of the bootstrap.
-    """
-    rows, documents = questions.candidates["same"], questions.documents
-    items = [questions.sentences, questions.true.tolist(), rows.tolist()]
-    board = Scoreboard(CONTINUATION, SPLIT, "MRR", documents, items, questions.choosing, seed=seed)
-    note = f"{(rows >= 0).sum(1).mean():.0f} candidates"
-
-    def ranks(scores: NDArray[np.floating[Any]]) -> Retrieval:
-        return from_scores(scores, rows >= 0, documents)
-
-    def values(scores: NDArray[np.floating[Any]]) -> dict[str, Values]:
-        found = ranks(scores)
-        return {"MRR": found.values("mrr"), "recall@1": found.values("recall@1")}
-
-    def options(reading: Reading, rule: Rule) -> Iterator[Option]:
-        for kind in reading.statistics.similarities:
-            scores = candidate_scores(reading.expected(rule, kind), reading.space(kind), rows)
-            yield Option(values(scores), kind, rule=rule, predicts=learned(rule))
-
-    add_rules(board, readings, PAST, options, note=note)
-    for name, fitted, scores in tfidf_scores(questions, None):
-        board.add(name, [Option(values(scores["same"]))], note=fitted)
-    expected = chance(ranks(np.zeros(rows.shape)))
-    board.add("chance", [Option({"MRR": expected["mrr"], "recall@1": expected["recall@1"]})])
-    return board
 
 
 def repetitions(
@@ -328,23 +304,22 @@ def _score(request: Request) -> Result:
     return Result(rows, {REPETITIONS: said, DOCUMENT.name: source}, similarity, plain)
 
 
-def _pairs(request: Request) -> tuple[str, tuple[Pairs, Pairs] | None]:
+def _pairs(request: Request) -> tuple[str, tuple[StsPairs, StsPairs] | None]:
     """Return a description of the graded pairs to plant, and the pairs for selection and for the report."""
     from lang_jepa.stories import paraphrase_pairs
 
     if request.of_stories:
-        drawn = [
-            [(one.first, one.second, one.score) for one in paraphrase_pairs(_STORY_PAIRS, start)]
-            for start in (request.seed + CHOOSING_SEED, request.seed)
-        ]
-        choosing, reported = (Pairs(*zip(*some, strict=True)) for some in drawn)
-        return "graded pairs of generated stories", (choosing, reported)
+
+        def drawn(split: Split, seed: int) -> StsPairs:
+            some = [(one.first, one.second, one.score) for one in paraphrase_pairs(_STORY_PAIRS, seed)]
+            return StsPairs(split, *map(list, zip(*some, strict=True)))
+
+        pairs = drawn("dev", request.seed + CHOOSING_SEED), drawn("test", request.seed)
+        return "graded pairs of generated stories", pairs
     if request.data_dir is None:
         return "not measured: give STS-B with --data-dir", None
     splits = find_stsb(request.data_dir).splits
-    choosing, reported = (Pairs(one.first, one.second, one.scores) for one in (splits["dev"], splits["test"]))
-    said = f"STS-B pairs of {request.data_dir}: dev chooses, test is reported"
-    return said, (choosing, reported)
+    return f"STS-B pairs of {request.data_dir}: dev chooses, test is reported", (splits["dev"], splits["test"])
 
 
 def _lengths(request: Request) -> Lengths:

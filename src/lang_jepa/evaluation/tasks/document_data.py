@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.questions import sentence_rows
 from lang_jepa.evaluation.scoreboard import Scoreboard
+from lang_jepa.evaluation.tasks.public_data import StsPairs
 from lang_jepa.evaluation.tasks.request import Grouped
 
 Flags = NDArray[np.bool_]
@@ -84,19 +86,10 @@ class Sources:
 
     @classmethod
     def of(cls, grouped: Grouped) -> "Sources":
-        """Number the distinct sentences of the documents.
-
-        Raises:
-            LangJepaError: a sentence is empty.
-        """
-        index: dict[str, int] = {}
-        rows = []
-        for number, document in enumerate(grouped.documents):
-            if not all(sentence.strip() for sentence in document):
-                raise LangJepaError(f"document {number} of the evaluation holds an empty sentence.")
-            rows.append(np.array([index.setdefault(s, len(index)) for s in document], dtype=np.int64))
+        """Number the distinct sentences of the documents; raises as `sentence_rows` does."""
+        sentences, rows = sentence_rows(grouped.documents)
         numbers = np.unique(np.array(grouped.groups, dtype=str), return_inverse=True)[1]
-        return cls(list(index), rows, numbers.astype(np.int64), np.asarray(grouped.choosing, dtype=bool))
+        return cls(sentences, rows, numbers.astype(np.int64), np.asarray(grouped.choosing, dtype=bool))
 
 
 @dataclass(frozen=True)
@@ -264,27 +257,21 @@ def _strangers(sources: Sources, number: int, position: int, where: From, far: i
     return np.setdiff1d(pool, own)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Graded sentence pairs, [n] each. Pairs for selection and reported pairs are disjoint.
-
-    Attributes:
-        first, second: the sentences.
-        grades: from 0 (nothing in common) to 5 (the same meaning).
-    """
-
-    first: Sequence[str]
-    second: Sequence[str]
-    grades: Sequence[float]
-
-    def between(self, low: float, high: float) -> list[tuple[str, str]]:
-        """Return the pairs of distinct sentences with low < grade <= high."""
-        every = zip(self.first, self.second, self.grades, strict=True)
-        return [(a, b) for a, b, grade in every if low < grade <= high and a != b]
+def _graded(pairs: StsPairs, low: float, high: float) -> list[tuple[str, str]]:
+    """Return the pairs of distinct sentences with low < grade <= high."""
+    every = zip(pairs.first, pairs.second, pairs.scores, strict=True)
+    return [(a, b) for a, b, grade in every if low < grade <= high and a != b]
 
 
-def with_repetitions(sources: Sources, choosing: Pairs, reported: Pairs, *, seed: int = 0) -> tuple[list[str], Made]:
+def with_repetitions(
+    sources: Sources, choosing: StsPairs, reported: StsPairs, *, seed: int = 0
+) -> tuple[list[str], Made]:
     """Plant in each document one pair with the same meaning and one pair that is only related, while pairs last.
+
+    Args:
+        sources: documents; very short ones are left out.
+        choosing, reported: graded pairs, which are disjoint.
+        seed: seed of every draw.
 
     Returns:
         Distinct sentences, those of `sources` first; and the documents with the position of the paraphrase as truth.
@@ -296,7 +283,7 @@ def with_repetitions(sources: Sources, choosing: Pairs, reported: Pairs, *, seed
     row_of = {sentence: row for row, sentence in enumerate(sources.sentences)}
     parts: list[tuple[Rows, Rows, int, bool]] = []
     for pairs, chooses in ((choosing, True), (reported, False)):
-        kinds = [pairs.between(SAME, 5.0), pairs.between(*RELATED)]
+        kinds = [_graded(pairs, SAME, 5.0), _graded(pairs, *RELATED)]
         if not all(kinds):
             raise LangJepaError("planting repetitions needs pairs of the same meaning and pairs of another one.")
         shuffled = [[kind[i] for i in generator.permutation(len(kind))] for kind in kinds]

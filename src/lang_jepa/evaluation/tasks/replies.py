@@ -319,17 +319,13 @@ def _score(request: Request) -> Result:
     rows = reply_rows(request, asked, bank, choosing)
     held = {*bank.replies}
     known = np.mean([reply in held for reply in asked.replies])
+    labels = "" if bank.labels is None else f", {counted(len({*bank.labels} - {''}), 'label')}"
     source = (
         f"{who}: {counted(int((~choosing).sum()), 'question')} of {given.source}, a bank of "
         f"{counted(len(bank.replies), 'reply', 'replies')} of training, which holds {100 * known:.1f} % of the true "
-        f"ones{'' if bank.labels is None else _labelled(bank)}; another reply may be as right as the true one"
+        f"ones{labels}; another reply may be as right as the true one"
     )
     return Result(rows, {REPLIES.name: source})
-
-
-def _labelled(bank: Answers) -> str:
-    assert bank.labels is not None
-    return f", {counted(len({*bank.labels} - {''}), 'label')}"
 
 
 def _asked(request: Request) -> object:

@@ -131,7 +131,8 @@ def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int 
         found, asked = tfidf(searched.sentences, *texts, sublinear_tf=True, **options)
         score = lambda part, q=asked, s=found: (q[part] @ s.T).toarray()  # noqa: E731
         add(name, score, note="fitted on the searched sentences")
-    for metric, values in _chance(searched).items():
+    right = [len(rows) for rows in searched.expected]
+    for metric, values in chance_of_first([len(searched.sentences)] * count, right).items():
         boards[metric].add_analytic("chance", {metric: values})
     return list(interleaved(boards.values()))
 
@@ -158,12 +159,6 @@ def ranked(searched: Searched, score: Callable[[slice], Scores]) -> Retrieval:
         for name in ("ranks", "candidates", "documents", "last_ranks")
     )
     return Retrieval(ranks, candidates, queries, last)
-
-
-def _chance(searched: Searched) -> dict[str, Values]:
-    """Return the expected scores of a random order, [Q] by metric."""
-    total = len(searched.sentences)
-    return chance_of_first([total] * len(searched.expected), [len(rows) for rows in searched.expected])
 
 
 def chance_of_first(candidates: Sequence[int], expected: Sequence[int]) -> dict[str, Values]:

@@ -132,8 +132,7 @@ def _event_numbers(drawn: Sequence["Story"], sentences: Sequence[str]) -> NDArra
     events: dict[str, str] = {}
     for sentence in chain.from_iterable(story.sentences for story in drawn):
         events.setdefault(sentence.text, sentence.event)
-    numbers = {event: number for number, event in enumerate(sorted(set(events.values())))}
-    return np.array([numbers[events[text]] for text in sentences], dtype=np.int64)
+    return np.unique([events[text] for text in sentences], return_inverse=True)[1]
 
 
 def _oracle_scores(drawn: Sequence["Story"], questions: Questions) -> ScoresBySet:

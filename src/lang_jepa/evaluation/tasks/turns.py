@@ -85,8 +85,7 @@ class Asked:
         who = [(asked.speakers[document][p - 1], asked.speakers[document][p]) for document, p in pairs]
         last, following = np.array(who, dtype=np.int64).T
         drawn = _by_speaker(questions, following, OTHERS, seed)
-        others, rest = questions.candidates["other"], questions.candidates.get("same")
-        candidates = {"other": others, "speaker": drawn, **({} if rest is None else {"same": rest})}
+        candidates = {"other": questions.candidates["other"], "speaker": drawn, **questions.candidates}
         return cls(replace(questions, candidates=candidates), contexts, last, following)
 
     def replies(self, *, seed: int) -> "Asked | None":
@@ -217,14 +216,11 @@ def _score(request: Request) -> Result:
     if replies is not None:
         count = replies.questions.candidates["reply"].shape[1]
         rows += _rows(request, replies, {"reply": f"next turn, 1 of {count} replies"}, learnt)
-    source = f"{given.source}{request.overlap(_reported(given))}"
+    reported = [texts for texts, chooses in zip(given.documents, given.choosing, strict=True) if not chooses]
+    source = f"{given.source}{request.overlap(reported)}"
     if replies is None and request.unit != "line":
         source += "; no choice among replies: too few places in which another one answers"
     return Result(rows, {TURNS.name: source})
-
-
-def _reported(given: Conversations) -> Sequence[Sequence[str]]:
-    return [texts for texts, chooses in zip(given.documents, given.choosing, strict=True) if not chooses]
 
 
 def _questions(request: Request) -> Questions:
