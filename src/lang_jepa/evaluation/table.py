@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,11 @@ class Report:
         for row in plain["rows"]:
             del row["detail"]
         return plain
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> Self:
+        """Build a report from what `to_json` returned; it has no values per question."""
+        return cls(**(tree | {"rows": [Row(**row) for row in tree["rows"]]}))
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
@@ -321,7 +326,7 @@ def read_report(path: Path) -> Report:
     """
     tree = read_json(path, what="scores")
     try:
-        return Report(**(tree | {"rows": [Row(**row) for row in tree["rows"]]}))
+        return Report.from_json(tree)
     except (TypeError, KeyError) as error:
         raise LangJepaError(
             f"{path} does not hold scores ({error}): move it away, or write to another file with --output"

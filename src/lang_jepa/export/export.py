@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from lang_jepa.data.text.masks import patterns_of
 from lang_jepa.errors import LangJepaError, first_line
-from lang_jepa.evaluation.table import Row, is_headline
+from lang_jepa.evaluation.table import Row, is_headline, read_report
 from lang_jepa.export.formats import TOLERANCE, check_parity, comparison, write_onnx, write_sentence_transformers
 from lang_jepa.files.atomic import atomic_folder, check_only, check_writable, read_json
 from lang_jepa.inference.model import ConceptModel
@@ -289,7 +289,7 @@ def _limits(model: ConceptModel, run: Path) -> Iterator[str]:
 
 def _rows(run: Path) -> list[Row]:
     file = next((file for folder in (run, run.parent) if (file := folder / "scores.json").is_file()), None)
-    return [Row(**row) for row in read_json(file, what="scores")["rows"]] if file else []
+    return read_report(file).rows if file else []
 
 
 def _summary(run: Path) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from lang_jepa.comparison.trial import scores
-from lang_jepa.comparison.trial.curve import curve
 from lang_jepa.comparison.trial.plan import Plan, TrialOptions
+from lang_jepa.comparison.trial.scores import curve, section
 from lang_jepa.comparison.trial.verdict import Verdict, short_name
 from lang_jepa.errors import counted, visible
 from lang_jepa.files.version import __version__
@@ -156,7 +155,10 @@ def _documents(copies: Mapping[str, Any]) -> str:
 def _scores(facts: Facts, report: "Report") -> str:
     """The tables, below notes on what makes them look too good or too bad."""
     if facts["lacking"] is not None:
-        return _lacking(facts)
+        return (
+            f"<p>{_e(facts['lacking'])} What follows needs no training: copies, topics by the words alone, and "
+            "searches for words. No score is given, since none would mean anything.</p>"
+        )
     notes = []
     if (share := facts["overlap"]) >= _OVERLAP and facts["kind"] != "logs":  # whose lines always recur
         notes.append(
@@ -164,14 +166,7 @@ def _scores(facts: Facts, report: "Report") -> str:
             "scores here are higher than on entirely new text."
         )
     notes += [f"Training warned: {alarm.partition('. ')[0].rstrip('.')}." for alarm in facts["alarms"]]
-    return "".join(f"<p>{_e(note)}</p>" for note in notes) + scores.section(report, facts["unit"])
-
-
-def _lacking(facts: Facts) -> str:
-    return (
-        f"<p>{_e(facts['lacking'])} What follows needs no training: copies, topics by the words alone, and searches "
-        "for words. No score is given, since none would mean anything.</p>"
-    )
+    return "".join(f"<p>{_e(note)}</p>" for note in notes) + section(report, facts["unit"])
 
 
 def _surprises(facts: Facts) -> str:
@@ -244,7 +239,7 @@ def _topics(facts: Facts) -> str:
     else:
         said = (
             f"{counted(found['count'], 'topic')} of {found['of']} ({found['chosen']}), by the vectors of "
-            f"{_space(facts)}. Named by their most telling words."
+            f"{_called(facts['space'])}. Named by their most telling words."
         )
     body = f'<p>{_e(said)}</p><ul class="cards two">{"".join(_topic(one, logs) for one in shown)}</ul>'
     if logs and found["rare"]:
@@ -263,10 +258,6 @@ def _topic(one: Mapping[str, Any], logs: bool) -> str:
         f'<li><span class="share">{100 * one["share"]:.0f} %</span><span class="words">{_quote(title)}</span>'
         f'<div class="meter"><i style="width:{100 * one["share"]:.1f}%"></i></div>{typical}</li>'
     )
-
-
-def _space(facts: Facts) -> str:
-    return _called(facts["space"])
 
 
 def _called(name: str) -> str:
@@ -310,8 +301,8 @@ def _searches(facts: Facts) -> str:
         for one in found
     )
     return (
-        f"<p>The queries are words of the largest topics; hits are found by {_e(_space(facts))}, and the number is the "
-        f"cosine.</p>{shown}"
+        f"<p>The queries are words of the largest topics; hits are found by {_e(_called(facts['space']))}, and the "
+        f"number is the cosine.</p>{shown}"
     )
 
 

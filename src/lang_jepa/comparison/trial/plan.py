@@ -181,25 +181,21 @@ def plan(
     if encoder is None and taken.kind == "dialogues" and repeats(corpus) >= _REPETITIVE:
         own.append(f"optimization.lr={_CAREFUL}")
     settings = load_settings(recipe, own)
-    batch = max(1, min(settings.data.batch_size, examples_of(corpus, settings) // 2))
+    lengths = np.diff(corpus.train.document_starts)
+    passages = int((-(-lengths // settings.data.passage_size)).sum())  # about; a long document has several
+    batch = max(1, min(settings.data.batch_size, passages // 2))
     own += [f"data.batch_size={batch}"] if batch < settings.data.batch_size else []
     measured = _measure(load_settings(recipe, own))
-    most = settings.optimization.max_steps or LEAST_STEPS
-    steps = min(most, int(seconds / measured))
+    steps = min(settings.optimization.max_steps or LEAST_STEPS, int(seconds / measured))
     if encoder is not None and steps < LEAST_STEPS:
         return None
-    return Plan(recipe, [*own, *schedule(settings, max(LEAST_STEPS, steps))], measured, max(LEAST_STEPS, steps))
+    steps = max(LEAST_STEPS, steps)
+    return Plan(recipe, [*own, *schedule(settings, steps)], measured, steps)
 
 
 def repeats(corpus: Corpus) -> float:
     """Return the share of held-out units that occur word for word in the training text."""
     return float(corpus.manifest["statistics"]["overlap"]["all_sentences"] or 0.0)
-
-
-def examples_of(corpus: Corpus, settings: Settings) -> int:
-    """Approximate number of training passages: documents, and pieces of those longer than `data.passage_size`."""
-    lengths = np.diff(corpus.train.document_starts)
-    return int((-(-lengths // settings.data.passage_size)).sum())
 
 
 def sizes(corpus: Corpus) -> list[str]:

@@ -169,10 +169,11 @@ def _look(path: Path, *, named: bool) -> _Look | None:
     try:
         if kind is not None and kind.prose is None:
             return _table(path, kind)
-        text = _beginning(path) if kind is None or kind is formats.TEXT else kind.prose(path)[0]  # type: ignore[misc]
+        plain = kind is None or kind is formats.TEXT
+        text = _beginning(path) if plain else kind.prose(path)[0]  # type: ignore[union-attr, misc]
     except (LangJepaError, NotText, Unreadable):
         return None  # the readers count it, and say why
-    return _plain(text, plain=kind is None or kind is formats.TEXT)
+    return _plain(text, plain=plain)
 
 
 def _beginning(path: Path) -> str:

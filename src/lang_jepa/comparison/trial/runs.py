@@ -1,8 +1,7 @@
 """The runs of a trial: trained once, reused when asked for again, scored on held-out text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lang_jepa.comparison.trial import plan
@@ -14,7 +13,7 @@ from lang_jepa.comparison.trial.verdict import short_name
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.conclusions import MODEL_NAME
-from lang_jepa.evaluation.table import Report, Row
+from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks.request import QUICK
 from lang_jepa.files.atomic import make_folder, sha256, write_text
 from lang_jepa.inference.document_reading import Progress
@@ -91,49 +90,27 @@ def _train(
     def make() -> Found | None:
         own = [*data, *options.changes]
         found = plan.plan(trial.taken, corpus, own, run, seconds=seconds, encoder=encoder)
-        return None if found is None else _plain(found)
+        return None if found is None else asdict(found)
 
     planned = trial.stages.run(f"planning ({folder})", key, make, _said_of_plan)
     if planned is None:
         return None
     trial.plans[folder] = chosen = plan.Plan(**planned)
     settings = load_settings(chosen.recipe, [*chosen.overrides, *options.changes])
-    done = (run / SETTINGS).is_file() and _same_run(run, planned)
-    write = {"load_checkpoint": done}
-    settings = settings.model_copy(update={"meta": settings.meta.model_copy(update=write)})
-    held: dict[str, Result] = {}
+    text, path = "\n".join([chosen.recipe, *chosen.overrides]) + "\n", run.with_suffix(".plan")
+    begun = (run / SETTINGS).is_file() and path.is_file() and path.read_text("utf-8") == text  # with this plan
+    settings = settings.model_copy(update={"meta": settings.meta.model_copy(update={"load_checkpoint": begun})})
 
-    def go() -> Found:
+    def go() -> Result:
         make_folder(run.parent)
-        write_text(options.output / f"{folder}.plan", _plan_text(planned))
-        held["result"] = result = train(settings, trial.reporter)
-        return {"seconds": result.seconds, "step": result.step}
+        write_text(path, text)
+        return train(settings, trial.reporter)
 
-    trial.stages.run(name, key, go, lambda made: f"{made['step']:,} steps", keep=False)
-    trial.stages.seconds[name] = held["result"].seconds  # also of a training that was resumed
-    if held["result"].interrupted:
-        raise Stopped(held["result"])
-    return held["result"]
-
-
-def _plan_text(planned: Found) -> str:
-    return "\n".join([planned["recipe"], *planned["overrides"]]) + "\n"
-
-
-def _same_run(run: Path, planned: Found) -> bool:
-    """Whether the run in a directory was started with this plan."""
-    path = run.with_suffix(".plan")
-    return path.is_file() and path.read_text("utf-8") == _plan_text(planned)
-
-
-def _plain(found: plan.Plan) -> Found:
-    """A plan as plain data."""
-    return {
-        "recipe": found.recipe,
-        "overrides": found.overrides,
-        "seconds_per_step": found.seconds_per_step,
-        "steps": found.steps,
-    }
+    result: Result = trial.stages.run(name, None, go, lambda made: f"{made.step:,} steps")
+    trial.stages.seconds[name] = result.seconds  # also of a training that was resumed
+    if result.interrupted:
+        raise Stopped(result)
+    return result
 
 
 def _said_of_plan(found: Found | None) -> str:
@@ -156,4 +133,4 @@ def _score(trial: Trial, name: str, folder: str, beside: str | None) -> Report:
 
     key = [sha256(run / "model" / "model.safetensors"), sha256(run / "model" / "lang_jepa.json"), beside]
     made = trial.stages.run(name, key, make, lambda made: f"{max(row['n'] for row in made['rows']):,} questions")
-    return Report(**(made | {"rows": [Row(**row) for row in made["rows"]]}))
+    return Report.from_json(made)

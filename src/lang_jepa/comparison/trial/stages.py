@@ -18,19 +18,15 @@ class OnStage(Protocol):
 
     def begin(self, name: str) -> None:
         """A stage begins."""
+        return
 
     def done(self, name: str, said: str, seconds: float | None) -> None:
         """A stage is done. `said`: the outcome, in words; `seconds`: None if an earlier result was reused."""
+        return
 
 
-class Silent:
+class Silent(OnStage):
     """Shows nothing."""
-
-    def begin(self, name: str) -> None:
-        return
-
-    def done(self, name: str, said: str, seconds: float | None) -> None:
-        return
 
 
 class Stages:
@@ -47,27 +43,18 @@ class Stages:
         self._known: dict[str, Any] = known if known.get("format") == FORMAT else {}
         self.seconds: dict[str, float] = {}
 
-    def run(
-        self,
-        name: str,
-        key: object,
-        make: Callable[[], Any],
-        say: Callable[[Any], str] = lambda made: "",
-        *,
-        keep: bool = True,
-    ) -> Any:
+    def run(self, name: str, key: object, make: Callable[[], Any], say: Callable[[Any], str] = lambda made: "") -> Any:
         """Return the result of a stage: the one on disk with the same key, or what `make` returns.
 
         Args:
             name: of the stage, for people.
-            key: everything that the result depends on, as plain data.
-            make: returns plain data.
+            key: everything that the result depends on, as plain data (None: the result is not saved).
+            make: returns plain data if there is a key, else anything.
             say: puts the outcome into words.
-            keep: save the result, and use a saved one.
         """
         made_from = fingerprint([__version__, key])
         before = self._known.get(name)
-        if keep and before is not None and before["made_from"] == made_from:
+        if key is not None and before is not None and before["made_from"] == made_from:
             self.seconds[name] = before["seconds"]
             self._on_stage.done(name, say(before["made"]), None)
             return before["made"]
@@ -75,7 +62,7 @@ class Stages:
         began = time.perf_counter()
         made = make()
         self.seconds[name] = time.perf_counter() - began
-        if keep:
+        if key is not None:
             self._known = {**self._known, "format": FORMAT}
             self._known[name] = {"made_from": made_from, "seconds": self.seconds[name], "made": made}
             write_json(self._path, self._known)

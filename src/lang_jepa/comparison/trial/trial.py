@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from lang_jepa.comparison.trial import findings, plan
 from lang_jepa.comparison.trial.findings import Found
@@ -88,7 +88,10 @@ def _run(trial: Trial) -> Outcome:
     options, stages = trial.options, trial.stages
     collection, data = _read(trial)
     trial.facts["copies"] = stages.run(
-        "copies", [trial.facts["source"], "copies"], lambda: findings.copies(collection), _said_of_copies
+        "copies",
+        [trial.facts["source"], "copies"],
+        lambda: findings.copies(collection),
+        lambda made: f"{made['exact']} exact, {made['near']} near, {counted(made['repeated'], 'repeated sentence')}",
     )
     corpus = _prepared(trial, data)
     missing = plan.lacking(corpus, trial.unit) if corpus else f"There are too few {trial.unit}s to learn from."
@@ -120,35 +123,25 @@ def _read(trial: Trial) -> tuple[Collection, list[str]]:
         found = read_collection(load_settings(recipe, data).data, plan.MOST_DOCUMENTS + (not texts))
         return findings.relative(found), data
 
-    def make() -> None:
+    def make() -> tuple[Collection, list[str]]:
         found, _ = read(None, ())
-        language = None if taken.kind == "logs" else language_of(_some_text(found))
+        text = " ".join(one.text[:2000] for one in found.documents)
+        language = None if taken.kind == "logs" else language_of(text[:_SAMPLED])
         trial.facts["language"] = language
-        held["found"], held["data"] = read(language, [one.text for one in found.documents])
+        return read(language, [one.text for one in found.documents])
 
-    held: dict[str, Any] = {}
-    trial.stages.run("reading", [], make, lambda _: _said_of(trial, held["found"]), keep=False)
-    found, data = held["found"], held["data"]
+    def say(made: tuple[Collection, list[str]]) -> str:
+        documents, units = counted(len(made[0].documents), "document"), counted(len(made[0].units), trial.unit)
+        return f"{taken.kind}: {documents}, {units}"
+
+    found, data = trial.stages.run("reading", None, make, say)
     trial.facts |= {"about": findings.about(found), "unit": trial.unit, "kind": taken.kind, "taken": taken.why}
-    trial.facts |= {"others": taken.others, "kept": None, "seed": load_settings(recipe, data).meta.seed}
-    settings = load_settings(recipe, data).data
-    trial.facts["limit"] = {"limit": settings.limit}
-    trial.facts["source"] = [settings.model_dump(mode="json"), SplitDocuments.open(settings).source.fingerprint()]
+    settings = load_settings(recipe, data)
+    trial.facts |= {"others": taken.others, "kept": None, "seed": settings.meta.seed}
+    trial.facts["limit"] = {"limit": settings.data.limit}
+    source = SplitDocuments.open(settings.data).source
+    trial.facts["source"] = [settings.data.model_dump(mode="json"), source.fingerprint()]
     return found, data
-
-
-def _some_text(found: Collection) -> str:
-    every = " ".join(one.text[:2000] for one in found.documents)
-    return every[:_SAMPLED]
-
-
-def _said_of(trial: Trial, found: Collection) -> str:
-    units = counted(len(found.units), trial.unit)
-    return f"{trial.taken.kind}: {counted(len(found.documents), 'document')}, {units}"
-
-
-def _said_of_copies(found: Found) -> str:
-    return f"{found['exact']} exact, {found['near']} near, {counted(found['repeated'], 'repeated sentence')}"
 
 
 def _prepared(trial: Trial, data: Sequence[str]) -> Corpus | None:
@@ -158,15 +151,11 @@ def _prepared(trial: Trial, data: Sequence[str]) -> Corpus | None:
     if trial.facts["about"]["units"] < 2 * plan.LEAST_STEPS:
         return None
 
-    def say(_: Any) -> str:
-        corpus = held["corpus"]
-        return (
-            f"{corpus.train.num_sentences:,} {trial.unit}s to learn from, {corpus.validation.num_sentences:,} held out"
-        )
+    def say(made: Corpus) -> str:
+        return f"{made.train.num_sentences:,} {trial.unit}s to learn from, {made.validation.num_sentences:,} held out"
 
-    held: dict[str, Corpus] = {}
-    trial.stages.run("preparing", [], lambda: held.update(corpus=prepare(settings.data)), say, keep=False)
-    return held["corpus"]
+    corpus: Corpus = trial.stages.run("preparing", None, lambda: prepare(settings.data), say)
+    return corpus
 
 
 def _load(path: Path) -> ConceptModel:
@@ -198,7 +187,12 @@ def _find(trial: Trial, collection: Collection, models: dict[str, ConceptModel],
     def topics() -> Found | None:
         return findings.kinds(collection) if logs else findings.topics(spaces[best], collection, trial.progress)
 
-    facts["topics"] = trial.stages.run("kinds of lines" if logs else "topics", [*key, best], topics, _said_of_topics)
+    facts["topics"] = trial.stages.run(
+        "kinds of lines" if logs else "topics",
+        [*key, best],
+        topics,
+        lambda made: "too few" if made is None else str(made["count"]),
+    )
     using = _using(report, trial.taken.kind)
     facts["judge"] = name = MODEL_NAME if MODEL_NAME in models and using != "baseline" else best
     if name:
@@ -214,10 +208,6 @@ def _find(trial: Trial, collection: Collection, models: dict[str, ConceptModel],
             "three searches", [*key, asked], lambda: findings.searches(spaces[best], collection, asked, logs=logs)
         )
     facts["index"] = _index(trial, models, best)
-
-
-def _said_of_topics(found: Found | None) -> str:
-    return "too few" if found is None else str(found["count"])
 
 
 def _short_names(rows: list[Row], beside: str | None) -> list[Row]:
@@ -250,11 +240,8 @@ def _index(trial: Trial, models: dict[str, ConceptModel], best: str) -> str:
     data = load_settings(plan.RECIPES[taken.kind], taken.overrides).data
     language = {"language": trial.facts["language"] or "en"} if taken.kind == "documents" else {}
     data = data.model_copy(update={**trial.facts["limit"], **language})
-
-    def make() -> None:
-        Index.build(model, SplitDocuments.open(data), trial.options.output / "index")
-
-    trial.stages.run("index", [], make, keep=False)  # `Index.build` recognises a finished index
+    folder = trial.options.output / "index"
+    trial.stages.run("index", None, lambda: Index.build(model, SplitDocuments.open(data), folder))
     return name
 
 
@@ -264,17 +251,15 @@ def _written(trial: Trial, report: Report, over: Report | None) -> Outcome:
     run = options.output / "run"
     beside = short_name(options.beside) if options.beside else None
     scored = facts["lacking"] is None
-    verdict = verdict_of(report, trial.unit, over=over, encoder=beside) if scored else _no_verdict(facts["lacking"])
+    verdict = Verdict(False, "Too little text to say", [f"Nothing was trained. {facts['lacking']}"])
+    if scored:
+        verdict = verdict_of(report, trial.unit, over=over, encoder=beside)
     facts["curve"] = read_metrics(run / "metrics.csv") if scored else []
     facts["seconds"] = trial.stages.seconds
     commands = _commands(trial)
     path = options.output / PAGE
     write_text(path, page(options, facts, verdict, report, trial.plans, commands))
     return Outcome(verdict=verdict, page=path, commands=commands)
-
-
-def _no_verdict(missing: str | None) -> Verdict:
-    return Verdict(False, "Too little text to say", [f"Nothing was trained. {missing or ''}".strip()])
 
 
 def _commands(trial: Trial) -> list[tuple[str, str]]:

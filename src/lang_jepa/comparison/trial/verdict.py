@@ -1,9 +1,8 @@
 """The verdict on a text: what its scores say, in a few sentences, judged by their intervals alone."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lang_jepa.evaluation.conclusions import MODEL_NAME
 from lang_jepa.evaluation.table import LEAD, Report, Row
@@ -39,9 +38,6 @@ class Verdict:
     helps: bool
     headline: str
     sentences: list[str]
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
