@@ -1,20 +1,19 @@
 """Everybody's scores in one table: what is the same beside several variants stands there once."""
 
-from typing import Any
-
 from lang_jepa.comparison.outcome import scores_of
+from lang_jepa.evaluation.table import Report, Row
 
 
-def _card(scores: dict[str, dict[str, float]]) -> dict[str, Any]:
+def _card(scores: dict[str, dict[str, float]]) -> Report:
     rows = [
-        {"task": "t", "split": "all", "metric": metric, "name": name, "chosen": True, "value": value}
+        Row("t", "all", metric, name, value, None, None, 1)
         for metric, values in scores.items()
         for name, value in values.items()
     ]
-    return {"rows": rows}
+    return Report(rows)
 
 
-def _scorers(cards: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+def _scorers(cards: dict[str, list[Report]]) -> dict[str, dict[str, float]]:
     return {one["name"]: {name: values["mean"] for name, values in one["scorers"].items()} for one in scores_of(cards)}
 
 

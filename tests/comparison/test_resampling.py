@@ -6,10 +6,10 @@ from scipy.stats import spearmanr, ttest_rel
 
 from lang_jepa.comparison.verdict import (
     Array,
+    Difference,
     Side,
     _resampled,
     _runs,
-    difference,
     differences,
     seed_weights,
 )
@@ -17,6 +17,10 @@ from lang_jepa.errors import LangJepaError
 
 CLUSTERS = np.repeat(np.arange(40), 3)
 HARDNESS = 2.0  # of documents: far larger than anything that is to be found
+
+
+def difference(variant: Side, baseline: Side, **options: int) -> Difference:
+    return differences([variant], baseline, **options)[0]
 
 
 def _sides(

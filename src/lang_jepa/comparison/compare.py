@@ -35,25 +35,19 @@ class Callback(Protocol):
 
     def job(self, what: str, number: int, count: int) -> None:
         """Job `number` of `count` begins."""
+        return
 
     def event(self, what: str, event: Event) -> None:
         """The job reports an event (see `lang_jepa.comparison.jobs`)."""
+        return
 
     def done(self, what: str) -> None:
         """The job has ended, successfully or not."""
+        return
 
 
-class NoCallback:
+class NoCallback(Callback):
     """Does nothing."""
-
-    def job(self, what: str, number: int, count: int) -> None:
-        pass
-
-    def event(self, what: str, event: Event) -> None:
-        pass
-
-    def done(self, what: str) -> None:
-        pass
 
 
 def compare(plan: Plan, folder: Path, callback: Callback | None = None, *, jobs: int = 1) -> dict[str, Any]:

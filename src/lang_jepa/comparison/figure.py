@@ -114,12 +114,8 @@ def draw(report: Mapping[str, Any]) -> Any:
     Args:
         report: from `outcome`.
     """
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     wanted = report["panels"]
-    figure = Figure(figsize=(12, 3.2 * len(wanted)), layout="constrained")
-    FigureCanvasSVG(figure)
+    figure = _figure(3.2 * len(wanted))
     panels = figure.subplots(len(wanted), len(AXES), sharey="row", squeeze=False)
     for row, panel in enumerate(wanted):
         for column, axis in enumerate(AXES):
@@ -130,8 +126,7 @@ def draw(report: Mapping[str, Any]) -> Any:
                 style = {"color": colour, "linestyle": dash, "label": name, "linewidth": 1.8}
                 _line(axes, runs, axis, panel["metric"], style)
             _mark_equal(axes, report, axis)
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
+            _plain(axes)
             axes.set_xlim(left=0)
             if row == len(wanted) - 1:
                 axes.set_xlabel(_AXES[axis])
@@ -142,6 +137,21 @@ def draw(report: Mapping[str, Any]) -> Any:
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False, handlelength=3)
     return figure
+
+
+def _figure(height: float) -> Any:
+    """Return an empty figure of the page's width."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def _plain(axes: Any) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def as_svg(figure: Any) -> str:
@@ -231,13 +241,9 @@ def draw_dose(report: Mapping[str, Any], series: Mapping[str, Any]) -> Any:
         report: from `outcome`.
         series: one of its `series`.
     """
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     metrics: Sequence[Mapping[str, Any]] = report["points"]
     rows = -(-len(metrics) // _COLUMNS)
-    figure = Figure(figsize=(12, 2.9 * rows), layout="constrained")
-    FigureCanvasSVG(figure)
+    figure = _figure(2.9 * rows)
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes, metric in zip(panels, metrics, strict=False):
         _panel(axes, metric, report["baseline"], series)
@@ -261,5 +267,4 @@ def _panel(axes: Any, metric: Mapping[str, Any], baseline: str, series: Mapping[
     axes.set_xlabel(series["key"])
     axes.set_title(f"{metric['task']}, {metric['split']}\n{metric['name']}", loc="left", fontsize=9)
     axes.ticklabel_format(axis="y", useOffset=False)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    _plain(axes)

@@ -28,6 +28,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.files.atomic import check_only, make_folder, read_json, write_json
 from lang_jepa.files.run_lock import RunLock
 from lang_jepa.settings.load import build
+from lang_jepa.training.reporter import Silent
 
 Event = Mapping[str, Any]
 _LAST_LINES = 20
@@ -235,7 +236,7 @@ _BEGUN = (
 """What a run directory holds before there is a checkpoint to resume from: deleting it loses nothing."""
 
 
-class Channel:
+class Channel(Silent):
     """Reporter of a run that sends events to the parent.
 
     If the parent is gone, the broken pipe ends this process too.
@@ -266,9 +267,6 @@ class Channel:
 
     def warning(self, text: str) -> None:
         self.send("warning", text=text)
-
-    def end(self) -> None:
-        """Do nothing: all events have been sent."""
 
 
 def measure_job(job: Mapping[str, Any], channel: Channel) -> int:

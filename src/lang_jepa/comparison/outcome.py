@@ -13,11 +13,12 @@ from lang_jepa.comparison.kind import ENVIRONMENT, INFO_LABELS, StartInfo
 from lang_jepa.comparison.plan import Plan, differing_settings, refuse_different_settings, run_folder
 from lang_jepa.comparison.verdict import LEAST_SEEDS, Metric, Side, Verdict, verdicts
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.table import LEAD
+from lang_jepa.evaluation.conclusions import MODEL_NAME
+from lang_jepa.evaluation.table import Report, Row, is_headline
 from lang_jepa.files.atomic import read_json
 
 FORMAT = 1
-_NO_RIVALS = ("model", "chance", "oracle")
+_NO_RIVALS = (MODEL_NAME, "chance", "oracle")
 """Rows that are not baselines to beat: the model itself, a lower bound and an upper bound."""
 
 Scores = dict[Metric, dict[tuple[str, str], list[float]]]
@@ -31,11 +32,12 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         folder: of the comparison.
     """
     kind, settings = plan.kind, plan.baseline.settings
+    flops = {one.name: one.measured.flops for one in plan.variants if one.measured}  # all are
     curves = {
         one.name: [
             read_curve(
                 run_folder(folder, one.name, seed) / "metrics.csv",
-                flops_per_step=_flops(plan, one.name),
+                flops_per_step=flops[one.name],
                 columns=kind.columns(settings),
             )
             for seed in plan.seeds
@@ -51,7 +53,17 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         "format": FORMAT,
         "kind": kind.name,
         "baseline": plan.baseline.name,
-        "variants": _costs(plan, info, curves),
+        "variants": [
+            {
+                "name": one.name,
+                "steps": plan.steps(one),
+                "seconds": float(np.mean([curve.axes["seconds"][-1] for curve in curves[one.name]])),
+                "flops": flops[one.name] * plan.steps(one),
+                "parameters": info[one.name][0]["parameters"],
+                "measured": asdict(one.measured) if one.measured else None,
+            }
+            for one in plan.variants
+        ],
         "seeds": list(plan.seeds),
         "budget": str(plan.budget),
         "validations": plan.validations(),
@@ -77,39 +89,23 @@ def _each(plan: Plan, folder: Path, read: Any) -> dict[str, list[Any]]:
     return {one.name: [read(run_folder(folder, one.name, seed)) for seed in plan.seeds] for one in plan.variants}
 
 
-def _card(run: Path) -> Any:
+def _card(run: Path) -> Report:
     """The scores of a run as this comparison measured them."""
     name = read_json(run / EVALUATED, what="the note of a run's evaluation")["scores"]
-    return read_json(run / name, what="the scores of a run")
+    return Report.from_json(read_json(run / name, what="the scores of a run"))
 
 
-def _flops(plan: Plan, name: str) -> float:
-    measured = next(one.measured for one in plan.variants if one.name == name)
-    assert measured is not None
-    return measured.flops
-
-
-def _costs(plan: Plan, info: Mapping[str, Sequence[StartInfo]], curves: Mapping[str, Sequence[Curve]]) -> list[Any]:
-    """What each variant cost per run."""
-    return [
-        {
-            "name": one.name,
-            "steps": plan.steps(one),
-            "seconds": float(np.mean([curve.axes["seconds"][-1] for curve in curves[one.name]])),
-            "flops": _flops(plan, one.name) * plan.steps(one),
-            "parameters": info[one.name][0]["parameters"],
-            "measured": asdict(one.measured) if one.measured else None,
-        }
-        for one in plan.variants
-    ]
-
-
-def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Any]]) -> dict[Metric, Side]:
+def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Report]]) -> dict[Metric, Side]:
     """The model's scores for all seeds in each metric, with the values per question if they were saved."""
     details = [dict(np.load(run_folder(folder, name, seed) / VALUES, allow_pickle=False)) for seed in plan.seeds]
+    scores = [{_metric(row): row.value for row in _headlines(card)} for card in cards[name]]
     found = {}
-    for metric in (metric for metric, judged in _metrics(cards[name][0]).items() if judged):
-        points = [_point(card, metric, name) for card in cards[name]]
+    for metric in (_metric(row) for row in _headlines(cards[name][0]) if row.judged):
+        if any(metric not in each for each in scores):
+            raise LangJepaError(
+                f"a run of {name} has no score for {metric}: evaluate it again (remove its evaluated.json)"
+            )
+        points = [each[metric] for each in scores]
         if not np.isfinite(points).all():
             raise LangJepaError(
                 f"a run of {name} has a score that is not a number in {metric}: it has diverged. Check its metrics.csv "
@@ -131,21 +127,12 @@ def _points(sides: Mapping[str, Mapping[Metric, Side]]) -> list[dict[str, Any]]:
     ]
 
 
-def _metrics(card: Mapping[str, Any]) -> dict[Metric, bool]:
-    """The headline metrics of the scored model, and whether each is judged."""
-    return {
-        Metric(row["task"], row["split"], row["metric"]): row.get("judged", True)
-        for row in card["rows"]
-        if row["name"] == "model" and row["chosen"] and row["metric"] != "recall@5" and not row["metric"].endswith(LEAD)
-    }
+def _metric(row: Row) -> Metric:
+    return Metric(row.task, row.split, row.metric)
 
 
-def _point(card: Mapping[str, Any], metric: Metric, name: str) -> float:
-    for row in card["rows"]:
-        where = (row["task"], row["split"], row["metric"], row["name"], row["chosen"])
-        if where == (metric.task, metric.split, metric.name, "model", True):
-            return float(row["value"])
-    raise LangJepaError(f"a run of {name} has no score for {metric}: evaluate it again (remove its evaluated.json)")
+def _headlines(card: Report) -> list[Row]:
+    return [row for row in card.rows if row.name == MODEL_NAME and is_headline(row)]
 
 
 def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str, Any]]) -> Side:
@@ -164,7 +151,7 @@ def _side(metric: Metric, points: Sequence[float], details: Sequence[Mapping[str
     )
 
 
-def scores_of(cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def scores_of(cards: Mapping[str, Sequence[Report]]) -> list[dict[str, Any]]:
     """Return all scores in every metric: those of the variants, and of each variant's baselines.
 
     Args:
@@ -176,19 +163,16 @@ def scores_of(cards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """
     table: Scores = {}
     for variant, each in cards.items():
-        metrics = _metrics(each[0])
-        for row in (row for card in each for row in card["rows"] if row["chosen"]):
-            metric = Metric(row["task"], row["split"], row["metric"])
-            if metric in metrics:
-                scorers = table.setdefault(metric, {})
-                scorers.setdefault((variant, row["name"]), []).append(row["value"])
+        metrics = set(map(_metric, _headlines(each[0])))
+        for row in (row for card in each for row in card.rows if row.chosen and _metric(row) in metrics):
+            table.setdefault(_metric(row), {}).setdefault((variant, row.name), []).append(row.value)
     alike = _alike(table)
     found = []
     for metric, scorers in table.items():
         named: dict[str, list[float]] = {}
         for (variant, name), values in scorers.items():
             shared = (metric.task, metric.split, name) in alike
-            label = variant if name == "model" else name if shared else f"{name} of {variant}"
+            label = variant if name == MODEL_NAME else name if shared else f"{name} of {variant}"
             named.setdefault(label, values)
         means = {label: mean_and_std(values) for label, values in named.items()}
         found.append({**asdict(metric), "scorers": means})

@@ -129,7 +129,7 @@ def _verdict_table(report: Report, variant: str) -> str:
         rival, value = best_rival(
             scorers[metric["task"], metric["split"], metric["name"]], names, lower=one["lower_is_better"]
         )
-        name = metric["name"]
+        name, css = metric["name"], one["call"] if one["call"] in ("better", "worse") else "open"
         low, high = (shown(name, found[end], sign=True) for end in ("low", "high"))
         cells = [
             *(_with_spread(name, one[f"{side}_mean"], one[f"{side}_std"]) for side in ("baseline", "variant")),
@@ -138,9 +138,9 @@ def _verdict_table(report: Report, variant: str) -> str:
             f"{shown(name, value)} <small>{escape(rival)}</small>" if rival else "",
         ]
         rows.append(
-            f"<tr><td>{escape(metric['name'])}</td>"
+            f"<tr><td>{escape(name)}</td>"
             + "".join(f"<td class='n'>{cell}</td>" for cell in cells)
-            + f"<td title='{escape(one['reason'])}'><span class='{_css(one['call'])}'>{escape(one['call'])}</span>"
+            + f"<td title='{escape(one['reason'])}'><span class='{css}'>{escape(one['call'])}</span>"
             f"{_why(one)}</td></tr>"
         )
     head = ("metric", report["baseline"], variant, "difference [95 %]", "p (Holm)", "best simple scorer", "verdict")
@@ -165,10 +165,6 @@ def _why(one: Mapping[str, Any]) -> str:
     elif not one["difference"]["paired"]:
         lines.append("the questions differ: not paired")
     return "".join(f"<br><small>{escape(line)}</small>" for line in lines)
-
-
-def _css(call: str) -> str:
-    return call if call in ("better", "worse") else "open"
 
 
 def _doses(report: Report) -> list[str]:

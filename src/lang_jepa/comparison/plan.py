@@ -222,11 +222,13 @@ def _variants(kind: RunKind[Any], recipes: Sequence[str], overrides: Sequence[st
     changes = [*overrides, "optimization.max_steps=1"]  # replaced in each run; a stream must have a value
     varied = _varied(kind, recipes[0], changes, vary) if vary else ()
     named = (
-        Variant(Path(one).stem if _is_file(one) else one, kind.load(one, (), changes))
+        Variant(Path(one).stem if Path(one).suffix in {".yaml", ".yml"} else one, kind.load(one, (), changes))
         for one in (recipes[1:] if vary else recipes)
     )
     variants = (*varied, *named)
-    _check_names(variants)
+    names = [one.name for one in variants]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise LangJepaError(f"two variants are called '{twice[0]}': name the recipe files differently")
     for one in variants:
         kind.check(one.name, one.settings)
     for override in overrides:
@@ -243,27 +245,18 @@ def _check_effect(override: str, variants: Sequence[Variant]) -> None:
 
 
 def _varied(kind: RunKind[Any], recipe: str, changes: Sequence[str], vary: str) -> tuple[Variant, ...]:
-    """Return one variant of a recipe for each value."""
+    """Return one variant of a recipe for each value; its name, with "/" replaced, is also its folder's name."""
     key, values = parse_vary(vary)
     if key in kind.ours:
         raise LangJepaError(f"--vary {key}: a comparison sets it by itself (--seeds, --budget, --output)")
-    variants = tuple(
-        Variant(variant_name(key, value), kind.load(recipe, [f"{key}={value}"], changes)) for value in values
-    )
-    seen: list[Any] = []
-    for value, one in zip(values, variants, strict=True):
-        found = flat(one.settings)[key]
-        if found in seen:
+    variants: list[Variant] = []
+    for value in values:
+        change = f"{key}={value}"
+        one = Variant(change.replace("/", "_"), kind.load(recipe, [change], changes))
+        if flat(one.settings)[key] in [flat(other.settings)[key] for other in variants]:
             raise LangJepaError(f"--vary {vary}: {value} is given twice")
-        seen.append(found)
-    return variants
-
-
-def _check_names(variants: Sequence[Variant]) -> None:
-    names = [one.name for one in variants]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise LangJepaError(f"two variants are called '{twice[0]}': name the recipe files differently")
+        variants.append(one)
+    return tuple(variants)
 
 
 def settle(plan: Plan, folder: Path) -> Plan:
@@ -329,10 +322,6 @@ def _differences(stored: Plan, plan: Plan) -> list[str]:
     return lines
 
 
-def _is_file(recipe: str) -> bool:
-    return Path(recipe).suffix in {".yaml", ".yml"}
-
-
 def refuse_different_settings(plan: Plan) -> list[str]:
     """List settings that put the variants on unequal terms, such as precision; refuse them unless the plan allows it.
 
@@ -377,11 +366,6 @@ def parse_vary(text: str) -> tuple[str, list[str]]:
             "jepa.weight=0,0.01,0.05"
         )
     return key.strip(), found
-
-
-def variant_name(key: str, value: str) -> str:
-    """Return the name of a variant, which is also its folder's name."""
-    return f"{key}={value}".replace("/", "_")
 
 
 def _split(values: str) -> list[str]:

@@ -3,10 +3,9 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from lang_jepa.comparison.kind import flat
-from lang_jepa.data.views import view_of
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.parts import AXES
@@ -121,17 +120,6 @@ def check_free(changes: Iterable[str], option: str) -> None:
         key = change.partition("=")[0].strip()
         if key in OURS:
             raise LangJepaError(f"{option} {change}: a sweep sets {key} by itself (--metric, --output); leave it out")
-
-
-def direction_of(metric: str) -> Literal["minimize", "maximize"]:
-    """In which direction a held-out metric is better."""
-    return "minimize" if metric in LOWER_IS_BETTER else "maximize"
-
-
-def own_name(settings: Settings, metric: str) -> str:
-    """Return the name that validations have for a metric, which runs on spans also write under another name."""
-    names = {other: name for name, other in OTHER_NAMES.items()}
-    return names.get(metric, metric) if view_of(settings).has_other_names else metric
 
 
 def check_aim(settings: Settings, metric: str) -> None:

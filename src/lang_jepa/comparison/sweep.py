@@ -10,13 +10,15 @@ from typing import Any, Literal
 from lang_jepa.comparison.compare import Callback, NoCallback, locked
 from lang_jepa.comparison.jobs import Event, Workers
 from lang_jepa.comparison.kind import setting_differences
-from lang_jepa.comparison.space import OURS, Dimension, check_aim, direction_of, own_name
+from lang_jepa.comparison.space import LOWER_IS_BETTER, OURS, Dimension, check_aim
 from lang_jepa.comparison.systems import ENCODERS
-from lang_jepa.errors import LangJepaError
+from lang_jepa.data.views import view_of
+from lang_jepa.errors import LangJepaError, optional
 from lang_jepa.files.atomic import check_writable, make_folder, read_json, write_json
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.load import build
 from lang_jepa.training.collapse import CollapseMonitor
+from lang_jepa.training.metrics import OTHER_NAMES
 
 FORMAT = 2
 """Format of sweep.json; the first one had no number, and stored the recipe's name instead of its settings."""
@@ -48,7 +50,7 @@ class Sweep:
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
         """`minimize` if lower is better."""
-        return direction_of(self.metric)
+        return "minimize" if self.metric in LOWER_IS_BETTER else "maximize"
 
     @property
     def aim(self) -> str:
@@ -119,7 +121,8 @@ def make_sweep(settings: Settings, space: tuple[Dimension, ...], metric: str, tr
     Raises:
         LangJepaError: nothing is held out, or the metric is not one that can be optimised there.
     """
-    metric = own_name(settings, metric)
+    if view_of(settings).has_other_names:
+        metric = {other: name for name, other in OTHER_NAMES.items()}.get(metric, metric)
     if metric != "val/regularizer" or "objective.regularizer" not in [one.key for one in space]:
         check_aim(settings, metric)  # else trials may have the regularizer that the recipe lacks
     return Sweep(settings, space, metric, trials)
@@ -273,15 +276,11 @@ def _reason(number: int, text: str) -> str:
 
 def _study(plan: Sweep, folder: Path) -> Any:
     """Open or create Optuna's study."""
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError as error:
-        raise LangJepaError("a sweep needs Optuna: pip install 'lang-jepa[sweep]'") from error
+    optuna = optional("optuna", "a sweep needs Optuna: pip install 'lang-jepa[sweep]'")
+    journal = optuna.storages.journal.JournalFileBackend(os.fspath(folder / "journal.log"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(os.fspath(folder / "journal.log"))),
+        storage=optuna.storages.JournalStorage(journal),
         study_name="sweep",
         direction=plan.direction,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),

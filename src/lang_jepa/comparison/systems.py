@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lang_jepa.comparison.kind import Chosen, Evaluation, Panel, RunKind, StartInfo, changed, flat
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.tasks import GPT_QUICK, GPT_TASKS, OF_ENCODERS, QUICK, tasks_named
+from lang_jepa.evaluation.tasks import GPT_QUICK, GPT_TASKS, OF_ENCODERS, tasks_named
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import read_json
 from lang_jepa.settings.encoder import Settings
@@ -86,7 +86,6 @@ class EncoderRuns(ScoredRuns[Settings]):
     on_purpose = (*RunKind.on_purpose, "meta.use_gradient_checkpointing", "logging.val_sentences")
     # A run of a comparison has no decoder, and no queries from the user.
     tasks = tuple(task.name for task in OF_ENCODERS if not {"decoding", "searched", "passages"} & {*task.needs})
-    quick = QUICK
     info = ("corpus", "order", "backbone", "encoder", "predictor")
 
     def panels(self, settings: Settings) -> tuple[Panel, ...]:
@@ -156,7 +155,7 @@ class EncoderRuns(ScoredRuns[Settings]):
         """Notes on the scored weights, curves that are not comparable, cost, and warnings that could not be given."""
         from lang_jepa.inference.cache import reads_cached
 
-        notes = ["Scores are those of the end of each run; no validation chooses among weights."]
+        notes = super().notes(settings, first_validations)
         if len({one.data.view for one in settings.values()}) > 1:
             notes.append(
                 "The variants have different views: in the curves each is asked for its own targets, of which some are "
@@ -178,7 +177,8 @@ class EncoderRuns(ScoredRuns[Settings]):
         return notes
 
     def start_info(self, engine: "Engine") -> StartInfo:
-        encoder, method = _method(engine).jepa.encoder.state_dict(), _method(engine)
+        method = cast("EncoderMethod", engine.method)
+        encoder = method.jepa.encoder.state_dict()
         return {
             **super().start_info(engine),
             "order": _order(method),
@@ -190,10 +190,6 @@ class EncoderRuns(ScoredRuns[Settings]):
     def window(self, settings: Sequence[Settings]) -> int:
         """The longest context that any variant reads."""
         return max(one.data.window_size for one in settings)
-
-
-def _method(engine: "Engine") -> "EncoderMethod":
-    return cast("EncoderMethod", engine.method)
 
 
 def _order(method: "EncoderMethod") -> str | None:

@@ -87,13 +87,6 @@ class Difference:
     clusters: int
 
 
-def difference(
-    variant: Side, baseline: Side, *, resamples: int | None = None, least: int = 0, seed: int = 0
-) -> Difference:
-    """Variant minus baseline with its interval; see `differences`."""
-    return differences([variant], baseline, resamples=resamples, least=least, seed=seed)[0]
-
-
 def differences(
     variants: Sequence[Side], baseline: Side, *, resamples: int | None = None, least: int = 0, seed: int = 0
 ) -> list[Difference]:

@@ -108,7 +108,7 @@ def write_artifact(
     return Written(len(data), cap, way)
 
 
-def check_replaceable(path: Path) -> None:
+def check_artifact_path(path: Path) -> None:
     """Raise LangJepaError if `path` cannot be written, or if that would overwrite anything but a quantised model."""
     check_writable(path)
     if path.exists():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, optional
 from lang_jepa.evaluation.metrics.similarity import linear_map, prepare
 from lang_jepa.inference.encoding import Vectors
 from lang_jepa.inference.model import ConceptModel
@@ -67,6 +67,7 @@ PROBES = (
 """Texts to check an export with: short, long, truncated, indented, in other scripts, with markup and with numbers."""
 TOLERANCE = {"sentence-transformers": 1e-5, "onnx": 1e-4}
 """Largest difference of an entry in a unit vector."""
+_NEEDED = "{} is needed for this export: pip install 'lang-jepa[{}]'"
 ONNX_FILE = "model.onnx"
 OUTPUT = "sentence_embedding"
 
@@ -81,11 +82,9 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
     Raises:
         LangJepaError: sentence-transformers is not installed, or cannot run the encoder alone.
     """
-    try:
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer import modules
-    except ImportError as error:
-        raise _missing("sentence-transformers 6", "export") from error
+    needed = _NEEDED.format("sentence-transformers 6", "export")
+    modules = optional("sentence_transformers.sentence_transformer.modules", needed)
+    sentence_transformer = optional("sentence_transformers", needed).SentenceTransformer
     encoder = model.jepa.encoder
     if is_part(encoder.backbone.config):
         raise LangJepaError(
@@ -108,12 +107,12 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
             dense = modules.Dense(model.dim, model.dim, activation_function=nn.Identity())
             dense.linear.load_state_dict(mapped.state_dict())
             parts += [dense, modules.Normalize()]
-        whole = SentenceTransformer(modules=parts, device="cpu")
+        whole = sentence_transformer(modules=parts, device="cpu")
         whole.save(str(folder), create_model_card=False)
 
     def encode(texts: Sequence[str]) -> Vectors:
         with _quiet("sentence_transformers"):
-            loaded = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False)
+            loaded = sentence_transformer(str(folder), device="cpu", trust_remote_code=False)
             found: Vectors = loaded.encode(list(texts), convert_to_numpy=True, show_progress_bar=False)
         return found
 
@@ -165,11 +164,9 @@ def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], V
     Raises:
         LangJepaError: onnx or onnxruntime is not installed.
     """
-    try:
-        import onnx  # noqa: F401  (torch's exporter needs it)
-        import onnxruntime
-    except ImportError as error:
-        raise _missing("onnx with onnxruntime", "onnx") from error
+    needed = _NEEDED.format("onnx with onnxruntime", "onnx")
+    optional("onnx", needed)  # torch's exporter needs it
+    onnxruntime = optional("onnxruntime", needed)
     with TemporaryDirectory() as plain:
         _save_parts(model, Path(plain))
         config = read_config(plain)
@@ -238,10 +235,6 @@ def _export_graph(graph: nn.Module, tokenizer: PreTrainedTokenizerFast, path: Pa
             dynamo=True,
             verbose=False,
         )
-
-
-def _missing(what: str, extra: str) -> LangJepaError:
-    return LangJepaError(f"{what} is needed for this export: pip install 'lang-jepa[{extra}]'")
 
 
 @contextmanager

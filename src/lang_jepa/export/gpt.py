@@ -19,7 +19,7 @@ from lang_jepa.data.tokens.token_stream import TokenSource, TokenStream
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.language import Baseline
 from lang_jepa.evaluation.metrics.bits_per_byte import BitsPerByte, Validation
-from lang_jepa.export.artifact import CAP, Written, check_replaceable, read_artifact, write_artifact
+from lang_jepa.export.artifact import CAP, Written, check_artifact_path, read_artifact, write_artifact
 from lang_jepa.export.quantise import Rounding, input_grams, quantise_state, restore_state
 from lang_jepa.files.arrays import check_finite
 from lang_jepa.inference.gpt import check_weights, load_gpt, load_table, restore_gpt
@@ -70,12 +70,12 @@ def export_gpt(
         LangJepaError: no GPT, tokens that are missing or without a held-out side, a file above the cap, or another file
             there already.
     """
-    check_replaceable(Path(file))
+    check_artifact_path(Path(file))
     model, settings, card = load_gpt(Path(run))
     tokens = open_tokens(settings.data, lambda event: None)
     if tokens.held_out is None:
         raise LangJepaError(f"{tokens.place} has no held-out tokens, so the cost of rounding cannot be measured")
-    validation = _validate(settings, tokens.held_out, tokens.table)
+    validation = validation_of(settings, tokens.held_out, tokens.table)
     looped = tuple(card["looped"])
     grams = _grams(model, settings, tokens, looped) if gptq else None
     written = write_quantised_gpt(model, settings, card, file, rounding, grams=grams, codec=codec, cap=cap)
@@ -143,7 +143,7 @@ def open_sides(folder: Path, tokenizer: Path | None = None) -> tuple[TokenSource
         return sides[0], sides[1], ByteTable.of_tokenizer(corpus.tokenizer)
     pieces = Pieces.load(tokenizer or folder / TOKENIZER)
     train = TokenShards.find(folder, "train", vocab_size=pieces.vocab_size)
-    held_out, table = (TokenShards.find(folder, "val", vocab_size=pieces.vocab_size), ByteTable.of_pieces(pieces))
+    held_out, table = TokenShards.find(folder, "val", vocab_size=pieces.vocab_size), ByteTable.of_pieces(pieces)
     check_bytes(table, held_out)
     return train, held_out, table
 
@@ -177,13 +177,13 @@ def score_gpts(
             )
         if path.is_dir() and not table.same_tokens(load_table(path)):  # a file comes without a tokenizer
             raise LangJepaError(f"{path} was trained on other tokens than these: score it on shards of its tokenizer")
-        found = _validate(settings, held_out, table).score(partial(model, looped=looped), stride=stride)
+        found = validation_of(settings, held_out, table).score(partial(model, looped=looped), stride=stride)
         rows.append(Baseline(str(path), found.val_bpb, found.val_loss, time.monotonic() - began))
     return rows
 
 
-def _validate(settings: GPTSettings, held_out: TokenSource, table: ByteTable) -> Validation:
-    """Held-out tokens in windows of the training sequence length."""
+def validation_of(settings: GPTSettings, held_out: TokenSource, table: ByteTable) -> Validation:
+    """Return a validation on held-out tokens, in windows of the training sequence length."""
     length = settings.data.seq_len
     batch_size = max(1, settings.evaluation.val_batch_tokens // length)
     return Validation(held_out, table, length=length, batch_size=batch_size)

@@ -18,11 +18,11 @@ from lang_jepa.data.tokens.token_stream import TokenSource
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.language import Baseline, compression_baselines
 from lang_jepa.evaluation.embedder import ArrayCache, CachedEmbedder, Encoder
-from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn, Validation
+from lang_jepa.evaluation.metrics.bits_per_byte import DocumentBits, LogitsFn
 from lang_jepa.evaluation.metrics.similarity import Statistics
 from lang_jepa.evaluation.tasks import GPT_TASKS, check_data_dir, tasks_named
 from lang_jepa.evaluation.tasks.request import Language, Precision, Quantised, Request
-from lang_jepa.export.gpt import load_quantised_gpt, write_quantised_gpt
+from lang_jepa.export.gpt import load_quantised_gpt, validation_of, write_quantised_gpt
 from lang_jepa.export.quantise import parse_rounding
 from lang_jepa.files.arrays import digest
 from lang_jepa.files.atomic import check_writable, fingerprint, writing
@@ -146,14 +146,12 @@ class ScoredGPT(ScoredRun):
         """The model as a language model, with held-out documents to predict."""
         budget, table = self.budget, self.tokens.table
         some = some_documents(self.held_out, table, count=budget.held_out_documents, tokens=budget.document_tokens)
-        evaluation, length = self.settings.evaluation, self.settings.data.seq_len
-        size = max(1, evaluation.val_batch_tokens // length)
-        validation = Validation(some, table, length=length, batch_size=size)
+        validation = validation_of(self.settings, some, table)
         items = [digest({"tokens": torch.from_numpy(some.tokens)})]
         count = int((some.tokens == some.bos_id).sum())
 
         def untrained() -> DocumentBits:
-            key = ["bits", self._start_identity(), length, items]
+            key = ["bits", self._start_identity(), validation.length, items]
             found = self.cache.take(key, lambda: asdict(validation.by_document(logits(self.start))))
             return DocumentBits(**found)
 

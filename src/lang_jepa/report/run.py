@@ -25,6 +25,7 @@ from lang_jepa.evaluation.tasks.search import ask
 from lang_jepa.inference.cache import ConceptCache, OnMessage, SentenceCache, reads_cached
 from lang_jepa.inference.index.source import SplitDocuments
 from lang_jepa.inference.model import ConceptModel
+from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import Settings
 
 TRAINING_DOCUMENTS = 300
@@ -145,10 +146,15 @@ def searched(settings: Settings, options: EvaluateOptions) -> Searched | None:
     if documents is None or queries is None:
         return None
     language = options.language or settings.data.language
-    source = SplitDocuments.open(elsewhere(settings.data, documents, language=language, **options.columns))
+    data = elsewhere(settings.data, documents, language=language, **options.columns)
+    return ask(queries, _units_by_id(data), Path(documents).name)
+
+
+def _units_by_id(data: DataSettings) -> list[tuple[str, list[str]]]:
+    """Id and units of each document, read as in `lang-jepa index`."""
+    source = SplitDocuments.open(data)
     source.characters()  # raises if there is no document, and says why
-    texts = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
-    return ask(queries, texts, Path(documents).name)
+    return [(row.id, row.sentences) for row in source.rows() if row.id is not None]
 
 
 def passages(settings: Settings, options: EvaluateOptions) -> Passages | None:
@@ -163,9 +169,7 @@ def passages(settings: Settings, options: EvaluateOptions) -> Passages | None:
         return None
     data = elsewhere(settings.data, documents, streaming=False, **options.columns)
     asked = questions(data)
-    source = SplitDocuments.open(data)
-    source.characters()  # raises if there is no document, and says why
-    read = [(row.id, row.sentences) for row in source.rows() if row.id is not None]
+    read = _units_by_id(data)
     if data.speakers != "embedding":
         return ask_passages(documents, read, None, asked)
     texts = [(identity, speakers_of(units)[1]) for identity, units in read]
