@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.replies import nearest
 from lang_jepa.evaluation.metrics.retrieval import Rows, candidate_scores
-from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, unit_rows
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, dense, prepare, unit_rows
 from lang_jepa.evaluation.questions import Questions
 
 SPANS = (1, 3, 8)
@@ -87,15 +87,11 @@ def ridge_path(x: Any, y: Any, penalties: Sequence[float] = PENALTIES) -> Iterat
         raise LangJepaError(f"ridge regression needs at least two pairs: got {count} and {y.shape[0]} rows.")
     x, y = x.astype(np.float64), y.astype(np.float64)
     x_mean, y_mean = np.asarray(x.mean(0)).ravel(), np.asarray(y.mean(0)).ravel()
-    gram = _dense(x.T @ x) - count * np.outer(x_mean, x_mean)
-    cross = _dense(x.T @ y) - count * np.outer(x_mean, y_mean)
+    gram = dense(x.T @ x) - count * np.outer(x_mean, x_mean)
+    cross = dense(x.T @ y) - count * np.outer(x_mean, y_mean)
     for penalty in penalties:
         factor = torch.linalg.cholesky(torch.from_numpy(gram + penalty * np.eye(len(gram))))
         yield penalty, Ridge(torch.cholesky_solve(torch.from_numpy(cross), factor).numpy(), x_mean, y_mean)
-
-
-def _dense(x: Any) -> NDArray[np.float64]:
-    return np.asarray(x.toarray() if hasattr(x, "toarray") else x)
 
 
 class WordRidge:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.evaluation.metrics.retrieval import Rows
+from lang_jepa.evaluation.metrics.similarity import dense
 
 VOTERS = 10
 """Contexts of the bank whose replies vote."""
@@ -26,8 +27,7 @@ def nearest(asked: Any, known: Any, count: int) -> tuple[Rows, Numbers]:
     """
     rows, products = [], []
     for start in range(0, asked.shape[0], _BLOCK):
-        table = asked[start : start + _BLOCK] @ known.T
-        table = table.toarray() if hasattr(table, "toarray") else table
+        table = dense(asked[start : start + _BLOCK] @ known.T)
         some = np.argpartition(-table, min(count, table.shape[1]) - 1, axis=1)[:, :count]
         order = np.lexsort((some, -np.take_along_axis(table, some, 1)), axis=1)
         best = np.take_along_axis(some, order, 1)
@@ -58,7 +58,5 @@ def voted(rows: Rows, likeness: Numbers, replies: Any) -> Rows:
     won = np.empty(len(rows), dtype=np.int64)
     for number, (some, near) in enumerate(zip(rows, likeness, strict=True)):
         said = replies[some]
-        mutual = said @ said.T
-        mutual = mutual.toarray() if hasattr(mutual, "toarray") else mutual
-        won[number] = some[np.argmax(votes(mutual, near))]
+        won[number] = some[np.argmax(votes(dense(said @ said.T), near))]
     return won

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lang_jepa.evaluation.baselines.copying import RECENCY, SPANS, ScoresBySet
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.segmentation import Gaps, depths
-from lang_jepa.evaluation.metrics.similarity import Statistics, unit_rows
+from lang_jepa.evaluation.metrics.similarity import Statistics, row_products, unit_rows
 from lang_jepa.evaluation.questions import Questions
 
 Weights = NDArray[np.float64]
@@ -147,8 +147,8 @@ def recency_weights(count: int) -> Weights:
 
 def sparse_cosines(one: Any, other: Any) -> Weights:
     """Return the cosine of each pair of rows, float64 [Q]; 0 if a row is empty."""
-    product = np.asarray(one.multiply(other).sum(1)).ravel()
-    norms = [np.sqrt(np.asarray(x.multiply(x).sum(1)).ravel()) for x in (one, other)]
+    product = row_products(one, other)
+    norms = [np.sqrt(row_products(x, x)) for x in (one, other)]
     scale = norms[0] * norms[1]
     cosines: Weights = np.divide(product, scale, out=np.zeros_like(product), where=scale > 0)
     return cosines

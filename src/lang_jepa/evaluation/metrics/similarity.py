@@ -251,6 +251,17 @@ def unit_rows(x: Floats) -> Floats:
     return unit
 
 
+def dense(matrix: Any) -> NDArray[Any]:
+    """Return a matrix as an array, whether it is one or is sparse."""
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)
+
+
+def row_products(one: Any, other: Any) -> NDArray[np.float64]:
+    """Return the dot product of each pair of rows of two matrices, both dense or both sparse, [n]."""
+    product = one.multiply(other) if hasattr(one, "multiply") else one * other
+    return np.asarray(product.sum(1), dtype=np.float64).ravel()
+
+
 def checked(x: ArrayLike, what: str, rows: int = 0) -> Floats:
     """Convert to float32, and check that it is a finite matrix [N, D] with at least `rows` rows.
 

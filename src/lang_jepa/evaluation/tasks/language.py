@@ -18,29 +18,30 @@ GAP = "bits per byte lost (lower is better)"
 FILE = "bytes of the file (lower is better)"
 
 
-def bits_rows(language: Language, *, seed: int = 0) -> list[Row]:
-    """Return bits per byte of the evaluated model, of other models, of simple scorers and of chance.
-
-    Raises:
-        LangJepaError: there are fewer than two documents, or one without text.
-    """
+def _score_bits(request: Request) -> Result:
+    """Score bits per byte of the evaluated model, of other models, of simple scorers and of chance."""
+    language = request.language
+    assert language is not None
     task, note = (TITLE, SPLIT, BITS), f"{language.validation.targets:,} tokens"
     rows = [
-        _row(task, name, language.bits(name), language, seed, evaluated=number == 0, note=note)
+        _row(task, name, language.bits(name), language, request.seed, evaluated=number == 0, note=note)
         for number, name in enumerate(language.names)
     ]
     documents = len(language.bits("model").bits)
     rows += [score_row(task, one.name, one.bits_per_byte, None, documents) for one in language.baselines()]
     even = language.validation.targets * math.log2(len(language.validation.table.base))
     chance = even / float(language.bits("model").bytes.sum())
-    return [*rows, score_row(task, "chance", chance, None, documents, note="all ids equally likely")]
+    rows.append(score_row(task, "chance", chance, None, documents, note="all ids equally likely"))
+    return Result(rows, {BITS_PER_BYTE.name: language.source})
 
 
-def quantised_rows(language: Language, *, seed: int = 0) -> list[Row]:
-    """Return bits per byte of the model in int8 and int6, how many of them quantisation costs, and the file's bytes.
+def _score_quantised(request: Request) -> Result:
+    """Score bits per byte of the model in int8 and int6, how many of them quantisation costs, and the file's bytes.
 
     Only the first is judged in a comparison; the second is a difference of two scores that are judged.
     """
+    language, seed = request.language, request.seed
+    assert language is not None
     rows = []
     before = language.bits("model")
     for precision in PRECISIONS:
@@ -52,7 +53,7 @@ def quantised_rows(language: Language, *, seed: int = 0) -> list[Row]:
             _row((task, SPLIT, GAP), "model", lost, language, seed, evaluated=True, judged=False),
             score_row((task, SPLIT, FILE), "model", float(quantised.bytes), None, 1, judged=False),
         ]
-    return rows
+    return Result(rows, {})
 
 
 def _row(
@@ -76,16 +77,6 @@ def _row(
     return score_row(
         task, name, found.bits_per_byte, interval, len(found.bits), note=note, judged=judged, detail=detail
     )
-
-
-def _score_bits(request: Request) -> Result:
-    assert request.language is not None
-    return Result(bits_rows(request.language, seed=request.seed), {BITS_PER_BYTE.name: request.language.source})
-
-
-def _score_quantised(request: Request) -> Result:
-    assert request.language is not None
-    return Result(quantised_rows(request.language, seed=request.seed), {})
 
 
 BITS_PER_BYTE = Task("bits_per_byte", _score_bits, needs=("language",))

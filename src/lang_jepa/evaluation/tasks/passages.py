@@ -25,14 +25,12 @@ from lang_jepa.evaluation.questions import CHOOSING_EVERY
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, interleaved
 from lang_jepa.evaluation.table import Row
 from lang_jepa.evaluation.tasks.request import Passages, Request, Result, Searched, Task
-from lang_jepa.evaluation.tasks.search import METRICS, chance_of_first, ranked
+from lang_jepa.evaluation.tasks.search import METRICS, Scorer, chance_of_first, products, ranked
 
 TITLES = {"same": "passage, same document", "all": "passage, all documents"}
 WEIGHTS = (0.3, 0.5, 0.7)
 """Shares of the surroundings to try."""
 Numbers = NDArray[np.floating[Any]]
-Scores = Callable[[slice], Numbers]
-"""Maps a slice of the questions to their scores with all units, [q, S]."""
 Change = Callable[[Similarity, Floats, float], Floats]
 """Maps a similarity, unit rows [S, D] prepared for it, and a share to the vectors [S, D] to compare."""
 
@@ -107,7 +105,7 @@ class _Boards:
             for kind, title in TITLES.items()
         }
 
-    def add(self, name: str, options: Iterable[tuple[str, dict[str, float], Scores]]) -> None:
+    def add(self, name: str, options: Iterable[tuple[str, dict[str, float], Scorer]]) -> None:
         """Record a scorer, given the similarity, setting and scores of each of its options."""
         found: dict[str, list[Option]] = {kind: [] for kind in TITLES}
         for similarity, setting, scores in options:
@@ -124,7 +122,7 @@ class _Boards:
         for kind, board in self.boards.items():
             board.add_analytic("chance", chance_of_first(self.sizes[kind].tolist(), right))
 
-    def _inside(self, scores: Scores) -> Scores:
+    def _inside(self, scores: Scorer) -> Scorer:
         """Restrict scores to the units of each question's document; the others get -inf."""
         asked = self.asked
         return lambda part: np.where(asked.documents[None] == asked.owners[part, None], scores(part), -np.inf)
@@ -135,12 +133,12 @@ def _add_model(boards: _Boards, name: str, model: Encoder, window_size: int) -> 
     asked, moments = boards.asked, model.statistics
     embeddings, queries = encode(model, asked.units, name), encode(model, asked.queries, name)
 
-    def options(change: Change, weights: Sequence[float]) -> Iterator[tuple[str, dict[str, float], Scores]]:
+    def options(change: Change, weights: Sequence[float]) -> Iterator[tuple[str, dict[str, float], Scorer]]:
         for kind in moments.similarities:
             units, wanted = (prepare(rows, moments, kind) for rows in (embeddings, queries))
             for weight in weights:
                 setting = {"share": weight} if weight else {}
-                yield kind, setting, _products(wanted, change(kind, units, weight))
+                yield kind, setting, products(wanted, change(kind, units, weight))
 
     boards.add(name, options(lambda kind, units, weight: units, (0.0,)))
     around = options(lambda kind, units, weight: with_neighbours(units, asked.documents, weight), WEIGHTS)
@@ -157,17 +155,6 @@ def _add_model(boards: _Boards, name: str, model: Encoder, window_size: int) -> 
         boards.add(f"{name} + prediction", options(expected, WEIGHTS))
 
 
-def _products(queries: Any, units: Any) -> Scores:
-    """Return scores that are dot products of dense or sparse vectors."""
-
-    def scores(part: slice) -> Numbers:
-        table = queries[part] @ units.T
-        dense: Numbers = table.toarray() if hasattr(table, "toarray") else table
-        return dense
-
-    return scores
-
-
 def _contexts(asked: Passages, window_size: int, knows_speakers: bool) -> tuple[list[list[str]], Rows]:
     """Return the context of each unit that is not the first of its document, and the rows of these units."""
     units = asked.spoken if knows_speakers and asked.spoken is not None else asked.units
@@ -180,7 +167,7 @@ def _add_words(boards: _Boards) -> None:
     """Add BM25 and TF-IDF, plain and with the scores of the neighbours mixed in."""
     asked = boards.asked
 
-    def around(plain: Scores, weight: float) -> Scores:
+    def around(plain: Scorer, weight: float) -> Scorer:
         def scores(part: slice) -> Numbers:
             table = plain(part).astype(np.float32)
             return (1 - weight) * table + weight * neighbour_means(table.T, asked.documents).T
@@ -189,8 +176,8 @@ def _add_words(boards: _Boards) -> None:
 
     units, queries = tfidf(asked.units, asked.units, asked.queries, sublinear_tf=True)
     for name, plain in {
-        "BM25": _products(*bm25(asked.units, asked.queries, asked.units)),
-        "TF-IDF": _products(queries, units),
+        "BM25": products(*bm25(asked.units, asked.queries, asked.units)),
+        "TF-IDF": products(queries, units),
     }.items():
         boards.add(name, [("", {}, plain)])
         boards.add(f"{name} + neighbours", [("", {"share": one}, around(plain, one)) for one in WEIGHTS])

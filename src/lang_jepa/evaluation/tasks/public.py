@@ -19,7 +19,7 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.words import TFIDF, tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.intervals import Interval, percentiles, spearman, spearman_interval
-from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, row_products
 from lang_jepa.evaluation.table import Row, detail_of, join, mean_row, score_row
 from lang_jepa.evaluation.tasks.public_data import Labelled, Split, StsPairs, TaskData, find_sst2, find_stsb
 from lang_jepa.evaluation.tasks.request import Request, Result, Task
@@ -104,17 +104,6 @@ def sts_rows(
     return rows, chosen
 
 
-def geometry_rows(models: Mapping[str, Encoder], data: TaskData, *, seed: int = 0) -> list[Row]:
-    """Return alignment and uniformity (Wang and Isola, arXiv 2005.10242) of every model on dev, and of chance."""
-    dev = data.splits["dev"]
-    rows: list[Row] = []
-    for name, model in models.items():
-        unit = prepare(encode(model, dev.sentences(), name), model.statistics, "raw")
-        rows += _geometry_rows(dev, name, unit, seed)
-    rows += _chance_geometry(dev, next(iter(models.values())).dim)
-    return rows
-
-
 def spearman_of(labels: Sequence[float], cosines: NDArray[np.float64]) -> float:
     """Return Spearman's correlation; 0.0 for a scorer that gives every pair the same score."""
     value = spearman(cosines, labels)
@@ -160,7 +149,7 @@ def _tfidf_rows(pairs: StsPairs, seed: int) -> Iterator[Row]:
     task, note = (STSB, pairs.split, "Spearman"), "fitted on this split's sentences, without their scores"
     for name, options in TFIDF.items():
         first, second = tfidf(pairs.sentences(), pairs.first, pairs.second, **options)
-        cosines = np.round(np.asarray(first.multiply(second).sum(1)).ravel(), 9)
+        cosines = np.round(row_products(first, second), 9)
         yield spearman_row(task, name, cosines, pairs.scores, seed=seed, note=note)
     yield score_row(task, "chance", 0.0, None, len(pairs.scores))
 
@@ -214,8 +203,15 @@ def _score_sts(request: Request) -> Result:
 
 
 def _score_geometry(request: Request) -> Result:
+    """Score alignment and uniformity (Wang and Isola, arXiv 2005.10242) of every model on dev, and of chance."""
     data = find_stsb(request.data_dir)
-    return Result(geometry_rows(request.models, data, seed=request.seed), {STSB: data.source})
+    dev = data.splits["dev"]
+    rows: list[Row] = []
+    for name, model in request.models.items():
+        unit = prepare(encode(model, dev.sentences(), name), model.statistics, "raw")
+        rows += _geometry_rows(dev, name, unit, request.seed)
+    rows += _chance_geometry(dev, request.model.dim)
+    return Result(rows, {STSB: data.source})
 
 
 def probe_rows(

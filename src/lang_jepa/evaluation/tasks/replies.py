@@ -21,9 +21,8 @@ from lang_jepa.evaluation.baselines.replies import VOTERS, nearest, voted
 from lang_jepa.evaluation.baselines.words import bm25, tfidf
 from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
 from lang_jepa.evaluation.metrics.retrieval import Rows
-from lang_jepa.evaluation.metrics.similarity import Floats, prepare, unit_rows
+from lang_jepa.evaluation.metrics.similarity import Floats, prepare, row_products, unit_rows
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values
-from lang_jepa.evaluation.table import Row
 from lang_jepa.evaluation.tasks.request import Budget, Conversations, Request, Result, Task
 
 TITLE = "reply from a bank"
@@ -160,28 +159,24 @@ class Judges:
 
     def __call__(self, chosen: Rows) -> dict[str, Values]:
         """Return the values [Q] of the chosen rows of the bank [Q], by metric."""
-        values: dict[str, Values] = {}
-        if self.same is not None:
-            values[LABEL] = self.same[np.arange(len(chosen)), chosen].astype(np.float64)
-        for metric, (bank, true) in self.spaces.items():
-            some = bank[chosen]
-            product = some.multiply(true) if hasattr(some, "multiply") else some * true
-            values[metric] = np.asarray(product.sum(1), dtype=np.float64).ravel()
-        return values
+        own = np.arange(len(chosen))
+        return self._values(lambda same: same[own, chosen], lambda bank, true: row_products(bank[chosen], true))
 
     def chance(self) -> dict[str, Values]:
         """Return the mean value of a random reply from the bank, [Q] by metric."""
-        values: dict[str, Values] = {} if self.same is None else {LABEL: np.asarray(self.same.mean(1))}
-        for metric, (bank, true) in self.spaces.items():
-            values[metric] = np.asarray(true @ np.asarray(bank.mean(0)).ravel(), dtype=np.float64).ravel()
-        return values
+        return self._values(
+            lambda same: same.mean(1), lambda bank, true: np.ravel(true @ np.asarray(bank.mean(0)).ravel())
+        )
 
     def best(self) -> dict[str, Values]:
         """Return the value of the bank's best reply under each metric, [Q]."""
-        values: dict[str, Values] = {} if self.same is None else {LABEL: np.asarray(self.same.any(1), np.float64)}
-        for metric, (bank, true) in self.spaces.items():
-            values[metric] = nearest(true, bank, 1)[1][:, 0].astype(np.float64)
-        return values
+        return self._values(lambda same: same.any(1), lambda bank, true: nearest(true, bank, 1)[1][:, 0])
+
+    def _values(self, by_label: Callable[[Any], Any], by_space: Callable[[Any, Any], Any]) -> dict[str, Values]:
+        """Return what is computed from equal labels [Q, B], and from the rows of the bank and of the true replies."""
+        values = {} if self.same is None else {LABEL: by_label(self.same)}
+        values |= {metric: by_space(*rows) for metric, rows in self.spaces.items()}
+        return {metric: np.asarray(some, dtype=np.float64) for metric, some in values.items()}
 
 
 class _Replies:
@@ -207,32 +202,37 @@ class _Replies:
     def rows(self, texts: Sequence[str]) -> Rows:
         return np.array([self.row[text] for text in texts], dtype=np.int64)
 
-    def by_prediction(self, name: str, model: Embedder) -> dict[str, list[tuple[str, Rows]]]:
+    def ways(self) -> Iterator[tuple[str, str, Rows]]:
+        """Yield all ways: name, kind of similarity (empty: none), and the chosen row of the bank for each question."""
+        for name, model in self.models.items():
+            if isinstance(model, Embedder):
+                yield from self._by_prediction(name, model)
+        for name, model in self.models.items():
+            yield from self._by_turns(name, model)
+        for name, rows in self._by_words():
+            yield name, "", rows
+
+    def _by_prediction(self, name: str, model: Embedder) -> Iterator[tuple[str, str, Rows]]:
         """Choose replies by contexts with the most similar predictions, and replies nearest to the prediction."""
         asked, bank = (predict(model, _as_known(model, one), name) for one in (self.asked, self.bank))
-        ways: dict[str, list[tuple[str, Rows]]] = {name: [], f"{name}, one context": [], f"{name}, nearest reply": []}
         for kind in model.statistics.similarities:
             mine, theirs = (prepare(one, model.statistics, kind, side="predictions") for one in (asked, bank))
             said = prepare(self.encoded[name], model.statistics, kind)[self.rows(self.bank.replies)]
             places, likeness = nearest(mine, theirs, VOTERS)
-            chosen = voted(places, likeness, said), places[:, 0], nearest(mine, said, 1)[0][:, 0]
-            for way, rows in zip(ways.values(), chosen, strict=True):
-                way.append((kind, rows))
-        return ways
+            yield name, kind, voted(places, likeness, said)
+            yield f"{name}, one context", kind, places[:, 0]
+            yield f"{name}, nearest reply", kind, nearest(mine, said, 1)[0][:, 0]
 
-    def by_turns(self, name: str, model: Encoder) -> dict[str, list[tuple[str, Rows]]]:
+    def _by_turns(self, name: str, model: Encoder) -> Iterator[tuple[str, str, Rows]]:
         """Choose replies by the contexts whose last two turns are most similar."""
-        ways: dict[str, list[tuple[str, Rows]]] = {f"nearest contexts ({name})": [], f"nearest context ({name})": []}
         for kind in model.statistics.similarities:
             space = prepare(self.encoded[name], model.statistics, kind)
             mine, theirs = (self._last_two(one, space) for one in (self.asked, self.bank))
             places, likeness = nearest(mine, theirs, VOTERS)
-            chosen = voted(places, likeness, space[self.rows(self.bank.replies)]), places[:, 0]
-            for way, rows in zip(ways.values(), chosen, strict=True):
-                way.append((kind, rows))
-        return ways
+            yield f"nearest contexts ({name})", kind, voted(places, likeness, space[self.rows(self.bank.replies)])
+            yield f"nearest context ({name})", kind, places[:, 0]
 
-    def by_words(self) -> Iterator[tuple[str, Rows]]:
+    def _by_words(self) -> Iterator[tuple[str, Rows]]:
         """Choose likewise by TF-IDF, by one context under BM25, and the most frequent and most typical reply."""
         parts = [part for one in (self.asked, self.bank) for part in one.last_two]
         fitted = [" ".join(pair) for pair in zip(*self.bank.last_two, strict=True)]
@@ -272,38 +272,6 @@ def _sparse_units(rows: Any) -> Any:
     return normalize(rows)
 
 
-def reply_rows(request: Request, asked: Answers, bank: Answers, choosing: NDArray[np.bool_]) -> list[Row]:
-    """Return the rows of every way to choose, with the evaluated model's leads.
-
-    Args:
-        request: gives the models and the seed.
-        asked, bank: questions and bank, from `ask`.
-        choosing: bool [Q], questions on which similarities are selected.
-    """
-    found = _Replies(asked, bank, request.models)
-    judges = found.judges()
-    about = f"{len(bank.replies):,} replies, {counted(len(np.unique(asked.documents[~choosing])), 'conversation')}"
-    items = [asked.replies, bank.replies]
-    board = Scoreboard(
-        TITLE, "held out", judges.metrics[0], asked.documents, items, choosing=choosing, about=about, seed=request.seed
-    )
-
-    def add(ways: Mapping[str, list[tuple[str, Rows]]]) -> None:
-        for name, options in ways.items():
-            board.add(name, [Option(judges(rows), kind) for kind, rows in options], note=NOTES.get(name, ""))
-
-    for name, model in request.models.items():
-        if isinstance(model, Embedder):
-            add(found.by_prediction(name, model))
-    for name, model in request.models.items():
-        add(found.by_turns(name, model))
-    for name, rows in found.by_words():
-        add({name: [("", rows)]})
-    board.add("best of the bank", [Option(judges.best())], note="knows the true reply; by each metric its best")
-    board.add_analytic("chance", judges.chance())
-    return board.rows
-
-
 NOTES = {
     "model": f"vote of the {VOTERS} contexts with the most similar predictions",
     "model, one context": "with the most similar prediction",
@@ -316,7 +284,25 @@ def _score(request: Request) -> Result:
     assert given is not None
     asked, bank, who = ask(given, request.window_size, request.budget)
     choosing = np.array(given.choosing, dtype=bool)[asked.documents]
-    rows = reply_rows(request, asked, bank, choosing)
+    found = _Replies(asked, bank, request.models)
+    judges = found.judges()
+    board = Scoreboard(
+        TITLE,
+        "held out",
+        judges.metrics[0],
+        asked.documents,
+        [asked.replies, bank.replies],
+        choosing=choosing,
+        about=f"{len(bank.replies):,} replies, {counted(len(np.unique(asked.documents[~choosing])), 'conversation')}",
+        seed=request.seed,
+    )
+    options: dict[str, list[Option]] = {}
+    for name, kind, rows in found.ways():
+        options.setdefault(name, []).append(Option(judges(rows), kind))
+    for name, some in options.items():
+        board.add(name, some, note=NOTES.get(name, ""))
+    board.add("best of the bank", [Option(judges.best())], note="knows the true reply; by each metric its best")
+    board.add_analytic("chance", judges.chance())
     held = {*bank.replies}
     known = np.mean([reply in held for reply in asked.replies])
     labels = "" if bank.labels is None else f", {counted(len({*bank.labels} - {''}), 'label')}"
@@ -325,7 +311,7 @@ def _score(request: Request) -> Result:
         f"{counted(len(bank.replies), 'reply', 'replies')} of training, which holds {100 * known:.1f} % of the true "
         f"ones{labels}; another reply may be as right as the true one"
     )
-    return Result(rows, {REPLIES.name: source})
+    return Result(board.rows, {REPLIES.name: source})
 
 
 def _asked(request: Request) -> object:

@@ -8,6 +8,7 @@ Shapes: Q queries, S sentences, D dimensions.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +18,15 @@ from lang_jepa.evaluation.baselines.copying import Scores
 from lang_jepa.evaluation.baselines.words import TFIDF, tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.retrieval import Retrieval, from_scores
-from lang_jepa.evaluation.metrics.similarity import Similarity, prepare
+from lang_jepa.evaluation.metrics.similarity import Similarity, dense, prepare
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values, interleaved
 from lang_jepa.evaluation.table import Row
 from lang_jepa.evaluation.tasks.request import Request, Result, Searched, Task
 
 TITLE = "search"
 METRICS = ("recall@1", "recall@10", "mrr")
+Scorer = Callable[[slice], Scores]
+"""Maps a slice of the queries to their scores with all sentences, [q, S]."""
 _BLOCK = 1 << 22
 """Most scores held in memory at once."""
 
@@ -114,7 +117,7 @@ def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int 
         metric: Scoreboard(TITLE, searched.name, metric, np.arange(count), items, seed=seed) for metric in METRICS
     }
 
-    def add(name: str, score: Callable[[slice], Scores], similarity: str = "", note: str = "") -> None:
+    def add(name: str, score: Scorer, similarity: str = "", note: str = "") -> None:
         found = ranked(searched, score)
         for metric, board in boards.items():
             board.add(name, [Option({metric: found.values(metric)}, similarity)], note=note)
@@ -125,24 +128,24 @@ def search_rows(models: Mapping[str, Encoder], searched: Searched, *, seed: int 
             prepare(encode(model, texts, name), model.statistics, kind)
             for texts in (searched.sentences, searched.queries)
         )
-        add(name, lambda part, q=queries, s=sentences: q[part] @ s.T, kind)  # type: ignore[misc]
+        add(name, products(queries, sentences), kind)
     for name, options in TFIDF.items():
         texts = (searched.sentences, searched.queries)
         found, asked = tfidf(searched.sentences, *texts, sublinear_tf=True, **options)
-        score = lambda part, q=asked, s=found: (q[part] @ s.T).toarray()  # noqa: E731
-        add(name, score, note="fitted on the searched sentences")
+        add(name, products(asked, found), note="fitted on the searched sentences")
     right = [len(rows) for rows in searched.expected]
     for metric, values in chance_of_first([len(searched.sentences)] * count, right).items():
         boards[metric].add_analytic("chance", {metric: values})
     return list(interleaved(boards.values()))
 
 
-def ranked(searched: Searched, score: Callable[[slice], Scores]) -> Retrieval:
-    """Rank each query's best expected sentence among the sentences that it does not expect.
+def products(queries: Any, sentences: Any) -> Scorer:
+    """Return scores that are dot products of dense or sparse vectors."""
+    return lambda part: dense(queries[part] @ sentences.T)
 
-    Args:
-        score: maps a slice of the queries to their scores with all sentences, [q, S].
-    """
+
+def ranked(searched: Searched, score: Scorer) -> Retrieval:
+    """Rank each query's best expected sentence among the sentences that it does not expect."""
     count, step = len(searched.queries), max(1, _BLOCK // len(searched.sentences))
     parts = []
     for begin in range(0, count, step):

@@ -16,7 +16,7 @@ from lang_jepa.evaluation.baselines.copying import ScoresBySet, WordRidge
 from lang_jepa.evaluation.baselines.words import tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
 from lang_jepa.evaluation.metrics.retrieval import Retrieval, chance, from_scores, other_candidates
-from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
+from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, dense, prepare, row_products
 from lang_jepa.evaluation.questions import Questions, build_questions
 from lang_jepa.evaluation.table import Row, mean_row, score_row
 from lang_jepa.evaluation.tasks.public import spearman_of, spearman_row
@@ -183,8 +183,7 @@ def _paraphrase_scores(
 
 def _cosines(first: Any, second: Any) -> NDArray[np.float64]:
     """Return the cosine of each pair, [n], rounded above fp32 noise so that equal pairs tie."""
-    product = first.multiply(second) if hasattr(first, "multiply") else first * second
-    return np.round(np.asarray(product.sum(1), dtype=np.float64).ravel(), 6)
+    return np.round(row_products(first, second), 6)
 
 
 def _paraphrase_retrieval(pairs: Sequence["ParaphrasePair"], first: Any, second: Any, seed: int) -> Retrieval:
@@ -192,12 +191,11 @@ def _paraphrase_retrieval(pairs: Sequence["ParaphrasePair"], first: Any, second:
     same = np.flatnonzero(np.array([pair.score for pair in pairs]) == SAME_MEANING)
     own = np.arange(len(same))
     rows = other_candidates(own, own, candidates=256, seed=seed)
-    table = first[same] @ second[same].T
-    dense = table.toarray() if hasattr(table, "toarray") else table
+    table = dense(first[same] @ second[same].T)
     # Another pair's second sentence with the same meaning is just as right, so it is not a wrong candidate.
     valid = (rows >= 0) & (~_same_meanings([pairs[int(index)].second for index in same])[own[:, None], rows])
     valid |= rows == own[:, None]
-    return from_scores(np.take_along_axis(dense, np.clip(rows, 0, None), 1), valid, own)
+    return from_scores(np.take_along_axis(table, np.clip(rows, 0, None), 1), valid, own)
 
 
 def _same_meanings(sentences: Sequence[str]) -> NDArray[np.bool_]:
