@@ -60,14 +60,13 @@ def parse_budget(text: str) -> Budget:
         LangJepaError: the text has another form, or nothing can be trained with that amount.
     """
     name, separator, value = text.partition("=")
-    kinds = {kind: kind for kind in get_args(Kind)}
+    kind: Kind | None = next((kind for kind in get_args(Kind) if kind == name.strip()), None)
     try:
         amount = float(value.replace("_", ""))
     except ValueError:
         amount = 0.0
-    if not separator or name.strip() not in kinds or not 0 < amount < float("inf"):
+    if not separator or kind is None or not 0 < amount < float("inf"):
         raise LangJepaError(f"budget '{text}' is not understood: give steps=2000, minutes=10 or flops=1e15, above 0")
-    kind = kinds[name.strip()]
     if kind == "steps" and amount != int(amount):
         raise LangJepaError(f"budget '{text}': steps are whole")
     return Budget(kind, amount)

@@ -38,8 +38,7 @@ class Curve:
         return float(np.interp(budget, self.axes[axis], self.metrics[metric]))
 
     def to_json(self) -> dict[str, list[float]]:
-        columns = [*self.axes.items(), *self.metrics.items()]
-        return {str(name): [float(value) for value in values] for name, values in columns}
+        return {str(name): values.tolist() for name, values in [*self.axes.items(), *self.metrics.items()]}
 
 
 def read_curve(path: Path, *, flops_per_step: float, columns: Sequence[str]) -> Curve:
@@ -166,9 +165,7 @@ def as_svg(figure: Any) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # HTML knows the namespaces; without them the page holds no address at all.
     text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
-    )
+    return re.sub(r' (?:width|height)="[^"]*"', "", text, count=2)  # those of the whole, so that it fits the page
 
 
 def save_png(figure: Any, path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lang_jepa.errors import LangJepaError
-from lang_jepa.evaluation.metrics.intervals import spearman, weighted_spearman
+from lang_jepa.evaluation.metrics.intervals import rank_correlation, weighted_spearman
 
 Array = NDArray[np.float64]
 MEANS, CORRELATIONS = 10_000, 2_000
@@ -60,7 +60,7 @@ class Side:
         table = np.stack([np.asarray(row, dtype=np.float64) for row in values])
         own = np.arange(table.shape[1]) if clusters is None else np.unique(clusters, return_inverse=True)[1]
         if labels is not None:
-            points = np.array([_correlation(row, labels) for row in table])
+            points = np.array([rank_correlation(row, labels) for row in table])
         else:
             points = table.mean(1) if sizes is None else table.sum(1) / sizes.sum()
         return cls(points, table, own, labels, items, sizes)
@@ -188,11 +188,6 @@ def _runs(side: Side, draws: NDArray[np.int64]) -> Array:
     # A constant column ranks nothing and counts as 0, as in the tables.
     correlations: Array = np.nan_to_num(weighted_spearman(draws, side.clusters, ranks, gold), nan=0.0)
     return correlations
-
-
-def _correlation(values: Array, labels: Array) -> float:
-    value = spearman(values, labels)
-    return 0.0 if np.isnan(value) else value
 
 
 LEAST_SEEDS = 3

@@ -285,13 +285,11 @@ _AGAIN = "delete it, or measure again: lang-jepa evaluate RUN --tasks document"
 
 def choices_from(found: Mapping[str, Any]) -> dict[str, Choice]:
     """Construct choices from plain data, as stored in a report or a file."""
-    return {tool: _choice(one) for tool, one in found.items()}
-
-
-def _choice(found: Mapping[str, Any]) -> Choice:
-    parts = {name: found[name] for name in ("metric", "lower", "documents")}
-    predictor = None if found["predictor"] is None else Candidate(**found["predictor"])
-    baseline = found["counterpart"] if "counterpart" in found else found["baseline"]  # its earlier name
-    if baseline is None:
-        raise KeyError("baseline")
-    return Choice(**parts, predictor=predictor, baseline=Candidate(**baseline))
+    choices = {}
+    for tool, one in found.items():
+        predictor = None if one["predictor"] is None else Candidate(**one["predictor"])
+        baseline = one["counterpart"] if "counterpart" in one else one["baseline"]  # its earlier name
+        if baseline is None:
+            raise KeyError("baseline")
+        choices[tool] = Choice(one["metric"], one["lower"], one["documents"], predictor, Candidate(**baseline))
+    return choices

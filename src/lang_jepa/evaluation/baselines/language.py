@@ -227,7 +227,7 @@ class NGram:
         orders = [_smooth(grams, counts, bits)]
         for k in range(order - 1, 0, -1):
             # Each longer n-gram is a different token before its last k tokens: continuation counts.
-            grams, counts = _count(grams & _mask(k, bits))
+            grams, counts = _count(grams & np.uint64((1 << k * bits) - 1))
             orders.append(_smooth(grams, counts, bits))
         return cls(orders[::-1], vocab_size)
 
@@ -256,10 +256,6 @@ class NGram:
 
 def _bits(vocab_size: int) -> int:
     return max(1, (vocab_size - 1).bit_length())
-
-
-def _mask(tokens: int, bits: int) -> np.uint64:
-    return np.uint64((1 << (tokens * bits)) - 1)
 
 
 def _pack(tokens: NDArray[np.integer], order: int, bits: int) -> Keys:

@@ -213,7 +213,8 @@ def texttiling_depths(sentences: Sequence[str], *, width: int = 20, block: int =
     result = np.zeros(max(0, len(sentences) - 1))
     if not len(scores):
         return result
-    deep = depths(-_smoothed(scores, smoothing))
+    smooth = np.array([scores[max(0, i - smoothing) : i + smoothing + 1].mean() for i in range(len(scores))])
+    deep = depths(-smooth)
     for number, depth in enumerate(deep):
         gap = int(np.argmin(np.abs(ends[:-1] - (number + 1) * width))) if len(result) else -1
         if gap >= 0:
@@ -245,8 +246,3 @@ def _block_scores(words: list[str], width: int, block: int) -> NDArray[np.float6
         left, right = counts[gap - size : gap].sum(0), counts[gap : gap + size].sum(0)
         scores.append(left @ right / np.sqrt((left @ left) * (right @ right)))
     return np.array(scores)
-
-
-def _smoothed(scores: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Average each score with its neighbours up to `reach` away."""
-    return np.array([scores[max(0, i - reach) : i + reach + 1].mean() for i in range(len(scores))])

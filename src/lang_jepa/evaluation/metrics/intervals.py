@@ -204,6 +204,12 @@ def spearman(first: ArrayLike, second: ArrayLike) -> float:
     return float(spearmanr(x, y).statistic)
 
 
+def rank_correlation(values: ArrayLike, labels: ArrayLike) -> float:
+    """Return Spearman's correlation as it is reported: 0.0 for a constant column, which ranks nothing."""
+    value = spearman(values, labels)
+    return 0.0 if np.isnan(value) else value
+
+
 def percentiles(results: NDArray[np.float64]) -> Interval:
     """Return the middle 95 % of resampled results."""
     tail = 100 * (1 - LEVEL) / 2

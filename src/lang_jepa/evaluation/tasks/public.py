@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.words import TFIDF, tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
-from lang_jepa.evaluation.metrics.intervals import Interval, percentiles, spearman, spearman_interval
+from lang_jepa.evaluation.metrics.intervals import Interval, percentiles, rank_correlation, spearman_interval
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, Statistics, prepare, row_products
 from lang_jepa.evaluation.table import Row, detail_of, join, mean_row, score_row
 from lang_jepa.evaluation.tasks.public_data import Labelled, Split, StsPairs, TaskData, find_sst2, find_stsb
@@ -59,7 +59,7 @@ def choose_similarity(dev: StsPairs, embeddings: Floats, statistics: Statistics)
     if dev.split != "dev":
         raise LangJepaError(f"a similarity is chosen on dev and reported on test; '{dev.split}' was given.")
     scores = {
-        kind: spearman_of(dev.scores, pair_cosines(dev, prepare(embeddings, statistics, kind)))
+        kind: rank_correlation(pair_cosines(dev, prepare(embeddings, statistics, kind)), dev.scores)
         for kind in statistics.similarities
     }
     return max(scores, key=lambda kind: scores[kind])
@@ -104,12 +104,6 @@ def sts_rows(
     return rows, chosen
 
 
-def spearman_of(labels: Sequence[float], cosines: NDArray[np.float64]) -> float:
-    """Return Spearman's correlation; 0.0 for a scorer that gives every pair the same score."""
-    value = spearman(cosines, labels)
-    return 0.0 if np.isnan(value) else value
-
-
 def spearman_row(
     task: tuple[str, str, str],
     name: str,
@@ -137,7 +131,7 @@ def spearman_row(
         more["detail"] = detail_of(cosines, labels=np.asarray(labels), items=items)
     if constant:
         more["note"] = "every pair scored alike"
-    return score_row(task, name, spearman_of(labels, cosines), interval, len(cosines), **more)
+    return score_row(task, name, rank_correlation(cosines, labels), interval, len(cosines), **more)
 
 
 def _tfidf_rows(pairs: StsPairs, seed: int) -> Iterator[Row]:

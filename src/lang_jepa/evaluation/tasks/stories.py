@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from lang_jepa.evaluation.baselines.copying import ScoresBySet, WordRidge
 from lang_jepa.evaluation.baselines.words import tfidf
 from lang_jepa.evaluation.embedder import Encoder, encode
+from lang_jepa.evaluation.metrics.intervals import rank_correlation
 from lang_jepa.evaluation.metrics.retrieval import Retrieval, chance, from_scores, other_candidates
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, dense, prepare, row_products
 from lang_jepa.evaluation.questions import Questions, build_questions
 from lang_jepa.evaluation.table import Row, mean_row, score_row
-from lang_jepa.evaluation.tasks.public import spearman_of, spearman_row
+from lang_jepa.evaluation.tasks.public import spearman_row
 from lang_jepa.evaluation.tasks.request import Request, Result, Task
 from lang_jepa.evaluation.tasks.retrieval import NextSentence
 
@@ -113,7 +114,7 @@ def paraphrase_rows(
         on_dev, on_test = _sides(model, name, dev), _sides(model, name, test)
         labels = [pair.score for pair in dev]
         merits = {
-            kind: spearman_of(labels, _cosines(*_prepared(on_dev, model, kind)))
+            kind: rank_correlation(_cosines(*_prepared(on_dev, model, kind)), labels)
             for kind in model.statistics.similarities
         }
         chosen[name] = best = max(merits, key=lambda kind: merits[kind])
@@ -163,8 +164,7 @@ def _sides(model: Encoder, name: str, pairs: Sequence["ParaphrasePair"]) -> tupl
 
 
 def _prepared(sides: tuple[Floats, Floats], model: Encoder, kind: Similarity) -> tuple[Floats, Floats]:
-    first, second = sides
-    return prepare(first, model.statistics, kind), prepare(second, model.statistics, kind)
+    return prepare(sides[0], model.statistics, kind), prepare(sides[1], model.statistics, kind)
 
 
 def _paraphrase_scores(
