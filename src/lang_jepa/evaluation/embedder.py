@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,14 @@ class EncoderOnly:
     def __init__(self, model: Encoder) -> None:
         self.dim, self.statistics, self.encode = model.dim, model.statistics, model.encode
         self.similarity_kind: Similarity = getattr(model, "similarity_kind", "raw")
+
+
+Texts = TypeVar("Texts")
+
+
+def as_read(model: Encoder, spoken: Texts | None, plain: Texts) -> Texts:
+    """Return what a model reads: turns like "user: Good morning" if it knows speakers and there are any, else plain."""
+    return spoken if spoken is not None and getattr(model, "knows_speakers", False) else plain
 
 
 def encode(model: Encoder, sentences: Sequence[str], name: str) -> Floats:

@@ -13,19 +13,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources.conversations import speaker_name, speakers_of
+from lang_jepa.data.sources.conversations import speakers_of
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.copying import Pairs, context_pairs, means_ridge
 from lang_jepa.evaluation.baselines.ngrams import ROW, UnitNGram
 from lang_jepa.evaluation.baselines.words import tfidf
-from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
+from lang_jepa.evaluation.embedder import Embedder, Encoder, as_read, encode, predict
 from lang_jepa.evaluation.faults import KINDS, WARM, Pools, with_faults
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.rarity import KNOWN, Usual, Values, named, rounded, subsets, threshold
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, TooFew
 from lang_jepa.evaluation.table import Row
-from lang_jepa.evaluation.tasks.request import Conversations, Request, Result, Task
+from lang_jepa.evaluation.tasks.request import Conversations, Request, Result, Task, as_said
 
 RATE = 0.01
 """Allowed share of usual units that are false alarms."""
@@ -65,10 +65,8 @@ class Copies:
     @classmethod
     def of(cls, given: Conversations, seed: int) -> Self:
         """Draw the faults. Foreign units come from other files (lines) or from other conversations (turns)."""
-        documents = [list(one) for one in given.documents]
-        if given.speakers is not None:
-            pairs = zip(given.documents, given.speakers, strict=True)
-            documents = [[f"{speaker_name(n)}: {t}" for t, n in zip(*one, strict=True)] for one in pairs]
+        said = None if given.speakers is None else as_said(given.documents, given.speakers)
+        documents = said or [list(one) for one in given.documents]
         files = given.files or range(len(documents))
         generator = np.random.default_rng(seed)
         copies: list[tuple[int, list[str], bool]] = []
@@ -249,7 +247,7 @@ class _Read:
 
     @classmethod
     def of(cls, name: str, model: Encoder, made: Copies, known: Sequence[str], window_size: int) -> Self:
-        texts = made.units if getattr(model, "knows_speakers", False) else made.texts
+        texts = as_read(model, made.units, made.texts)
         index: dict[str, int] = {}
         rows = np.array([index.setdefault(text, len(index)) for text in texts])
         contexts: dict[tuple[int, ...], int] = {}

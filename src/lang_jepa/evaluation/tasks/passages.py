@@ -18,7 +18,7 @@ from lang_jepa.data.sources.columns import QUERIES, Questioned
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.context_vectors import mixed, neighbour_means, with_neighbours
 from lang_jepa.evaluation.baselines.words import bm25, tfidf
-from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
+from lang_jepa.evaluation.embedder import Embedder, Encoder, as_read, encode, predict
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.questions import CHOOSING_EVERY
@@ -144,7 +144,7 @@ def _add_model(boards: _Boards, name: str, model: Encoder, window_size: int) -> 
     around = options(lambda kind, units, weight: with_neighbours(units, asked.documents, weight), WEIGHTS)
     boards.add(f"{name} + neighbours", around)
     if isinstance(model, Embedder):
-        contexts, rows = _contexts(asked, window_size, getattr(model, "knows_speakers", False))
+        contexts, rows = _contexts(asked, as_read(model, asked.spoken, asked.units), window_size)
         predictions = predict(model, contexts, name)
 
         def expected(kind: Similarity, units: Floats, weight: float) -> Floats:
@@ -155,9 +155,8 @@ def _add_model(boards: _Boards, name: str, model: Encoder, window_size: int) -> 
         boards.add(f"{name} + prediction", options(expected, WEIGHTS))
 
 
-def _contexts(asked: Passages, window_size: int, knows_speakers: bool) -> tuple[list[list[str]], Rows]:
+def _contexts(asked: Passages, units: list[str], window_size: int) -> tuple[list[list[str]], Rows]:
     """Return the context of each unit that is not the first of its document, and the rows of these units."""
-    units = asked.spoken if knows_speakers and asked.spoken is not None else asked.units
     begins = np.searchsorted(asked.documents, asked.documents)
     rows = np.flatnonzero(np.arange(len(units)) > begins)
     return [units[max(begins[row], row - window_size) : row] for row in rows], rows

@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources.conversations import speaker_name
 from lang_jepa.errors import LangJepaError, counted
 from lang_jepa.evaluation.baselines.replies import VOTERS, nearest, voted
 from lang_jepa.evaluation.baselines.words import bm25, tfidf
-from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
+from lang_jepa.evaluation.embedder import Embedder, Encoder, as_read, encode, predict
 from lang_jepa.evaluation.metrics.retrieval import Rows
 from lang_jepa.evaluation.metrics.similarity import Floats, prepare, row_products, unit_rows
 from lang_jepa.evaluation.scoreboard import Option, Scoreboard, Values
-from lang_jepa.evaluation.tasks.request import Budget, Conversations, Request, Result, Task
+from lang_jepa.evaluation.tasks.request import Budget, Conversations, Request, Result, Task, as_said
 
 TITLE = "reply from a bank"
 LABEL, WORDS = "same label", "TF-IDF similarity"
@@ -94,12 +93,11 @@ def answers(
         for turn in range(1, len(said))
         if is_reply(said[turn - 1], said[turn])
     ]
-    windows = [(number, range(max(0, turn - window_size), turn)) for number, turn in places]
+    windows = [(number, slice(max(0, turn - window_size), turn)) for number, turn in places]
+    said = None if speakers is None else as_said(texts, speakers)
     return Answers(
-        [[texts[number][one] for one in window] for number, window in windows],
-        [[f"{speaker_name(who[number][one])}: {texts[number][one]}" for one in window] for number, window in windows]
-        if speakers is not None
-        else None,
+        [list(texts[number][window]) for number, window in windows],
+        None if said is None else [said[number][window] for number, window in windows],
         [texts[number][turn] for number, turn in places],
         np.array([number for number, _ in places], dtype=np.int64),
         None if labels is None else [labels[number][turn] for number, turn in places],
@@ -214,7 +212,9 @@ class _Replies:
 
     def _by_prediction(self, name: str, model: Embedder) -> Iterator[tuple[str, str, Rows]]:
         """Choose replies by contexts with the most similar predictions, and replies nearest to the prediction."""
-        asked, bank = (predict(model, _as_known(model, one), name) for one in (self.asked, self.bank))
+        asked, bank = (
+            predict(model, as_read(model, one.spoken, one.contexts), name) for one in (self.asked, self.bank)
+        )
         for kind in model.statistics.similarities:
             mine, theirs = (prepare(one, model.statistics, kind, side="predictions") for one in (asked, bank))
             said = prepare(self.encoded[name], model.statistics, kind)[self.rows(self.bank.replies)]
@@ -260,10 +260,6 @@ def _texts(some: Answers) -> Iterator[str]:
     yield from some.replies
     for context in some.contexts:
         yield from context[-2:]
-
-
-def _as_known(model: Embedder, some: Answers) -> list[list[str]]:
-    return some.spoken if some.spoken is not None and getattr(model, "knows_speakers", False) else some.contexts
 
 
 def _sparse_units(rows: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lang_jepa.data.sources.conversations import speaker_name
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.baselines.language import Baseline
 from lang_jepa.evaluation.embedder import Decoding, Encoder
@@ -121,6 +122,12 @@ class Conversations:
     labels: Sequence[Sequence[str]] | None = None
     train_labels: Sequence[Sequence[str]] | None = None
     files: Sequence[int] | None = None
+
+
+def as_said(texts: Documents, speakers: Sequence[Sequence[int]]) -> list[list[str]]:
+    """Return the turns of conversations like "user: Good morning"."""
+    pairs = zip(texts, speakers, strict=True)
+    return [[f"{speaker_name(number)}: {text}" for text, number in zip(*one, strict=True)] for one in pairs]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from lang_jepa.evaluation.baselines.copying import (
     vector_scores,
 )
 from lang_jepa.evaluation.baselines.words import tfidf_scores
-from lang_jepa.evaluation.embedder import Embedder, Encoder, encode, predict
+from lang_jepa.evaluation.embedder import Embedder, Encoder, as_read, encode, predict
 from lang_jepa.evaluation.metrics.retrieval import TIE, Retrieval, chance, from_scores
 from lang_jepa.evaluation.metrics.similarity import Floats, Similarity, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
@@ -115,8 +115,7 @@ class NextSentence:
         }
         for position, (name, model) in enumerate(models.items()):
             if isinstance(model, Embedder):
-                known = self.spoken is not None and getattr(model, "knows_speakers", False)
-                contexts = self.spoken if self.spoken is not None and known else questions.contexts
+                contexts: Sequence[Sequence[str]] = as_read(model, self.spoken, questions.contexts)
                 made, moments = predict(model, contexts, name), model.statistics
                 predicted = [
                     (kind, "", vector_scores(questions, prepare(made, moments, kind, side="predictions"), space))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lang_jepa.data.sources.conversations import FIRST_NAME, speaker_name
+from lang_jepa.data.sources.conversations import FIRST_NAME
 from lang_jepa.evaluation.baselines.copying import (
     Pairs,
     ScoresBySet,
@@ -27,7 +27,7 @@ from lang_jepa.evaluation.metrics.similarity import Similarity, prepare
 from lang_jepa.evaluation.questions import Questions, build_questions
 from lang_jepa.evaluation.scoreboard import Candidate, Choice
 from lang_jepa.evaluation.table import Row
-from lang_jepa.evaluation.tasks.request import Conversations, Documents, Request, Result, Task
+from lang_jepa.evaluation.tasks.request import Conversations, Documents, Request, Result, Task, as_said
 from lang_jepa.evaluation.tasks.retrieval import NextSentence
 
 TITLES = {
@@ -77,11 +77,8 @@ class Asked:
         if asked.speakers is None:
             nobody = np.zeros(len(pairs), dtype=np.int64)
             return cls(questions, None, nobody, nobody)
-        contexts = []
-        for document, position in pairs:
-            turns = range(max(0, position - window_size), position)
-            texts, numbers = asked.documents[document], asked.speakers[document]
-            contexts.append([f"{speaker_name(numbers[turn])}: {texts[turn]}" for turn in turns])
+        said = as_said(asked.documents, asked.speakers)
+        contexts = [said[document][max(0, p - window_size) : p] for document, p in pairs]
         who = [(asked.speakers[document][p - 1], asked.speakers[document][p]) for document, p in pairs]
         last, following = np.array(who, dtype=np.int64).T
         drawn = _by_speaker(questions, following, OTHERS, seed)
