@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lang_jepa.data.corpus.prepare import PrepareEvent
 from lang_jepa.errors import LangJepaError, optional
 from lang_jepa.files.atomic import append_text, atomic_file, is_full, writing
 from lang_jepa.settings.run import RunSettings
 from lang_jepa.training.metrics import MetricsFile
+
+if TYPE_CHECKING:
+    from lang_jepa.data.corpus.prepare import PrepareEvent
 
 Metrics = Mapping[str, float]
 
@@ -52,11 +54,11 @@ class Silent(Reporter):
     """A reporter that reports nothing."""
 
 
-def events_to(reporter: Reporter) -> Callable[[PrepareEvent], None]:
+def events_to(reporter: Reporter) -> "Callable[[PrepareEvent], None]":
     """Return a callback that reports preparation events: warnings as warnings, blocks at most every ten seconds."""
     last = time.monotonic()
 
-    def on_event(event: PrepareEvent) -> None:
+    def on_event(event: "PrepareEvent") -> None:
         nonlocal last
         if event.stage in {"warning", "stale"}:
             reporter.warning(event.message)
