@@ -30,3 +30,7 @@ def __getattr__(name: str) -> Any:
     if name in _PLACES:
         return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'lang_jepa' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

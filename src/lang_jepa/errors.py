@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
-Extra = Literal["evaluate", "hub"]
+Extra = Literal["evaluate", "export", "hub", "onnx"]
 _EXTRAS: dict[Extra, dict[str, str]] = {
     "evaluate": {
         "sklearn": "scikit-learn",
@@ -14,7 +14,9 @@ _EXTRAS: dict[Extra, dict[str, str]] = {
         "sacrebleu": "sacreBLEU",
         "rouge_score": "rouge-score",
     },
+    "export": {"sentence_transformers": "sentence-transformers"},
     "hub": {"datasets": "datasets", "pyarrow": "PyArrow"},
+    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
 }
 """Extras that many modules need: their modules and what these are called."""
 

@@ -126,3 +126,11 @@ def test_hits_stand_in_their_files(kitchen: Path, minilm: Path, type_in: Type) -
     (kitchen / "odd.txt").write_text("Something else.")
     shown = type_in("search", index, "interest rates of banks", "--top-k", "1").out
     assert f"{ODD}  [odd.txt:0\u00a0#4]" in shown
+
+
+def test_conversations_taken_for_texts_are_named(type_in: Type, tmp_path: Path) -> None:
+    row = '{"messages": [{"role": "user", "content": "Good morning."}]}\n'
+    (tmp_path / "chats.jsonl").write_text(2 * row)
+    ran = type_in("duplicates", tmp_path / "chats.jsonl")
+    assert ran.status == 2
+    assert "--units turns" in ran.err

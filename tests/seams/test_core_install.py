@@ -123,6 +123,8 @@ REFUSED: dict[str, tuple[Any, ...]] = {
         ("quickstart", "-o", "logging.log_dir=made"),
         ("document", "anything", "--plot", "made.png"),
     ),
+    "export": (("export", "anything", "made/export"),),
+    "onnx": (("export", "anything", "made/export", "--to", "onnx"),),
     "hub": (
         ("train", "documents", "-o", "data.train_file=texts/part-0.parquet", "-o", "logging.log_dir=made"),
         ("train", "documents", "-o", "data.train_file=someone/something", "-o", "logging.log_dir=made"),

@@ -156,4 +156,4 @@ def _read_texts(given: list[str] | None, file: Path | None) -> list[str]:
         return given
     if file is not None:
         return filled_lines(chunks(file), str(file))
-    return filled_lines(standard_input("nothing to encode", "--file"), "standard input")
+    return filled_lines(standard_input("nothing to encode", "--file"), "standard input (no --text, no --file)")

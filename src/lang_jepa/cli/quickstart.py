@@ -62,7 +62,8 @@ def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "Run
 
     plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
     result = train(settings, EncoderBar(), lock=lock)
-    leave_if_stopped(result, f"lang-jepa train {result.folder} --resume")
+    again = f"lang-jepa train {result.folder} --resume (`lang-jepa quickstart` would begin anew)"
+    leave_if_stopped(result, again)
     plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
     plain("Evaluating on held-out stories ...")
     report, _ = evaluate_run(result.folder, EvaluateOptions(tasks="stories", budget=QUICK))

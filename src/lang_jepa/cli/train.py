@@ -259,7 +259,7 @@ def _next_steps(settings: "RunSettings", result: "Result") -> list[tuple[str, st
     folder, quoted = result.folder, shlex.quote(str(result.folder))
     if settings.system == "encoder":
         return [
-            ("curves", str(folder / "run.png")),
+            *([("curves", str(folder / "run.png"))] if (folder / "run.png").is_file() else []),
             ("model", str(folder / "model")),
             *_weights(result),
             ("next", f"lang-jepa evaluate {quoted}"),

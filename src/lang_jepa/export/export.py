@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lang_jepa.data.text.masks import patterns_of
-from lang_jepa.errors import LangJepaError, first_line
+from lang_jepa.errors import LangJepaError, check_extra, first_line
 from lang_jepa.evaluation.table import Row, is_headline, read_report
 from lang_jepa.export.formats import TOLERANCE, check_parity, comparison, write_onnx, write_sentence_transformers
 from lang_jepa.files.atomic import atomic_folder, check_only, check_writable, read_json
@@ -109,6 +109,7 @@ def export_run(
     run, folder = Path(run), Path(folder)
     if to not in FORMATS:
         raise LangJepaError(f"unknown format '{to}': use one of {', '.join(FORMATS)}")
+    check_extra("onnx" if to == "onnx" else "export", f"export --to {to}")
     _check_free(folder)
     model = ConceptModel.load(run)
     if not model.has_predictor:

@@ -5,13 +5,15 @@ from os import PathLike
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
-
+from lang_jepa.errors import check_extra
 from lang_jepa.inference.encoding import Vectors
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.texts import texts_of
 from lang_jepa.python.train import train
+
+check_extra("evaluate", "ConceptVectorizer")
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin  # noqa: E402
+from sklearn.utils.validation import check_is_fitted  # noqa: E402
 
 
 class ConceptVectorizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

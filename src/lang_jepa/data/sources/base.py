@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from lang_jepa.data.sources.conversations import CONVERSATIONS, NoConversation, conversation_text
 from lang_jepa.data.sources.conversations import FORMAT as CONVERSATIONS_FORMAT
-from lang_jepa.data.sources.conversations import NoConversation, conversation_text
 from lang_jepa.data.sources.parts import DAMAGED, SIZE, WHOLE, Part
 from lang_jepa.data.sources.records import FORMAT as RECORDS_FORMAT
 from lang_jepa.data.sources.records import records_text
@@ -293,6 +293,8 @@ def require_documents(accepted: int, rejected: Counter[str], source: Source) -> 
     lines.append(_CURES)
     if source.settings.units == "turns":
         lines.append(_CURES_OF_TURNS)
+    elif any(f" {key}" in place for places in source.examples.values() for place in places for key in CONVERSATIONS):
+        lines.append("A row with a list of messages is a conversation: data.units=turns (--units turns).")
     raise LangJepaError("\n  ".join(lines))
 
 
