@@ -125,6 +125,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     ),
     "export": (("export", "anything", "made/export"),),
     "onnx": (("export", "anything", "made/export", "--to", "onnx"),),
+    "sat": (("prepare", "documents", "-o", "data.train_file=notes.txt", "-o", "data.splitter=sat"),),
     "hub": (
         ("train", "documents", "-o", "data.train_file=texts/part-0.parquet", "-o", "logging.log_dir=made"),
         ("train", "documents", "-o", "data.train_file=someone/something", "-o", "logging.log_dir=made"),
@@ -134,11 +135,12 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 
 def test_what_needs_an_extra_names_it_and_makes_nothing(tmp_path: Path, core: Path) -> None:
     write_parquet(tmp_path / "texts", documents=4, files=1)
+    (tmp_path / "notes.txt").write_text("One sentence of a note that is long enough. Another one of it.")
     extras = [extra for extra, commands in REFUSED.items() for _ in commands]
     for extra, one in zip(extras, _run(tmp_path, core, *sum(REFUSED.values(), ())), strict=True):
         assert one.status == 2, one.out
-        assert f"pip install 'lang-jepa[{extra}]'" in one.err
-    assert [one.name for one in tmp_path.iterdir()] == ["texts"]
+        assert f"lang-jepa[{extra}]" in one.err
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["notes.txt", "texts"]
 
 
 def test_every_extra_has_a_row_in_the_documents() -> None:

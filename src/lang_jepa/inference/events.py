@@ -228,5 +228,5 @@ class Drift:
             self.recent.append(alarm)
             if alarm and self.found is None:
                 count, of = sum(self.recent), len(self.recent)
-                if chance_of(count, of, self._rate) < IMPLAUSIBLE:
+                if count > of * self._rate and chance_of(count, of, self._rate) < IMPLAUSIBLE:
                     self.found = count, of

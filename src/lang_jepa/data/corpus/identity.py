@@ -29,6 +29,7 @@ def parts_of_identity(settings: DataSettings, source: Source, tokenizer: TextTok
     if settings.deduplicate == "near":
         names.append("near_duplicate_share")
     names += [name for name in _LATER if getattr(settings, name) != DataSettings.model_fields[name].default]
+    sentences.make_splitter(settings)  # which raises if its library is not installed
     libraries = ["tokenizers", "wtpsplit" if settings.splitter == "sat" else "sentencex"]
     learnt = {"trained": settings.vocab_size}
     return {

@@ -60,9 +60,9 @@ def check(path: AnyPath, column: str, setting: str = option("text_column")) -> N
 
 def check_text(path: AnyPath, column: str) -> None:
     """Raise unless a column of a parquet file holds text."""
-    import pyarrow as pa
-
     with _parquet(path) as file:
+        import pyarrow as pa
+
         schema = file.schema_arrow
         kind = schema.field(column).type
         inner = kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -191,7 +191,10 @@ def knn_mean(contexts: Sequence[Rows], embeddings: Floats, learnt: Pairs, space:
     Contexts are compared by the cosine of their recency-weighted means. Args as in `means_ridge`.
     """
     rows, _ = nearest(recency_mean(contexts, embeddings), recency_mean(learnt.contexts, space), count)
-    return unit_rows(space[learnt.following][rows].mean(1))
+    total = np.zeros((len(rows), space.shape[1]), dtype=np.float32)
+    for column in learnt.following[rows].T:  # one neighbour of all questions at a time, not [Q, count, D] at once
+        total += space[column]
+    return unit_rows(total)
 
 
 def context_pairs(train: Sequence[Sequence[str]], window_size: int, pairs: int, seed: int) -> Pairs:
