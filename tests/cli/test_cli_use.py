@@ -67,7 +67,7 @@ def test_infer_ranks_continuations_and_refuses_nothing(place: Path, trained: Pat
     scores, texts = zip(*(line.split(maxsplit=1) for line in ran.out.splitlines()), strict=True)
     assert sorted(texts) == sorted(candidates)
     assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
-    assert "standard input holds no text" in type_in("infer", trained, text="\n \n").err
+    assert "standard input (no --text, no --file) holds no text" in type_in("infer", trained, text="\n \n").err
     assert "at least one --context" in type_in("infer", trained, "--candidate", "x").err
 
 
