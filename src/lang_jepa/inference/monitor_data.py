@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +127,7 @@ class _State(BaseModel):
     """What `Monitor.save` writes; whoever calls it may add to that."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    format: Literal[6]
+    format: int
     model: str
     seen: _Count
     alarms: _Count
@@ -146,9 +146,11 @@ def read_state(path: Path, model: EmbeddingModel) -> Mapping[str, Any]:
     """
     state: Mapping[str, Any] = read_json(path, what="the state of a monitor")
     try:
-        _State.model_validate(state)
-    except ValidationError as error:
-        raise LangJepaError(f"{path} is not the state of a monitor, as this version writes it: delete it") from error
+        known = _State.model_validate(state).format == FORMAT
+    except ValidationError:
+        known = False
+    if not known:
+        raise LangJepaError(f"{path} is not the state of a monitor, as this version writes it: delete it")
     if state["model"] != weights_hash(model.jepa):
         raise LangJepaError(f"{path} is the state of a monitor with another model: give another file, or delete it")
     return state
