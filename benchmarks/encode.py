@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from figures import figure
+from metrics import metric
 from speed import minilm, split_documents
 
 
@@ -53,7 +53,7 @@ def main() -> None:
         print(f"{name:<28} {rate:7.1f} sentences a CPU second, lowest cosine to the first {cosine:.5f}")
     for name in ours:
         ratio = statistics.median(a / b for a, b in zip(seconds[first], seconds[name], strict=True))
-        figure(f"encoding, {name.split()[-1]}: speed against sentence-transformers in fp32", ratio)
+        metric(f"encoding, {name.split()[-1]}: speed against sentence-transformers in fp32", ratio)
 
 
 if __name__ == "__main__":

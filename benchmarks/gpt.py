@@ -29,7 +29,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from figures import figure
 from lang_jepa.data.tokens.token_stream import draw_spans
 from lang_jepa.inference.gpt import build_gpt
 from lang_jepa.models.gpt import GPT
@@ -37,6 +36,7 @@ from lang_jepa.objectives.gpt_losses import NextTokenLoss
 from lang_jepa.settings.gpt import GPTSettings
 from lang_jepa.settings.load import load_gpt_settings
 from lang_jepa.training.optim import make_gpt_optimizers
+from metrics import metric
 
 Step = Callable[[Tensor, int], None]
 
@@ -201,10 +201,10 @@ def main(settings: GPTSettings, nanogpt: Path | None, *, rounds: int, bfloat16: 
             f"{100 * (ratio - 1):+5.1f} %   x {1 / ratio:.2f}   {100 * limit / median:3.0f} % of the limit"
         )
     if nanogpt is None:
-        figure("GPT: step with the span loss against one without", ratios["spans, last state"] / ratios["weight 0"])
+        metric("GPT: step with the span loss against one without", ratios["spans, last state"] / ratios["weight 0"])
     else:
         kind = "bf16" if bfloat16 else "fp32"
-        figure(f"GPT, {kind}: tokens a CPU second against nanoGPT's model", 1 / ratios["ours"])
+        metric(f"GPT, {kind}: tokens a CPU second against nanoGPT's model", 1 / ratios["ours"])
 
 
 if __name__ == "__main__":

@@ -154,9 +154,9 @@ def some_losses(engine: Any, gradients: list[torch.Tensor] | None = None) -> lis
     step = engine.train_step
 
     def noting(batches: Any, count: int) -> dict[str, float]:
-        figures: dict[str, float] = step(batches, count)
-        found.append(figures["train/loss"])
-        return figures
+        metrics: dict[str, float] = step(batches, count)
+        found.append(metrics["train/loss"])
+        return metrics
 
     optimizer = engine.method.optimizers[0]
 

@@ -17,7 +17,7 @@ import time
 from itertools import islice
 from typing import Any
 
-from figures import figure
+from metrics import metric
 
 
 class Steps:
@@ -100,7 +100,7 @@ def main() -> None:
             sys.stdout.write(line)
             sys.stdout.flush()
             if recipe in ("concepts", "documents") and not arguments.override:
-                figure(f"step of `{recipe}`: speed in bf16 against fp32", ratio)
+                metric(f"step of `{recipe}`: speed in bf16 against fp32", ratio)
 
 
 if __name__ == "__main__":

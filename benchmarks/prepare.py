@@ -18,10 +18,10 @@ import threading
 import time
 from pathlib import Path
 
-from figures import figure
 from lang_jepa.data.corpus.prepare import PrepareEvent, prepare
 from lang_jepa.data.corpus.tasks import Executor
 from lang_jepa.settings.data import DataSettings
+from metrics import metric
 from speed import minilm
 
 STORIES = 10_000
@@ -124,7 +124,7 @@ def main() -> None:
             f"{corpus.train.num_tokens + corpus.validation.num_tokens:>12,}"
         )
     if options.tasks and options.workers == [1, 2]:
-        figure("preparation in tasks: two workers against one", seconds[0] / seconds[1])
+        metric("preparation in tasks: two workers against one", seconds[0] / seconds[1])
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from figures import figure
 from lang_jepa.evaluation.metrics.similarity import unit_rows
 from lang_jepa.inference.index.files import Grown, IndexArrays, IndexWriter, Progress
 from lang_jepa.inference.search import ApproximateSearch, build_approximate, exact_search
+from metrics import metric
 
 DIM, TOP_K, BLOCK = 384, 10, 4096
 
@@ -107,7 +107,7 @@ def main() -> None:
             flat = faiss.IndexFlatIP(DIM)
             flat.add(full)
             _, flats = rate("faiss Flat, fp32, one query", lambda asked: flat.search(asked, TOP_K), queries[:1])
-            figure("exact search, one query among 100,000: queries against faiss Flat", ours / flats)
+            metric("exact search, one query among 100,000: queries against faiss Flat", ours / flats)
         found, _ = rate("full sort, fp32 in memory", lambda asked: naive(full, asked), few)
         print(f"  same neighbours: {(found == exact[: len(few)]).mean():.4f}")
 

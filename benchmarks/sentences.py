@@ -14,10 +14,10 @@ from pathlib import Path
 
 from sentencex import get_sentence_boundaries
 
-from figures import figure
 from lang_jepa.data.sources.source import open_source
 from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.settings.data import DataSettings
+from metrics import metric
 
 ROUNDS = 3
 STORIES = 5000
@@ -56,7 +56,7 @@ def main(paths: list[str]) -> None:
             rates[name] = megabytes / seconds
             print(f"{Path(path).name}  {name:<10} {megabytes / seconds:6.1f} MB/s  {count / seconds:9,.0f} sentences/s")
     if not paths:
-        figure("splitting sentences: speed of our rules against sentencex", rates["rules"] / rates["sentencex"])
+        metric("splitting sentences: speed of our rules against sentencex", rates["rules"] / rates["sentencex"])
 
 
 if __name__ == "__main__":

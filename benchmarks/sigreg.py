@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from figures import figure
 from lang_jepa.objectives.regularizer import SIGReg
+from metrics import metric
 
 N, D, K = 256, 384, 1024
 Form = Callable[[Tensor], Tensor]
@@ -71,7 +71,7 @@ def main(rounds: int) -> None:
         print(f"{name:<6} {1e3 * statistics.median(times):7.1f} ms   {memory - empty:6.0f} MB")
     ratio = statistics.median(a / b for a, b in zip(*seconds.values(), strict=True))
     print(f"N {N}, D {D}, K {K}, {torch.get_num_threads()} thread(s): {ratio:.1f} times faster")
-    figure("SIGReg, forward and backward: speed against cos and sin at each knot", ratio)
+    metric("SIGReg, forward and backward: speed against cos and sin at each knot", ratio)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from figures import figure
+from metrics import metric
 
 BATCH, WINDOW, PASSAGE, MAX_LENGTH, DROPOUT = 32, 8, 16, 256, 0.1
 MODES = ("baseline", "window", "causal")
@@ -312,10 +312,10 @@ def main() -> None:
     median = {name: statistics.median(ratio[name] for ratio in ratios) for name in ratios[0]}
     for name, value in median.items():
         print(f"  {name:30} {value:6.2f}")
-    figure("window: targets a CPU second against a padded fp32 step", median["window, targets per cpu-second"])
-    figure("causal: targets a CPU second against the same", median["causal, targets per cpu-second"])
-    figure("window: peak memory against the same", median["window, peak memory"])
-    figure("causal: peak memory against the same", median["causal, peak memory"])
+    metric("window: targets a CPU second against a padded fp32 step", median["window, targets per cpu-second"])
+    metric("causal: targets a CPU second against the same", median["causal, targets per cpu-second"])
+    metric("window: peak memory against the same", median["window, peak memory"])
+    metric("causal: peak memory against the same", median["causal, peak memory"])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from figures import figure
+from metrics import metric
 from speed import minilm
 
 TEXT = "The dog barked."
@@ -61,7 +61,7 @@ def main() -> None:
     for name, times in taken.items():
         print(f"{name:<22} {statistics.median(times):.2f} CPU-s")
     ratio = statistics.median(a / b for a, b in zip(*taken.values(), strict=True))
-    figure("start of `infer`: CPU seconds against sentence-transformers on one text", ratio)
+    metric("start of `infer`: CPU seconds against sentence-transformers on one text", ratio)
 
 
 if __name__ == "__main__":

@@ -38,21 +38,21 @@ def main() -> None:
         systems.setdefault(row["system"], []).append(" ".join(row["content"].split()))
     for rate in arguments.per_thousand:
         total = np.zeros(3, dtype=int)
-        watch = None if arguments.own else Monitor(model, corpus, per_thousand=rate)
+        monitor = None if arguments.own else Monitor(model, corpus, per_thousand=rate)
         for name, lines in systems.items():
             held = lines[len(lines) - int(np.ceil(len(lines) * SHARE)) :]
-            one = watch or Monitor(model, corpus, per_thousand=rate, usual=held[:HALF])
+            one = monitor or Monitor(model, corpus, per_thousand=rate, usual=held[:HALF])
             counts = counted(one, held[HALF : 2 * HALF], name)
             total += counts
             print(f"{rate:g} in a thousand, {name}: {counts[0]} false alarms, {counts[1]} of {BURSTS} bursts found")
         print(f"{rate:g} in a thousand: {total[0]} false, {total[1]} bursts, {total[2]} alarms in them", flush=True)
 
 
-def counted(watch: Monitor, lines: list[str], name: str) -> tuple[int, int, int]:
+def counted(monitor: Monitor, lines: list[str], name: str) -> tuple[int, int, int]:
     """Return the alarms in the unchanged lines, the bursts found, and the alarms in bursts."""
     mixed, bursts = with_bursts(lines)
-    clean = watch.score(lines, [f"{name}, as it is"] * len(lines))
-    found = [one.alarm for one in watch.score(mixed, [f"{name}, with bursts"] * len(mixed))]
+    clean = monitor.score(lines, [f"{name}, as it is"] * len(lines))
+    found = [one.alarm for one in monitor.score(mixed, [f"{name}, with bursts"] * len(mixed))]
     each = [sum(found[begin:end]) for begin, end in bursts]
     return sum(one.alarm for one in clean), sum(map(bool, each)), sum(each)
 

@@ -5,7 +5,7 @@
     python benchmarks/table.py --only search.py sigreg.py
 
 Writes docs/performance.md and benchmarks/record.json. Each kind of processor has its own records, since ratios differ
-between them; a new kind has none to compare with yet. If a figure is more than a tenth worse than its record, the exit
+between them; a new kind has none to compare with yet. If a metric is more than a tenth worse than its record, the exit
 code is 1 and nothing is written. Otherwise the better of both is recorded; --accept records the new ones.
 """
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from figures import read_figures
+from metrics import read_metrics
 
 HERE = Path(__file__).parent
 RECORD, PAGE = HERE / "record.json", HERE.parent / "docs" / "performance.md"
@@ -29,7 +29,7 @@ SLACK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Metric:
     """A ratio that a script prints.
 
     Attributes:
@@ -57,12 +57,12 @@ class Script:
 
     Attributes:
         command: file and arguments.
-        figures: expected in its output.
+        metrics: expected in its output.
         peer: option of this script for the folder without which the benchmark is not run.
     """
 
     command: tuple[str, ...]
-    figures: tuple[Figure, ...]
+    metrics: tuple[Metric, ...]
     peer: str | None = None
 
 
@@ -70,42 +70,42 @@ SCRIPTS = (
     Script(
         ("speed.py", "--minutes", "4", "--rounds", "3"),
         (
-            Figure("window: targets a CPU second against a padded fp32 step", 7.0),
-            Figure("causal: targets a CPU second against the same", 40.0),
-            Figure("window: peak memory against the same", 0.6, lower=True),
-            Figure("causal: peak memory against the same", 0.7, lower=True),
+            Metric("window: targets a CPU second against a padded fp32 step", 7.0),
+            Metric("causal: targets a CPU second against the same", 40.0),
+            Metric("window: peak memory against the same", 0.6, lower=True),
+            Metric("causal: peak memory against the same", 0.7, lower=True),
         ),
     ),
     Script(
         ("precision.py",),
         (
-            Figure("step of `documents`: speed in bf16 against fp32", 2.2),
-            Figure("step of `concepts`: speed in bf16 against fp32", 1.9),
+            Metric("step of `documents`: speed in bf16 against fp32", 2.2),
+            Metric("step of `concepts`: speed in bf16 against fp32", 1.9),
         ),
     ),
     Script(
         ("encode.py",),
         (
-            Figure("encoding, bf16: speed against sentence-transformers in fp32", 2.5),
-            Figure("encoding, fp32: speed against sentence-transformers in fp32"),
+            Metric("encoding, bf16: speed against sentence-transformers in fp32", 2.5),
+            Metric("encoding, fp32: speed against sentence-transformers in fp32"),
         ),
     ),
     Script(
-        ("search.py", "100000"), (Figure("exact search, one query among 100,000: queries against faiss Flat", 1.0),)
+        ("search.py", "100000"), (Metric("exact search, one query among 100,000: queries against faiss Flat", 1.0),)
     ),
-    Script(("sigreg.py",), (Figure("SIGReg, forward and backward: speed against cos and sin at each knot"),)),
-    Script(("gpt.py",), (Figure("GPT: step with the span loss against one without", 1.05, lower=True),)),
-    Script(("gpt.py",), (Figure("GPT, fp32: tokens a CPU second against nanoGPT's model", 1.1),), peer="nanogpt"),
+    Script(("sigreg.py",), (Metric("SIGReg, forward and backward: speed against cos and sin at each knot"),)),
+    Script(("gpt.py",), (Metric("GPT: step with the span loss against one without", 1.05, lower=True),)),
+    Script(("gpt.py",), (Metric("GPT, fp32: tokens a CPU second against nanoGPT's model", 1.1),), peer="nanogpt"),
     Script(
-        ("gpt.py", "--bf16"), (Figure("GPT, bf16: tokens a CPU second against nanoGPT's model", 1.1),), peer="nanogpt"
+        ("gpt.py", "--bf16"), (Metric("GPT, bf16: tokens a CPU second against nanoGPT's model", 1.1),), peer="nanogpt"
     ),
-    Script(("sentences.py",), (Figure("splitting sentences: speed of our rules against sentencex"),)),
+    Script(("sentences.py",), (Metric("splitting sentences: speed of our rules against sentencex"),)),
     Script(
         ("prepare.py", "--tasks", "2", "--workers", "1", "2", "--limit", "60000", "--tokenizer", "minilm"),
-        (Figure("preparation in tasks: two workers against one", 1.85),),
+        (Metric("preparation in tasks: two workers against one", 1.85),),
     ),
     Script(
-        ("start.py",), (Figure("start of `infer`: CPU seconds against sentence-transformers on one text", lower=True),)
+        ("start.py",), (Metric("start of `infer`: CPU seconds against sentence-transformers on one text", lower=True),)
     ),
 )
 
@@ -120,10 +120,10 @@ def processor() -> str:
 
 
 def run(script: Script, peers: Mapping[str, Any]) -> dict[str, float]:
-    """Run a script, pass its output through, and return its figures.
+    """Run a script, pass its output through, and return its metrics.
 
     Raises:
-        SystemExit: it failed, or printed other figures than the table knows.
+        SystemExit: it failed, or printed other metrics than the table knows.
     """
     command = [sys.executable, str(HERE / script.command[0]), *script.command[1:]]
     if script.peer:
@@ -133,18 +133,18 @@ def run(script: Script, peers: Mapping[str, Any]) -> dict[str, float]:
     print(done.stdout, flush=True)
     if done.returncode:
         sys.exit(f"{script.command[0]} failed: nothing is written")
-    found = read_figures(done.stdout)
-    if known := {one.name for one in script.figures} ^ found.keys():
-        sys.exit(f"{script.command[0]} prints other figures than benchmarks/table.py knows: {', '.join(sorted(known))}")
+    found = read_metrics(done.stdout)
+    if known := {one.name for one in script.metrics} ^ found.keys():
+        sys.exit(f"{script.command[0]} prints other metrics than benchmarks/table.py knows: {', '.join(sorted(known))}")
     return found
 
 
 def rows(found: Mapping[str, float], before: Mapping[str, float]) -> Iterable[str]:
-    """Yield the table, with a row for each figure; those not measured keep their records."""
-    yield "| figure | now | best recorded | to reach |"
+    """Yield the table, with a row for each metric; those not measured keep their records."""
+    yield "| metric | now | best recorded | to reach |"
     yield "|---|---|---|---|"
     for script in SCRIPTS:
-        for one in script.figures:
+        for one in script.metrics:
             now, then = found.get(one.name), before.get(one.name)
             state = "-" if now is None else f"**{now:.2f}**" if one.reached(now) else f"{now:.2f}"
             goal = "-" if one.goal is None else f"{'at most' if one.lower else 'at least'} {one.goal:g}"
@@ -156,7 +156,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=sorted({one.command[0] for one in SCRIPTS}), metavar="SCRIPT")
     parser.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
-    parser.add_argument("--accept", action="store_true", help="record the figures although one is worse")
+    parser.add_argument("--accept", action="store_true", help="record the metrics although one is worse")
     options = parser.parse_args()
     chosen = [one for one in SCRIPTS if not options.only or one.command[0] in options.only]
     runnable = [one for one in chosen if one.peer is None or getattr(options, one.peer)]
@@ -170,7 +170,7 @@ def main() -> int:
     fallen = [
         f"{one.name}: {found[one.name]:.2f}, recorded {before[one.name]:.2f}"
         for script in runnable
-        for one in script.figures
+        for one in script.metrics
         if one.name in before and one.fell(found[one.name], before[one.name])
     ]
     for script in chosen:
@@ -191,7 +191,7 @@ def main() -> int:
 
 def better(name: str, value: float, recorded: float | None) -> float:
     """Return the better of a value and its record, so that small losses do not add up unnoticed."""
-    lower = next(one.lower for script in SCRIPTS for one in script.figures if one.name == name)
+    lower = next(one.lower for script in SCRIPTS for one in script.metrics if one.name == name)
     return value if recorded is None else min(value, recorded) if lower else max(value, recorded)
 
 

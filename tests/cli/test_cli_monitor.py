@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lang_jepa.cli.watched import Source
+from lang_jepa.cli.monitored import Source
 from lang_jepa.inference.monitor import Monitor
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.training.train import train

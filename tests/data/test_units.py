@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lang_jepa.cli.watched import Source
+from lang_jepa.cli.monitored import Source
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
 from lang_jepa.data.sources.conversations import (

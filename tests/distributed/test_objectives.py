@@ -59,9 +59,9 @@ def step(learnt: Tensor, one: Objective, parts: list[tuple[Tensor, Tensor, Tenso
     found: dict[str, Any] = {"distance": 0.0, "regularizer": []}
     for context, targets, segments in parts:
         made = Output(context @ learnt, segments @ learnt)
-        numbers = (targets[:, 0] * 20).long()  # places in a text, about half of them near each other
+        positions = (targets[:, 0] * 20).long()  # positions in a text, about half of them near each other
         texts = (targets[:, 1] * 4).long()  # some the same, on both ranks
-        loss = one(made, targets, count=count, micro_batches=len(parts), step=4, numbers=numbers, texts=texts)
+        loss = one(made, targets, count=count, micro_batches=len(parts), step=4, positions=positions, texts=texts)
         loss.total.backward()
         found["distance"] += loss.distance.item()
         found["regularizer"].append(loss.regularizer.item())

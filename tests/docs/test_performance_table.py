@@ -14,11 +14,11 @@ NAME = "SIGReg, forward and backward: speed against cos and sin at each knot"
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module with a page, a record and a benchmark of its own, whose figure is in a file."""
+    """The module with a page, a record and a benchmark of its own, whose metric is in a file."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = importlib.import_module("table")
     (tmp_path / "sigreg.py").write_text(
-        f"from pathlib import Path\nprint('figure: {NAME} =', Path(__file__).with_name('value').read_text())"
+        f"from pathlib import Path\nprint('metric: {NAME} =', Path(__file__).with_name('value').read_text())"
     )
     (tmp_path / "page.md").write_text(f"# Title\n\nBefore.\n\n{module.BEGIN}\n\nold\n\n{module.END}\n\nAfter.\n")
     monkeypatch.setattr(module, "HERE", tmp_path)
@@ -38,7 +38,7 @@ def recorded(table: ModuleType) -> float:
     return float(json.loads(table.RECORD.read_text())["a processor"]["figures"][NAME])
 
 
-def test_a_figure_that_falls_by_more_than_a_tenth_fails_and_leaves_the_record(
+def test_a_metric_that_falls_by_more_than_a_tenth_fails_and_leaves_the_record(
     table: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert measure(table, monkeypatch, "4.0") == 0
@@ -55,15 +55,15 @@ def test_a_figure_that_falls_by_more_than_a_tenth_fails_and_leaves_the_record(
 
 
 def test_less_is_better_where_it_is_said(table: ModuleType) -> None:
-    memory = table.Figure("memory", goal=0.6, lower=True)
+    memory = table.Metric("memory", goal=0.6, lower=True)
     assert memory.reached(0.6)
     assert not memory.reached(0.61)
     assert memory.fell(0.67, 0.6)
     assert not memory.fell(0.3, 0.6)
 
 
-def test_a_benchmark_that_prints_another_figure_is_refused(table: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    (table.HERE / "sigreg.py").write_text("print('figure: something else = 1.0')")
-    with pytest.raises(SystemExit, match="prints other figures"):
+def test_a_benchmark_that_prints_another_metric_is_refused(table: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    (table.HERE / "sigreg.py").write_text("print('metric: something else = 1.0')")
+    with pytest.raises(SystemExit, match="prints other metrics"):
         measure(table, monkeypatch, "1.0")
     assert not table.RECORD.exists()

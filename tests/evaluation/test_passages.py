@@ -62,7 +62,7 @@ class Foreseeing(Subjects):
 
 
 def test_a_unit_is_found_by_what_is_around_it(asked: Passages) -> None:
-    """The answer alone has nothing of the question; its neighbours, and what is expected at its place, have."""
+    """The answer alone has nothing of the question; its neighbours, and what is expected at its position, have."""
     rows = passage_rows({"model": Foreseeing(asked), "other": Subjects(asked)}, asked, window_size=3)
     value = {(row.task, row.name, row.metric): row.value for row in rows}
     for title in TITLES.values():

@@ -191,14 +191,14 @@ def test_contrastive_known_values() -> None:
 def test_contrastive_leaves_out_what_stands_near() -> None:
     """Sentences of the context, and the same sentence asked for again, are no wrong answers; far ones are."""
     x, y = of_unit_rms(vectors(4, 8)), vectors(4, 8, seed=1)
-    numbers = torch.tensor([100, 100 + NEAR, 100 + NEAR + 1, 100])
+    positions = torch.tensor([100, 100 + NEAR, 100 + NEAR + 1, 100])
     cosines = functional.cosine_similarity(x[:, None], y[None], dim=-1) / TEMPERATURE
     rivals = [[0, 2], [1], [0, 2, 3], [2, 3]]  # the own one and those farther away than NEAR
     expected = [
         -float(torch.log_softmax(cosines[row, kept], dim=-1)[kept.index(row)]) for row, kept in enumerate(rivals)
     ]
-    assert contrastive(x, y, numbers).tolist() == pytest.approx(expected, abs=1e-5)
-    assert contrastive(x, y, numbers).tolist() != pytest.approx(contrastive(x, y).tolist(), abs=1e-2)
+    assert contrastive(x, y, positions).tolist() == pytest.approx(expected, abs=1e-5)
+    assert contrastive(x, y, positions).tolist() != pytest.approx(contrastive(x, y).tolist(), abs=1e-2)
 
 
 def test_contrastive_by_its_settings() -> None:

@@ -34,7 +34,7 @@ class Spoiler(Silent):
     def __init__(self, runs: list[Engine], spoil: Spoil) -> None:
         self.runs, self.spoil = runs, spoil
 
-    def step(self, step: int, figures: Mapping[str, float]) -> None:
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
         if step == 3:
             self.weights = {name: tensor.clone() for name, tensor in self.runs[0].method.jepa.state_dict().items()}
             self.spoil(self.runs[0])

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from lang_jepa.cli.lines import Batch, Line, check_lines, piped
+from lang_jepa.cli.monitored import SavedState, Source
 from lang_jepa.cli.options import AnyModel, repeat_alarm, standard_input
 from lang_jepa.cli.units import Unit, UnitReader, check_kind
-from lang_jepa.cli.watched import Kept, Source
 from lang_jepa.errors import LangJepaError, counted, one_line, shorten
 from lang_jepa.files.atomic import check_writable
 from lang_jepa.training.signals import Interrupted, answered, exit_status, finished_first
@@ -77,27 +77,29 @@ def monitor(
         read_state(state, loaded)  # before the monitor is prepared
     repeat_alarm(loaded)
     come = Source(source, loaded.settings.data, lasting=state is not None)
-    watch = _watch(loaded, corpus, per_thousand, usual)
-    found = watch.restore(state) if state is not None and state.is_file() else {}
-    kept = Kept(state, watch, come)
-    shown = _Shown(watch, come, kept, as_json=as_json, before=found)
+    monitor = _monitor_for(loaded, corpus, per_thousand, usual)
+    found = monitor.restore(state) if state is not None and state.is_file() else {}
+    saved = SavedState(state, monitor, come)
+    shown = _Shown(monitor, come, saved, as_json=as_json, before=found)
     try:
-        _describe(watch)
+        _describe(monitor)
         shown.alarms(come.lines(stream, found.get("place"), follow=follow))
     except Interrupted as stop:
         if stop.number == signal.SIGPIPE:  # the reader is gone, so what was shown last is shown again next time
-            kept.path = None
+            saved.path = None
             raise
         answered()
         shown.summary()
         raise SystemExit(exit_status(stop.number)) from None
     finally:
         with finished_first():
-            kept.write()
+            saved.write()
     shown.summary()
 
 
-def _watch(model: "EmbeddingModel", corpus: Path | None, per_thousand: float | None, usual: Path | None) -> "Monitor":
+def _monitor_for(
+    model: "EmbeddingModel", corpus: Path | None, per_thousand: float | None, usual: Path | None
+) -> "Monitor":
     """Prepare a model's monitor, with the usual units of a file or else the held-out ones."""
     from lang_jepa.cli.console import aside
     from lang_jepa.inference.model import missing, own_corpus
@@ -127,22 +129,23 @@ class _Alarm(NamedTuple):
 
 
 class _Shown:
-    """Prints what is found in a watched source.
+    """Prints what is found in a source that the monitor reads.
 
     Args:
-        watch, source, kept: the monitor, what it watches, and the state in its file.
+        monitor, source, saved: the monitor, what it reads, and the state in its file.
         as_json: print lines of JSON.
         before: the state of the earlier call that this one resumes (empty: there is none).
     """
 
     def __init__(
-        self, watch: "Monitor", source: Source, kept: Kept, *, as_json: bool, before: Mapping[str, Any]
+        self, monitor: "Monitor", source: Source, saved: SavedState, *, as_json: bool, before: Mapping[str, Any]
     ) -> None:
-        self.watch, self.source, self.kept, self.as_json, self.goes_on = watch, source, kept, as_json, bool(before)
-        self.reader = UnitReader(watch.model.settings.data)
+        self.monitor, self.source, self.saved = monitor, source, saved
+        self.as_json, self.goes_on = as_json, bool(before)
+        self.reader = UnitReader(monitor.model.settings.data)
         self._warned = False
         self._shown = _alarms(before.get("shown"))  # by their indices, until they are over
-        kept.shown = self.plain
+        saved.shown = self.plain
 
     def alarms(self, batches: Iterator[Batch]) -> None:
         """Show the alarms in lines as they arrive."""
@@ -155,12 +158,12 @@ class _Shown:
             for at in range(0, len(some), BLOCK):
                 with finished_first():  # so that the state is always that of a whole block
                     self._block(some[at : at + BLOCK])
-                self.kept.write_if_due()  # it has what was shown, never what was not
-            self.kept.write_if_due()
+                self.saved.write_if_due()  # it has what was shown, never what was not
+            self.saved.write_if_due()
 
     def _block(self, lines: list[Line]) -> None:
         units = self.reader.read(lines)
-        found = self.watch.score([unit.text for unit in units], self.reader.courses(units))
+        found = self.monitor.score([unit.text for unit in units], self.reader.courses(units))
         for one, unit in zip(found, units, strict=True):
             if one.over is not None:
                 self._show_end(one.over)
@@ -184,7 +187,7 @@ class _Shown:
             console.out(json.dumps(fields | {"line": line, "file": file}, ensure_ascii=False), highlight=False)
             return
         plain(f"{_where(file, line)}  {shorten(one_line(one.text), _LONGEST)}")
-        decides = f"{named(FIRST)}, first of its session" if one.first else named(self.watch.decides)
+        decides = f"{named(FIRST)}, first of its session" if one.first else named(self.monitor.decides)
         plain(f"    score {one.score:.3f} by {decides}; an alarm above {one.threshold:.3f}", style="dim")
         if one.severe:
             plain("    an alarm by its level, an error or worse: no usual unit is of its kind", style="dim")
@@ -213,20 +216,20 @@ class _Shown:
 
     def plain(self) -> list[list[Any]]:
         """The alarms whose events are not over, as plain data: index, times, text, file and line of each."""
-        indices = [over.alarm for over in self.watch.open_events()]
+        indices = [over.alarm for over in self.monitor.open_events()]
         return [[index, *self._shown[index]] for index in indices if index in self._shown]
 
     def _warn(self) -> None:
         """Say once that there are too many alarms."""
         from lang_jepa.cli.console import aside, warn
 
-        if self.watch.drift is None or self._warned:
+        if self.monitor.drift is None or self._warned:
             return
         self._warned = True
-        count, of = self.watch.drift
+        count, of = self.monitor.drift
         text = (
             f"{count} alarms in the last {counted(of, 'unit')} are too many even for three times the requested rate "
-            f"({self.watch.per_thousand:.4g} in a thousand): what comes is not like the training text, or something "
+            f"({self.monitor.per_thousand:.4g} in a thousand): what comes is not like the training text, or something "
             "is wrong; give newer usual units with --usual, or train again on newer text"
         )
         if self.as_json:
@@ -238,17 +241,17 @@ class _Shown:
         """Print which events are not over, and how many units and alarms there were."""
         from lang_jepa.cli.console import aside, plain
 
-        watch, reader = self.watch, self.reader
-        for over in watch.open_events():
+        monitor, reader = self.monitor, self.reader
+        for over in monitor.open_events():
             self._show_end(over, ", up to the end")
-        rate = 1000 * watch.alarms / max(1, watch.seen)
-        text = f"{counted(watch.seen, 'unit')}, {counted(watch.alarms, 'alarm')} ({rate:.2f} in a thousand)"
+        rate = 1000 * monitor.alarms / max(1, monitor.seen)
+        text = f"{counted(monitor.seen, 'unit')}, {counted(monitor.alarms, 'alarm')} ({rate:.2f} in a thousand)"
         text += ", with those of earlier calls" if self.goes_on else ""
-        if watch.apart:
-            text += f"; {counted(watch.apart, 'unit')} without a session, scored as one sequence"
-        if watch.unjudged:
+        if monitor.apart:
+            text += f"; {counted(monitor.apart, 'unit')} without a session, scored as one sequence"
+        if monitor.unjudged:
             text += (
-                f"; {counted(watch.unjudged, 'unit')} with nothing before them, so not judged by the deciding scores"
+                f"; {counted(monitor.unjudged, 'unit')} with nothing before them, so not judged by the deciding scores"
             )
         if left_out := reader.left_out():
             text += f"; {left_out}"
@@ -260,12 +263,12 @@ class _Shown:
             plain(text, style="dim")
 
 
-def _alarms(kept: object) -> dict[int, _Alarm]:
+def _alarms(saved: object) -> dict[int, _Alarm]:
     """Read alarms, by their indices, from what `_Shown.plain` returned; anything else is ignored."""
-    if not isinstance(kept, list):
+    if not isinstance(saved, list):
         return {}
     types = ((int,), (int,), (str,), (str, type(None)), (int,))
-    rows = [one for one in kept if isinstance(one, list) and len(one) == len(types)]
+    rows = [one for one in saved if isinstance(one, list) and len(one) == len(types)]
     return {row[0]: _Alarm(*row[1:]) for row in rows if all(map(isinstance, row, types))}
 
 
@@ -274,21 +277,21 @@ def _where(file: str | None, line: int) -> str:
     return f"line {line}" if file is None else f"{file}:{line}"
 
 
-def _describe(watch: "Monitor") -> None:
+def _describe(monitor: "Monitor") -> None:
     """Print on standard error which score decides, above which threshold, and at which rate of false alarms."""
     from lang_jepa.cli.console import aside
     from lang_jepa.evaluation.rarity import SCORES, named
     from lang_jepa.inference.events import FIRST
 
-    decides = named(watch.decides)
-    if watch.merits:
-        aside(f"decides: {decides}, AUC {watch.merits[decides]:.2f} of faults put into usual units")
-        alone = ", ".join(f"{name} {watch.merits[name]:.2f}" for name in SCORES)
+    decides = named(monitor.decides)
+    if monitor.merits:
+        aside(f"decides: {decides}, AUC {monitor.merits[decides]:.2f} of faults put into usual units")
+        alone = ", ".join(f"{name} {monitor.merits[name]:.2f}" for name in SCORES)
     else:
         aside(f"decides: {decides}, since the usual units are too short to insert faults into")
         alone = "not measured"
     aside(f"alone: {alone}")
-    new = ", and new kinds of errors" if watch.model.settings.data.units == "lines" else ""
-    aside(f"alarms: scores above {watch.threshold:.3f}{new}; {watch.per_thousand:.4g} in a thousand may be false")
-    if watch.first is not None:
-        aside(f"the first unit of a session: {named(FIRST)} above {watch.first.threshold:.3f}, as none is before it")
+    new = ", and new kinds of errors" if monitor.model.settings.data.units == "lines" else ""
+    aside(f"alarms: scores above {monitor.threshold:.3f}{new}; {monitor.per_thousand:.4g} in a thousand may be false")
+    if monitor.first is not None:
+        aside(f"the first unit of a session: {named(FIRST)} above {monitor.first.threshold:.3f}, as none is before it")

@@ -44,7 +44,7 @@ def index(
         str,
         typer.Option(
             help="none, neighbours or predictor: what is mixed into each vector, the units around it or what is "
-            "expected at its place; for conversations."
+            "expected at its position; for conversations."
         ),
     ] = "none",
     weight: Annotated[float, typer.Option("--context-weight", help="Share of what is mixed in.")] = 0.6,
@@ -144,7 +144,7 @@ def search(
         for one in hits:
             shown.show(one)
         if not hits:
-            plain("  no place of the index is like this one", style="dim")
+            plain("  no position of the index is like this one", style="dim")
 
 
 def _check_asked(query: list[str] | None, after: list[str] | None, by: str, *, exact: bool) -> None:

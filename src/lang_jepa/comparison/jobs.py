@@ -201,7 +201,7 @@ class _Worker:
         return self._process.returncode
 
 
-FACTS, TRAINED, EVALUATED = "facts.json", "trained.json", "evaluated.json"
+INFO, TRAINED, EVALUATED = "facts.json", "trained.json", "evaluated.json"
 SCORES, VALUES = "compared.json", "values.npz"
 INTERRUPTED = 3
 """Exit status of a job that was asked to stop and can be resumed."""
@@ -231,7 +231,7 @@ _BEGUN = (
     "best_decoder.pt",
     "tensorboard",
     "wandb",
-    FACTS,
+    INFO,
 )
 """What a run directory holds before there is a checkpoint to resume from: deleting it loses nothing."""
 
@@ -307,7 +307,7 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
 
     def send_info(run: Any) -> None:
         info = start_info(kind, run)
-        path = folder / FACTS
+        path = folder / INFO
         if run.resumed:  # its weights are no longer the initial ones
             before = read_json(path, what="the note of the run's start")
             check_environment(info, before, what=f"the rest of {folder}", allow=job["allow_different"])

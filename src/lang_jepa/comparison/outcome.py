@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lang_jepa.comparison.figure import Curve, equal_budgets, mean_and_std, numeric_series, read_curve
-from lang_jepa.comparison.jobs import EVALUATED, FACTS, VALUES
+from lang_jepa.comparison.jobs import EVALUATED, INFO, VALUES
 from lang_jepa.comparison.kind import ENVIRONMENT, INFO_LABELS, StartInfo
 from lang_jepa.comparison.plan import Plan, differing_settings, refuse_different_settings, run_folder
 from lang_jepa.comparison.verdict import LEAST_SEEDS, Metric, Side, Verdict, verdicts
@@ -44,7 +44,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         ]
         for one in plan.variants
     }
-    info = _each(plan, folder, lambda path: read_json(path / FACTS, what="the note of a run's start"))
+    info = _each(plan, folder, lambda path: read_json(path / INFO, what="the note of a run's start"))
     cards = _each(plan, folder, _card)
     sides = {one.name: _sides(plan, folder, one.name, cards) for one in plan.variants}
     rivals = {name: each for name, each in sides.items() if name != plan.baseline.name}

@@ -35,7 +35,7 @@ from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
 
-Place = tuple[int, int, int]
+Position = tuple[int, int, int]
 """Number of a part (among a rank's parts, or in a queue), block in the part, batch in the block."""
 
 
@@ -148,7 +148,7 @@ class StreamBatches(IterableDataset[Batch]):
     """Endless batches of one rank from a stream.
 
     A rank has a row of parts, those of its shares over all epochs, which its loader processes take in turn. The state
-    is each process's place in its queue and whose turn it is. After a change in their number it also holds what the
+    is each process's position in its queue and whose turn it is. After a change in their number it also holds what the
     previous processes had left (`rest`), which comes first, and from where the row is dealt out anew (`begin`).
 
     Args:
@@ -165,9 +165,9 @@ class StreamBatches(IterableDataset[Batch]):
         self.rank, self.world = rank, world
         self.workers = max(1, settings.data.num_workers)
         self.size, self.parts = parts_for(blocks.source, world, self.workers)
-        self.rest: list[Place] = []
+        self.rest: list[Position] = []
         self.begin = self.turn = 0
-        self.places: list[Place] = [(0, 0, 0)] * self.workers
+        self.positions: list[Position] = [(0, 0, 0)] * self.workers
 
     @property
     def shares(self) -> int:
@@ -176,8 +176,8 @@ class StreamBatches(IterableDataset[Batch]):
 
     def restart(self, state: State) -> State:
         self.workers = position(state, "workers")
-        self.places, self.rest = _places(state, "places"), _places(state, "rest")
-        if not self.workers or len(self.places) != self.workers:
+        self.positions, self.rest = _positions(state, "places"), _positions(state, "rest")
+        if not self.workers or len(self.positions) != self.workers:
             raise LangJepaError(f"the position in the stream is damaged: {str(state)[:200]}")
         self.begin, self.turn = position(state, "begin"), position(state, "turn", self.workers - 1)
         workers = max(1, self.settings.data.num_workers)
@@ -188,18 +188,18 @@ class StreamBatches(IterableDataset[Batch]):
         return self._state()
 
     def _state(self) -> State:
-        places, rest = ([list(one) for one in some] for some in (self.places, self.rest))
-        at = {"places": places, "turn": self.turn, "rest": rest, "begin": self.begin}
+        positions, rest = ([list(one) for one in some] for some in (self.positions, self.rest))
+        at = {"places": positions, "turn": self.turn, "rest": rest, "begin": self.begin}
         return {"size": self.size, "workers": self.workers, **at}
 
     def _deal_anew(self, workers: int) -> None:
         """Deal what is left to a different number of loader processes; nothing is lost or read twice."""
         queues = [len(self.rest[worker :: self.workers]) for worker in range(self.workers)]
-        begun = [number + bool(block or batch) for number, block, batch in self.places]
+        begun = [number + bool(block or batch) for number, block, batch in self.positions]
         taken = [max(0, number - queue) for number, queue in zip(begun, queues, strict=True)]  # from the row itself
         ends = [self._queued(w, queues[w] + taken[w] - 1)[0] + 1 for w in range(self.workers) if taken[w]]
-        begin, left = max([self.begin, *ends]), list[Place]()
-        for worker, (number, block, batch) in enumerate(self.places):
+        begin, left = max([self.begin, *ends]), list[Position]()
+        for worker, (number, block, batch) in enumerate(self.positions):
             row, *at = self._queued(worker, number)
             if begun[worker] > number:
                 left.append((row, *max((block, batch), (at[0], at[1]))))
@@ -209,16 +209,16 @@ class StreamBatches(IterableDataset[Batch]):
                     break
                 left.append(queued)
         self.rest, self.begin, self.turn = sorted(left), begin, 0
-        self.workers, self.places = workers, [(0, 0, 0)] * workers
+        self.workers, self.positions = workers, [(0, 0, 0)] * workers
 
     def advance(self, state: State, batch: Batch) -> State:
-        worker, epoch, *place = batch.position
+        worker, epoch, *own = batch.position
         before = state or self._state()
-        places = [place if one == worker else old for one, old in enumerate(before["places"])]
-        return {**before, "epoch": epoch, "places": places, "turn": (worker + 1) % self.workers}
+        positions = [own if one == worker else old for one, old in enumerate(before["places"])]
+        return {**before, "epoch": epoch, "places": positions, "turn": (worker + 1) % self.workers}
 
-    def _queued(self, worker: int, number: int) -> Place:
-        """A loader process's `number`-th part: its place in the row, and the block and batch to begin at."""
+    def _queued(self, worker: int, number: int) -> Position:
+        """A loader process's `number`-th part: its position in the row, and the block and batch to begin at."""
         own = self.rest[worker :: self.workers]
         if number < len(own):
             return own[number]
@@ -227,7 +227,7 @@ class StreamBatches(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         worker = ((info.id if info else 0) + self.turn) % self.workers
-        first, block, offset = self.places[worker]
+        first, block, offset = self.positions[worker]
         empty = 0
         for number in count(first):
             row, *at = self._queued(worker, number)
@@ -276,7 +276,7 @@ class StreamBatches(IterableDataset[Batch]):
             yield index, view.batch(group[0], epoch)
 
 
-def _places(state: State, name: str) -> list[Place]:
+def _positions(state: State, name: str) -> list[Position]:
     found = state.get(name)
     if not isinstance(found, list) or not all(isinstance(one, list | tuple) and len(one) == 3 for one in found):
         raise LangJepaError(f"the position in the stream is damaged: {str(state)[:200]}")

@@ -67,8 +67,8 @@ def export_gpt(
         cap: maximum size of the file in bytes.
 
     Raises:
-        LangJepaError: no GPT, tokens that are missing or without a held-out side, a file above the cap, or another file
-            there already.
+        LangJepaError: no GPT, tokens that are missing or without a held-out split, a file above the cap, or another
+            file there already.
     """
     check_artifact_path(Path(file))
     model, settings, card = load_gpt(Path(run))

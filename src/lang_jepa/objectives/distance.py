@@ -48,10 +48,10 @@ class Distance(ABC):
         """Return float32 [Q] for predictions [Q, D] and targets [Q, D], neither normalised."""
 
     def over_ranks(
-        self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, texts: Tensor | None = None
+        self, predictions: Tensor, targets: Tensor, positions: Tensor | None = None, texts: Tensor | None = None
     ) -> Tensor:
         """Return the same in training, where a distance that uses other targets may take those of all ranks."""
-        return measured(self, predictions, targets, numbers, texts)
+        return measured(self, predictions, targets, positions, texts)
 
 
 class SmoothL1(Distance):
@@ -121,7 +121,7 @@ class Contrastive(Distance):
         self,
         predictions: Tensor,
         targets: Tensor,
-        numbers: Tensor | None = None,
+        positions: Tensor | None = None,
         texts: Tensor | None = None,
         *,
         first: int = 0,
@@ -131,8 +131,8 @@ class Contrastive(Distance):
         Args:
             predictions: [Q, D], un-normalised.
             targets: [N, D], among them those of the predictions, consecutive and in the same order.
-            numbers: int64 [N], the targets' positions in the text. Targets up to `near` away are not negatives, and so
-                neither is the same target occurring again for another prediction.
+            positions: int64 [N], the targets' positions in the text. Targets up to `near` away are not negatives, and
+                so neither is the same target occurring again for another prediction.
             texts: int64 [N], equal for targets with the same text, which are not negatives of each other.
             first: row of the first prediction's target.
 
@@ -146,22 +146,22 @@ class Contrastive(Distance):
         if texts is not None:
             same = texts.to(ours.device)
             left_out |= same[own, None] == same[None, :]
-        if numbers is not None:
-            positions = numbers.to(ours.device)
-            left_out |= (positions[own, None] - positions[None, :]).abs() <= self.near
+        if positions is not None:
+            at = positions.to(ours.device)
+            left_out |= (at[own, None] - at[None, :]).abs() <= self.near
         left_out[torch.arange(len(own)), own] = False
         scores = (ours @ theirs.T / self.temperature).masked_fill(left_out, -torch.inf)
         return functional.cross_entropy(scores, own, reduction="none")
 
     def over_ranks(
-        self, predictions: Tensor, targets: Tensor, numbers: Tensor | None = None, texts: Tensor | None = None
+        self, predictions: Tensor, targets: Tensor, positions: Tensor | None = None, texts: Tensor | None = None
     ) -> Tensor:
         """Return the values of this rank's predictions, float32 [Q], among the targets of all ranks."""
         everyone, first = rows_of_all_ranks(targets.float())
-        numbers, texts = (
-            None if one is None else rows_of_all_ranks(one.to(targets.device))[0] for one in (numbers, texts)
+        positions, texts = (
+            None if one is None else rows_of_all_ranks(one.to(targets.device))[0] for one in (positions, texts)
         )
-        return self(predictions, everyone, numbers, texts, first=first)
+        return self(predictions, everyone, positions, texts, first=first)
 
 
 DISTANCES: dict[str, type[Distance]] = {
@@ -183,18 +183,18 @@ def measured(
     distance: Callable[..., Tensor],
     predictions: Tensor,
     targets: Tensor,
-    numbers: Tensor | None = None,
+    positions: Tensor | None = None,
     texts: Tensor | None = None,
 ) -> Tensor:
     """Call a distance, and return its values [Q]. One that uses other targets also gets their positions in the text,
-    [Q], and with `by_text` the numbers of their texts, [Q].
+    [Q], and with `by_text` the indices of their texts, [Q].
 
     The distance may also be a plain function that a user put into a run.
     """
     if getattr(distance, "by_text", False):
-        return distance(predictions, targets, numbers, texts)
+        return distance(predictions, targets, positions, texts)
     if getattr(distance, "among_targets", False):
-        return distance(predictions, targets, numbers)
+        return distance(predictions, targets, positions)
     return distance(predictions, targets)
 
 

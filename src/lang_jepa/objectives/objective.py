@@ -72,7 +72,7 @@ class Objective:
         micro_batches: int = 1,
         regularizer_weight: float | None = None,
         step: int = 0,
-        numbers: Tensor | None = None,
+        positions: Tensor | None = None,
         texts: Tensor | None = None,
     ) -> EncoderLoss:
         """Return the loss of one micro-batch.
@@ -85,7 +85,7 @@ class Objective:
             micro_batches: micro-batches in the step, over which the regularizer is averaged.
             regularizer_weight: its weight in this step (None: that of the first step, from the settings).
             step: optimizer step, from which SIGReg draws its directions.
-            numbers, texts: as in `distances`; texts are `Targets.texts`.
+            positions, texts: as in `distances`; texts are `Targets.texts`.
 
         Raises:
             LangJepaError: predictions and targets differ in shape, or the distance does not return [Q].
@@ -97,7 +97,7 @@ class Objective:
             )
         if self.centre is not None:
             self._move_centre(targets)
-        distances = self.distances(predictions, targets, numbers, texts, over_ranks=True)
+        distances = self.distances(predictions, targets, positions, texts, over_ranks=True)
         if distances.shape != predictions.shape[:1]:
             wanted = f"expected ({len(predictions)},): a value for each prediction"
             raise LangJepaError(f"{type(self.distance).__name__} gave {tuple(distances.shape)}, {wanted}")
@@ -123,7 +123,7 @@ class Objective:
         self,
         predictions: Tensor,
         targets: Tensor,
-        numbers: Tensor | None = None,
+        positions: Tensor | None = None,
         texts: Tensor | None = None,
         *,
         over_ranks: bool = False,
@@ -132,14 +132,14 @@ class Objective:
 
         Args:
             predictions, targets: [Q, D], un-normalised.
-            numbers, texts: int64 [Q], the targets' positions in the text, and equal numbers for equal texts.
+            positions, texts: int64 [Q], the targets' positions in the text, and equal indices for equal texts.
             over_ranks: distances that use the other targets too take those of all ranks.
         """
         if self.centre is not None:
             predictions, targets = self.centre.apply(predictions), self.centre.apply(targets)
         if over_ranks and isinstance(self.distance, Distance):
-            return self.distance.over_ranks(predictions, targets, numbers, texts)
-        return measured(self.distance, predictions, targets, numbers, texts)
+            return self.distance.over_ranks(predictions, targets, positions, texts)
+        return measured(self.distance, predictions, targets, positions, texts)
 
     @torch.no_grad()
     def _move_centre(self, targets: Tensor) -> None:

@@ -225,7 +225,7 @@ class Served:
         index = self.searched()
         if index.arrays.predicted is None:
             raise CannotDo(
-                "the index does not hold what the model expects at its places: make it again with "
+                "the index does not hold what the model expects at its positions: make it again with "
                 "lang-jepa index RUN DATA --output DIR --predictions"
             )
         context = self.context(asked.context)

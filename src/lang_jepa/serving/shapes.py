@@ -342,8 +342,8 @@ class ReplyHit(Hit):
 class Replies(BaseModel):
     """What may be said next."""
 
-    replies: list[ReplyHit] = Field(description="From the places where the model expects most nearly the same.")
-    copying: list[ReplyHit] = Field(description="Without a predictor: from the places whose last turn is most similar.")
+    replies: list[ReplyHit] = Field(description="From the positions where the model expects most nearly the same.")
+    copying: list[ReplyHit] = Field(description="Without a predictor: from those whose last turn is most similar.")
 
 
 class Texts(BaseModel):

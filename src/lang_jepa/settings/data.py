@@ -59,7 +59,7 @@ LanguageCode = Annotated[Language, BeforeValidator(without_region)]
 """A language code. A region and capitals are accepted and ignored: all regions share one set of rules."""
 
 
-Place = Annotated[str, AfterValidator(refuse_secret)]
+Address = Annotated[str, AfterValidator(refuse_secret)]
 """A path, a name, or an address without secrets."""
 
 
@@ -79,7 +79,7 @@ class Section(BaseModel):
 class DataSettings(Section):
     """From documents to batches."""
 
-    train_file: Place = "sample-10BT"
+    train_file: Address = "sample-10BT"
     """Source of the documents: `stories` (built in), a local file (.parquet (extra `hub`), .jsonl, .json, .csv, .tsv,
     .txt, .md, .mdx, .rst, .html, .srt, .vtt; .pdf and .docx with the extra `documents`; most also .gz or .zst), a
     folder of such files, a FineWeb-Edu slice (`sample-10BT`), or a Hugging Face dataset as
@@ -103,7 +103,7 @@ class DataSettings(Section):
     pattern that matches nothing is an error."""
     exclude: tuple[str, ...] = Field(default=(), strict=False)
     """Files of a folder to leave out, as patterns relative to it: `["**/CHANGELOG.md", "drafts"]`."""
-    corpus_dir: Place = "corpora"
+    corpus_dir: Address = "corpora"
     """Folder for prepared corpora, with one subfolder per fingerprint. It may be an address (s3://, gs://), which is
     cached on this machine below LANG_JEPA_CACHE (~/.cache/lang-jepa)."""
     tokenizer_path: str = "roberta-base"

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lang_jepa.settings.data import DataSettings, LanguageCode, Place, Section
+from lang_jepa.settings.data import Address, DataSettings, LanguageCode, Section
 from lang_jepa.settings.run import LoggingSettings, OptimizationSettings, RunSettings
 
 
@@ -80,7 +80,7 @@ class GPTDataSettings(Section):
     vocab_size: int = Field(default=1024, ge=300, le=65_536)
     """Size of the vocabulary. A `trained` tokenizer may find fewer ids in a small text; the vocabulary of shards, of a
     prepared corpus or of another tokenizer must have this size."""
-    train_file: Place = "stories"
+    train_file: Address = "stories"
     """Documents to prepare, as in an encoder's `data.train_file`; used if data_path is null, as are the next nine."""
     text_column: str = "text"
     """Column with a document's text in parquet, JSON, CSV, TSV and hub sources."""
@@ -88,7 +88,7 @@ class GPTDataSettings(Section):
     """Files of a folder to read, as patterns relative to it (empty: all files of a known kind)."""
     exclude: tuple[str, ...] = Field(default=(), strict=False)
     """Files of a folder to leave out, as patterns relative to it."""
-    corpus_dir: Place = "corpora"
+    corpus_dir: Address = "corpora"
     """Folder for prepared corpora, or an address (s3://, gs://), as in an encoder's `data.corpus_dir`."""
     language: LanguageCode = "en"
     """Language of the texts; its abbreviations and dates decide where sentences end, here and in `evaluate`."""

@@ -203,11 +203,11 @@ def _trivial_losses(
     """
     targets = predicted.targets
     constant = (_unit(targets) if of_directions else targets).mean(0).expand_as(targets)
-    half, numbers = len(targets) // 2, predicted.sentences
+    half, positions = len(targets) // 2, predicted.sentences
     pairs = {
-        "shuffled": (predicted.predictions, targets.roll(half, 0), numbers.roll(half, 0), texts.roll(half, 0)),
-        "mean_target": (constant, targets, numbers, texts),
-        "copy_forward": (copies, targets, numbers, texts),
+        "shuffled": (predicted.predictions, targets.roll(half, 0), positions.roll(half, 0), texts.roll(half, 0)),
+        "mean_target": (constant, targets, positions, texts),
+        "copy_forward": (copies, targets, positions, texts),
     }
     return {f"val/distance_{name}": float(distances(*pair).mean()) for name, pair in pairs.items()}
 

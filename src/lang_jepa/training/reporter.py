@@ -1,6 +1,6 @@
 """Reporting of a run: to callbacks, metrics.csv, a file of examples, TensorBoard and Weights & Biases.
 
-The command line displays what its `Reporter` is told; library users may use a silent one.
+The command line displays what its `Reporter` receives; library users may use a silent one.
 """
 
 import math

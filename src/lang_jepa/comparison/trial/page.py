@@ -28,13 +28,13 @@ _LANGUAGES = {
     "hi": "Hindi",
 }  # fmt: skip
 
-Facts = Mapping[str, Any]
+Info = Mapping[str, Any]
 Commands = Sequence[tuple[str, str]]
 
 
 def page(
     options: TrialOptions,
-    facts: Facts,
+    info: Info,
     verdict: Verdict,
     report: "Report",
     plans: Mapping[str, Plan],
@@ -44,21 +44,21 @@ def page(
 
     Args:
         options: of the trial.
-        facts: what was found, see `lang_jepa.comparison.trial.trial`.
+        info: what was found, see `lang_jepa.comparison.trial.trial`.
         verdict: what the page says first.
         report: the scores; without rows if nothing was trained.
         plans: of the trainings, by their folders.
         commands: what to do next.
     """
     sections = [
-        ("text", "The text", _text(facts)),
-        ("scores", "Scores", _scores(facts, report)),
-        ("surprises", "What does not belong", _surprises(facts)),
-        ("topics", "Kinds of lines" if facts["kind"] == "logs" else "Topics", _topics(facts)),
-        ("copies", "Copies", _copies(facts)),
-        ("searches", "Searches", _searches(facts)),
+        ("text", "The text", _text(info)),
+        ("scores", "Scores", _scores(info, report)),
+        ("surprises", "What does not belong", _surprises(info)),
+        ("topics", "Kinds of lines" if info["kind"] == "logs" else "Topics", _topics(info)),
+        ("copies", "Copies", _copies(info)),
+        ("searches", "Searches", _searches(info)),
         ("next", "What to do next", _next(commands)),
-        ("how", "How it was done", _how(options, facts, plans)),
+        ("how", "How it was done", _how(options, info, plans)),
     ]
     shown = [(name, title, body) for name, title, body in sections if body]
     template = Template((resources.files("lang_jepa.comparison.trial") / "page.html").read_text("utf-8"))
@@ -67,7 +67,7 @@ def page(
         of=f"{_e(str(options.path))}, tried with lang-jepa",
         tone="yes" if verdict.helps else "no",
         headline=_e(verdict.headline),
-        verdict="".join(f'<p class="lead">{_e(_together(one))}</p>' for one in verdict.sentences) + _glance(facts),
+        verdict="".join(f'<p class="lead">{_e(_together(one))}</p>' for one in verdict.sentences) + _glance(info),
         nav="".join(f'<li><a href="#{name}">{_e(title)}</a></li>' for name, title, _ in shown),
         sections="\n".join(
             f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{_e(title)}</h2>{body}'
@@ -101,8 +101,8 @@ def _place(place: str) -> str:
     return f'<span class="place">{_e(place)}</span>'
 
 
-def _text(facts: Facts) -> str:
-    about, unit = facts["about"], facts["unit"]
+def _text(info: Info) -> str:
+    about, unit = info["about"], info["unit"]
     median, low, high = about["words_each"]
     each, few, many = about["units_each"]
     several = f"{each:,} a document; most have {few:,} to {many:,}" if about["documents"] > 1 else ""
@@ -110,38 +110,38 @@ def _text(facts: Facts) -> str:
         ("documents", f"{about['documents']:,}", ""),
         (f"{unit}s", f"{about['units']:,}", several),
         (f"words in a {unit}", f"{median:,}", f"most have {low:,} to {high:,}"),
-        ("language", _LANGUAGES.get(facts["language"] or "", "?"), "a guess by frequent words")
-        if facts["kind"] != "logs"
+        ("language", _LANGUAGES.get(info["language"] or "", "?"), "a guess by frequent words")
+        if info["kind"] != "logs"
         else None,
     ]
     shown = "".join(
         f"<div><dt>{_e(name)}</dt><dd>{_e(value)}<small>{_e(more)}</small></dd></div>"
         for name, value, more in filter(None, tiles)
     )
-    others = f" Left out: {_e(facts['others'])}." if facts["others"] else ""
-    kinds = ", ".join(f"<code>--as {one}</code>" for one in ("documents", "dialogues", "logs") if one != facts["kind"])
+    others = f" Left out: {_e(info['others'])}." if info["others"] else ""
+    kinds = ", ".join(f"<code>--as {one}</code>" for one in ("documents", "dialogues", "logs") if one != info["kind"])
     lost = [f"{count:,} × {_e(reason)}" for reason, count in [*about["rejected"], *about["left_out"]]]
     losses = f"<p>Not read: {'; '.join(lost)}.</p>" if lost else "<p>Everything in it could be read.</p>"
     return (
-        f"<p>Taken for <strong>{_e(facts['kind'])}</strong>: {_e(facts['taken'])}.{others} "
+        f"<p>Taken for <strong>{_e(info['kind'])}</strong>: {_e(info['taken'])}.{others} "
         f'<span class="soft">To take it for something else: {kinds}.</span></p>'
         f'<dl class="tiles">{shown}</dl>{losses}'
     )
 
 
-def _glance(facts: Facts) -> str:
+def _glance(info: Info) -> str:
     """What else was found, a line each, linked to its section."""
-    copies, surprises, topics = facts["copies"], facts.get("surprises"), facts.get("topics")
+    copies, surprises, topics = info["copies"], info.get("surprises"), info.get("topics")
     found = []
-    if facts["kind"] != "logs" and copies["exact"] + copies["near"] + copies["repeated"]:
-        said = f"{_documents(copies)}, {counted(copies['repeated'], 'repeated ' + facts['unit'])}"
+    if info["kind"] != "logs" and copies["exact"] + copies["near"] + copies["repeated"]:
+        said = f"{_documents(copies)}, {counted(copies['repeated'], 'repeated ' + info['unit'])}"
         found.append(("copies", "Copies", said))
     if surprises and surprises["most"]:
         one = surprises["most"][0]
         found.append(("surprises", "Least expected", f"“{_cut(one['text'], 70)}” ({one['place']})"))
     if topics and topics["topics"]:
         words = [" ".join(one["words"][:2]) for one in topics["topics"] if one["words"]]
-        name = "Most lines are about" if facts["kind"] == "logs" else "Most of it is about"
+        name = "Most lines are about" if info["kind"] == "logs" else "Most of it is about"
         found.append(("topics", name, ", ".join(words[:4])))
     lines = "".join(f'<li><a href="#{where}">{name}</a>: {_e(said)}</li>' for where, name, said in found)
     return f'<ul class="glance">{lines}</ul>' if lines else ""
@@ -152,36 +152,36 @@ def _documents(copies: Mapping[str, Any]) -> str:
     return f"{counted(exact, 'exact copy', 'exact copies')}, {counted(near, 'near copy', 'near copies')}"
 
 
-def _scores(facts: Facts, report: "Report") -> str:
+def _scores(info: Info, report: "Report") -> str:
     """The tables, below notes on what makes them look too good or too bad."""
-    if facts["lacking"] is not None:
+    if info["lacking"] is not None:
         return (
-            f"<p>{_e(facts['lacking'])} What follows needs no training: copies, topics by the words alone, and "
+            f"<p>{_e(info['lacking'])} What follows needs no training: copies, topics by the words alone, and "
             "searches for words. No score is given, since none would mean anything.</p>"
         )
     notes = []
-    if (share := facts["overlap"]) >= _OVERLAP and facts["kind"] != "logs":  # whose lines always recur
+    if (share := info["overlap"]) >= _OVERLAP and info["kind"] != "logs":  # whose lines always recur
         notes.append(
-            f"{100 * share:.0f} % of the held-out {facts['unit']}s occur word for word in the training text, so all "
+            f"{100 * share:.0f} % of the held-out {info['unit']}s occur word for word in the training text, so all "
             "scores here are higher than on entirely new text."
         )
-    notes += [f"Training warned: {alarm.partition('. ')[0].rstrip('.')}." for alarm in facts["alarms"]]
-    return "".join(f"<p>{_e(note)}</p>" for note in notes) + section(report, facts["unit"])
+    notes += [f"Training warned: {alarm.partition('. ')[0].rstrip('.')}." for alarm in info["alarms"]]
+    return "".join(f"<p>{_e(note)}</p>" for note in notes) + section(report, info["unit"])
 
 
-def _surprises(facts: Facts) -> str:
-    found, unit = facts.get("surprises"), facts["unit"]
+def _surprises(info: Info) -> str:
+    found, unit = info.get("surprises"), info["unit"]
     if not found or not found["most"]:
         return ""
     whose = "of the whole text" if found["against"] == "training" else "of the same document"
-    relative = facts["kind"] == "documents"
+    relative = info["kind"] == "documents"
     less = (
         ", less the mean of its document, since text that was trained on surprises less than what was held out"
         if relative
         else "; above 0 is worse than chance"
     )
     body = (
-        f"<p>{counted(found['judged'], unit)} were compared with their surroundings, by {_e(_way(facts))}. The number "
+        f"<p>{counted(found['judged'], unit)} were compared with their surroundings, by {_e(_way(info))}. The number "
         f"says by how many standard deviations a {unit} fits worse there than shuffled ones {whose}{less}. A high "
         "number is worth a look, not proof of an error.</p>"
     )
@@ -207,14 +207,14 @@ def _cards(passages: Sequence[Mapping[str, Any]]) -> str:
     return f'<ol class="cards">{"".join(map(_surprise, passages))}</ol>'
 
 
-def _way(facts: Facts) -> str:
+def _way(info: Info) -> str:
     """How surprise was measured, in words."""
-    if facts["judge"] == "model":
-        predicted = facts["surprises"]["used"].startswith("prediction")
+    if info["judge"] == "model":
+        predicted = info["surprises"]["used"].startswith("prediction")
         how = "what the model that was trained here predicts" if predicted else "a mean of what stands before, in the "
         return how if predicted else f"{how}vectors of {_called('model')}"
-    more = " (a pretrained encoder sees more: --beside ENCODER)" if facts["judge"] == "TF-IDF" else ""
-    return f"the vectors of {_called(facts['judge'])}, without a predictor{more}"
+    more = " (a pretrained encoder sees more: --beside ENCODER)" if info["judge"] == "TF-IDF" else ""
+    return f"the vectors of {_called(info['judge'])}, without a predictor{more}"
 
 
 def _surprise(one: Mapping[str, Any]) -> str:
@@ -226,8 +226,8 @@ def _surprise(one: Mapping[str, Any]) -> str:
     )
 
 
-def _topics(facts: Facts) -> str:
-    found, logs = facts.get("topics"), facts["kind"] == "logs"
+def _topics(info: Info) -> str:
+    found, logs = info.get("topics"), info["kind"] == "logs"
     if not found or not found["topics"]:
         return "<p>Too few different sentences to be put into topics.</p>"
     shown = found["topics"]
@@ -239,7 +239,7 @@ def _topics(facts: Facts) -> str:
     else:
         said = (
             f"{counted(found['count'], 'topic')} of {found['of']} ({found['chosen']}), by the vectors of "
-            f"{_called(facts['space'])}. Named by their most telling words."
+            f"{_called(info['space'])}. Named by their most telling words."
         )
     body = f'<p>{_e(said)}</p><ul class="cards two">{"".join(_topic(one, logs) for one in shown)}</ul>'
     if logs and found["rare"]:
@@ -265,12 +265,12 @@ def _called(name: str) -> str:
     return names.get(name, short_name(name))
 
 
-def _copies(facts: Facts) -> str:
-    found = facts["copies"]
-    if facts["kind"] == "logs":
+def _copies(info: Info) -> str:
+    found = info["copies"]
+    if info["kind"] == "logs":
         return ""
     stand = "stands" if found["repeated"] == 1 else "stand"
-    several = f"{counted(found['repeated'], facts['unit'])} of the others {stand} in several places"
+    several = f"{counted(found['repeated'], info['unit'])} of the others {stand} in several places"
     said = f"{_documents(found)}, which are left out of the training; {several}."
     documents = "".join(
         f"<li>{_place(one['document'])}<p>{_e(one['kind'])} of {_place(one['original'])} "
@@ -287,8 +287,8 @@ def _copies(facts: Facts) -> str:
     return body + (f'<h3>Passages</h3><ul class="cards">{sentences}</ul>' if sentences else "")
 
 
-def _searches(facts: Facts) -> str:
-    found = facts.get("searches")
+def _searches(info: Info) -> str:
+    found = info.get("searches")
     if not found:
         return ""
     shown = "".join(
@@ -301,7 +301,7 @@ def _searches(facts: Facts) -> str:
         for one in found
     )
     return (
-        f"<p>The queries are words of the largest topics; hits are found by {_e(_called(facts['space']))}, and the "
+        f"<p>The queries are words of the largest topics; hits are found by {_e(_called(info['space']))}, and the "
         f"number is the cosine.</p>{shown}"
     )
 
@@ -310,15 +310,15 @@ def _next(commands: Commands) -> str:
     return "".join(f"<p>{_e(what)}:</p><pre>{_e(command)}</pre>" for what, command in commands)
 
 
-def _how(options: TrialOptions, facts: Facts, plans: Mapping[str, Plan]) -> str:
+def _how(options: TrialOptions, info: Info, plans: Mapping[str, Plan]) -> str:
     parts = []
     for folder, one in plans.items():
         typed = " ".join(f"-o {shlex.quote(override)}" for override in [*one.overrides, *options.changes])
         again = typed.replace(str(options.output), "again")
         name = "Training" if folder == "run" else "Training over the pretrained encoder"
-        drawn = curve(facts["curve"], facts["kept"]) if folder == "run" else ""
+        drawn = curve(info["curve"], info["kept"]) if folder == "run" else ""
         figure = (
-            f"<figure>{drawn}<figcaption>How often the next {_e(facts['unit'])} was found among the candidates of a "
+            f"<figure>{drawn}<figcaption>How often the next {_e(info['unit'])} was found among the candidates of a "
             "validation, on held-out text, during training. The dot marks the weights that were kept.</figcaption>"
             "</figure>"
             if drawn
@@ -330,10 +330,10 @@ def _how(options: TrialOptions, facts: Facts, plans: Mapping[str, Plan]) -> str:
             f"<pre>lang-jepa train {_e(one.recipe)} {_e(again)}</pre>"
             "<p>Then <code>lang-jepa evaluate</code> on the run.</p></details>"
         )
-    took = "".join(f"<dt>{_e(name)}</dt><dd>{seconds:,.1f} s</dd>" for name, seconds in facts["seconds"].items())
-    note = f"<p>{_e(facts['not_over'])}</p>" if "not_over" in facts else ""
+    took = "".join(f"<dt>{_e(name)}</dt><dd>{seconds:,.1f} s</dd>" for name, seconds in info["seconds"].items())
+    note = f"<p>{_e(info['not_over'])}</p>" if "not_over" in info else ""
     return (
         f"{note}{''.join(parts)}<h3>Seconds of each stage</h3><dl class='how'>{took}"
-        f"<dt>seed</dt><dd>{facts['seed']}</dd></dl>"
+        f"<dt>seed</dt><dd>{info['seed']}</dd></dl>"
         f"<p>The whole page again: <code>{_e(options.command)}</code></p>"
     )

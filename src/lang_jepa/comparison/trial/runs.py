@@ -27,14 +27,14 @@ from lang_jepa.training.train import Result, train
 
 @dataclass
 class Trial:
-    """A trial in progress; what it finds is collected in `facts` for the page."""
+    """A trial in progress; what it finds is collected in `info` for the page."""
 
     options: TrialOptions
     stages: Stages
     reporter: Reporter | None
     progress: Progress
     taken: Taken
-    facts: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
     plans: dict[str, plan.Plan] = field(default_factory=dict)
 
     @property
@@ -62,17 +62,17 @@ def trained_and_scored(trial: Trial, corpus: Corpus, data: Sequence[str]) -> tup
     """
     options, seconds = trial.options, 60 * trial.options.minutes
     over = options.beside is not None and trial.taken.kind in plan.OVER
-    own = [*data, plan.vocabulary(trial.facts["about"]["characters"])]
+    own = [*data, plan.vocabulary(trial.info["about"]["characters"])]
     result = _train(trial, "training", corpus, own, "run", seconds / 2 if over else seconds, None)
     assert result is not None  # from scratch there is always time for some steps
-    trial.facts["kept"] = (result.best or {}).get("step")
-    trial.facts["alarms"] = [*result.alarms, *result.warnings]
+    trial.info["kept"] = (result.best or {}).get("step")
+    trial.info["alarms"] = [*result.alarms, *result.warnings]
     report = _score(trial, "scoring", "run", options.beside)
     if not over:
         return report, None
     above = _train(trial, "training over it", corpus, data, "over", seconds / 2, options.beside)
     if above is None:
-        trial.facts["not_over"] = f"Training over {options.beside} does not fit into this time: raise --minutes."
+        trial.info["not_over"] = f"Training over {options.beside} does not fit into this time: raise --minutes."
         return report, None
     scored = _score(trial, "scoring over it", "over", None)
     name = f"predictor over {short_name(options.beside or '')}"

@@ -87,25 +87,25 @@ def run_trial(
 def _run(trial: Trial) -> Outcome:
     options, stages = trial.options, trial.stages
     collection, data = _read(trial)
-    trial.facts["copies"] = stages.run(
+    trial.info["copies"] = stages.run(
         "copies",
-        [trial.facts["source"], "copies"],
+        [trial.info["source"], "copies"],
         lambda: findings.copies(collection),
         lambda made: f"{made['exact']} exact, {made['near']} near, {counted(made['repeated'], 'repeated sentence')}",
     )
     corpus = _prepared(trial, data)
     missing = plan.lacking(corpus, trial.unit) if corpus else f"There are too few {trial.unit}s to learn from."
-    trial.facts["lacking"] = missing
+    trial.info["lacking"] = missing
     models: dict[str, ConceptModel] = {}
     report, over = Report([]), None
     if corpus is not None and missing is None:
-        trial.facts["overlap"] = plan.repeats(corpus)
+        trial.info["overlap"] = plan.repeats(corpus)
         try:
             report, over = trained_and_scored(trial, corpus, data)
         except Stopped as stopped:
             return Outcome(stopped=stopped.result)
         except NotScored as problem:
-            trial.facts["lacking"] = f"It was trained, and cannot be scored: {problem}"
+            trial.info["lacking"] = f"It was trained, and cannot be scored: {problem}"
         models[MODEL_NAME] = _load(options.output / "run")
     if options.beside is not None:
         models[options.beside] = _load(Path(options.beside))
@@ -127,7 +127,7 @@ def _read(trial: Trial) -> tuple[Collection, list[str]]:
         found, _ = read(None, ())
         text = " ".join(one.text[:2000] for one in found.documents)
         language = None if taken.kind == "logs" else language_of(text[:_SAMPLED])
-        trial.facts["language"] = language
+        trial.info["language"] = language
         return read(language, [one.text for one in found.documents])
 
     def say(made: tuple[Collection, list[str]]) -> str:
@@ -135,20 +135,20 @@ def _read(trial: Trial) -> tuple[Collection, list[str]]:
         return f"{taken.kind}: {documents}, {units}"
 
     found, data = trial.stages.run("reading", None, make, say)
-    trial.facts |= {"about": findings.about(found), "unit": trial.unit, "kind": taken.kind, "taken": taken.why}
+    trial.info |= {"about": findings.about(found), "unit": trial.unit, "kind": taken.kind, "taken": taken.why}
     settings = load_settings(recipe, data)
-    trial.facts |= {"others": taken.others, "kept": None, "seed": settings.meta.seed}
-    trial.facts["limit"] = {"limit": settings.data.limit}
+    trial.info |= {"others": taken.others, "kept": None, "seed": settings.meta.seed}
+    trial.info["limit"] = {"limit": settings.data.limit}
     source = SplitDocuments.open(settings.data).source
-    trial.facts["source"] = [settings.data.model_dump(mode="json"), source.fingerprint()]
+    trial.info["source"] = [settings.data.model_dump(mode="json"), source.fingerprint()]
     return found, data
 
 
 def _prepared(trial: Trial, data: Sequence[str]) -> Corpus | None:
     """Prepare the corpus for training from scratch; None if the text has too few units."""
-    vocabulary = plan.vocabulary(trial.facts["about"]["characters"])
+    vocabulary = plan.vocabulary(trial.info["about"]["characters"])
     settings = load_settings(plan.RECIPES[trial.taken.kind], [*data, vocabulary, *trial.options.changes])
-    if trial.facts["about"]["units"] < 2 * plan.LEAST_STEPS:
+    if trial.info["about"]["units"] < 2 * plan.LEAST_STEPS:
         return None
 
     def say(made: Corpus) -> str:
@@ -166,48 +166,48 @@ def _load(path: Path) -> ConceptModel:
 
 def _find(trial: Trial, collection: Collection, models: dict[str, ConceptModel], report: Report) -> None:
     """Find topics, surprises, searches, and what searches best; add the rows of plain search to the report."""
-    options, facts, logs = trial.options, trial.facts, trial.taken.kind == "logs"
+    options, info, logs = trial.options, trial.info, trial.taken.kind == "logs"
     spaces: dict[str, Space] = {**models}
     if not logs:
-        spaces[WORDS] = WordSpace(collection.units, facts["language"] or "en")
+        spaces[WORDS] = WordSpace(collection.units, info["language"] or "en")
 
     def search() -> list[Found]:
         asked = None if logs else Openings.of(collection)
         return [] if asked is None else Report(_short_names(asked.rows(spaces), options.beside)).to_json()["rows"]
 
     weights = {name: model.card["sha256"] for name, model in models.items()}
-    key = [facts["source"], weights]
+    key = [info["source"], weights]
     rows = [Row(**row) for row in trial.stages.run("searching", key, search)]
     report.rows.extend(rows)
     best = best_space(_long_names(rows, options.beside), spaces) if not logs else MODEL_NAME
     if best not in spaces:
         best = next(iter(spaces), "")
-    facts["space"] = best
+    info["space"] = best
 
     def topics() -> Found | None:
         return findings.kinds(collection) if logs else findings.topics(spaces[best], collection, trial.progress)
 
-    facts["topics"] = trial.stages.run(
+    info["topics"] = trial.stages.run(
         "kinds of lines" if logs else "topics",
         [*key, best],
         topics,
         lambda made: "too few" if made is None else str(made["count"]),
     )
     using = _using(report, trial.taken.kind)
-    facts["judge"] = name = MODEL_NAME if MODEL_NAME in models and using != "baseline" else best
+    info["judge"] = name = MODEL_NAME if MODEL_NAME in models and using != "baseline" else best
     if name:
         judge = cast(EmbeddingModel, spaces[name])  # or a `WordSpace`, which offers what is asked of an encoder alone
-        facts["surprises"] = trial.stages.run(
+        info["surprises"] = trial.stages.run(
             "surprises",
             [*key, using, name],
             lambda: findings.surprises(judge, collection, using, kind=trial.taken.kind, progress=trial.progress),
         )
-    asked = findings.queries_of(facts["topics"])
+    asked = findings.queries_of(info["topics"])
     if best:
-        facts["searches"] = trial.stages.run(
+        info["searches"] = trial.stages.run(
             "three searches", [*key, asked], lambda: findings.searches(spaces[best], collection, asked, logs=logs)
         )
-    facts["index"] = _index(trial, models, best)
+    info["index"] = _index(trial, models, best)
 
 
 def _short_names(rows: list[Row], beside: str | None) -> list[Row]:
@@ -238,8 +238,8 @@ def _index(trial: Trial, models: dict[str, ConceptModel], best: str) -> str:
         return ""
     model, taken = models[name], trial.taken
     data = load_settings(plan.RECIPES[taken.kind], taken.overrides).data
-    language = {"language": trial.facts["language"] or "en"} if taken.kind == "documents" else {}
-    data = data.model_copy(update={**trial.facts["limit"], **language})
+    language = {"language": trial.info["language"] or "en"} if taken.kind == "documents" else {}
+    data = data.model_copy(update={**trial.info["limit"], **language})
     folder = trial.options.output / "index"
     trial.stages.run("index", None, lambda: Index.build(model, SplitDocuments.open(data), folder))
     return name
@@ -247,41 +247,41 @@ def _index(trial: Trial, models: dict[str, ConceptModel], best: str) -> str:
 
 def _written(trial: Trial, report: Report, over: Report | None) -> Outcome:
     """Judge the text and write the page."""
-    options, facts = trial.options, trial.facts
+    options, info = trial.options, trial.info
     run = options.output / "run"
     beside = short_name(options.beside) if options.beside else None
-    scored = facts["lacking"] is None
-    verdict = Verdict(False, "Too little text to say", [f"Nothing was trained. {facts['lacking']}"])
+    scored = info["lacking"] is None
+    verdict = Verdict(False, "Too little text to say", [f"Nothing was trained. {info['lacking']}"])
     if scored:
         verdict = verdict_of(report, trial.unit, over=over, encoder=beside)
-    facts["curve"] = read_metrics(run / "metrics.csv") if scored else []
-    facts["seconds"] = trial.stages.seconds
+    info["curve"] = read_metrics(run / "metrics.csv") if scored else []
+    info["seconds"] = trial.stages.seconds
     commands = _commands(trial)
     path = options.output / PAGE
-    write_text(path, page(options, facts, verdict, report, trial.plans, commands))
+    write_text(path, page(options, info, verdict, report, trial.plans, commands))
     return Outcome(verdict=verdict, page=path, commands=commands)
 
 
 def _commands(trial: Trial) -> list[tuple[str, str]]:
     """What to do next with what there is: a name, and the command."""
-    facts, path = trial.facts, shlex.quote(str(trial.options.path))
+    info, path = trial.info, shlex.quote(str(trial.options.path))
     run, index = (shlex.quote(str(trial.options.output / name)) for name in ("run", "index"))
     found: list[tuple[str, str]] = []
-    searched = facts["index"] and facts.get("judge") != WORDS  # no command searches by words alone
+    searched = info["index"] and info.get("judge") != WORDS  # no command searches by words alone
     if searched:
-        query = next(iter(findings.queries_of(facts["topics"])), "...")
+        query = next(iter(findings.queries_of(info["topics"])), "...")
         found.append(("search it", f"lang-jepa search {index} {shlex.quote(query)}"))
-    if facts["lacking"] is None and trial.taken.kind == "dialogues":
+    if info["lacking"] is None and trial.taken.kind == "dialogues":
         found.append(("rank answers", f"lang-jepa rank {run} --context CHAT.json --bank {path}"))
-    if facts["lacking"] is None and trial.taken.kind == "logs":
+    if info["lacking"] is None and trial.taken.kind == "logs":
         found.append(("watch a log", f"lang-jepa monitor {run} {path} --follow"))
-    judge = run if facts.get("judge") == MODEL_NAME else facts.get("judge")
+    judge = run if info.get("judge") == MODEL_NAME else info.get("judge")
     if judge and judge != WORDS and trial.taken.kind == "documents" and trial.options.path.is_dir():
         found.append(("what surprises", f"lang-jepa document {judge} {path}"))
     elif judge and judge != WORDS and trial.taken.kind != "logs":
         found.append(("its topics", f"lang-jepa topics {judge} {path}"))
     if searched:
-        model = run if facts["index"] == MODEL_NAME else shlex.quote(facts["index"])
+        model = run if info["index"] == MODEL_NAME else shlex.quote(info["index"])
         found.append(("serve it", f"lang-jepa serve {model} --index {index}"))
     if trial.taken.kind == "logs":
         return found

@@ -263,15 +263,15 @@ class StorySource(Source):
 
     def read(self, skip: int) -> Iterator[Document | Rejection]:
         """Story number `skip` and all that follow."""
-        return self._told(skip, sys.maxsize)
+        return self._stories(skip, sys.maxsize)
 
     def parts(self, size: int) -> Sequence[Part]:
         """The parts of one epoch, which without a limit is longer than any training run."""
         return EqualParts(self.settings.limit or sys.maxsize // 2, STORIES)
 
     def read_part(self, part: Part) -> Iterator[Document | Rejection]:
-        return chain.from_iterable(self._told(piece.first, piece.stop) for piece in part)
+        return chain.from_iterable(self._stories(piece.first, piece.stop) for piece in part)
 
-    def _told(self, first: int, stop: int) -> Iterator[Document | Rejection]:
+    def _stories(self, first: int, stop: int) -> Iterator[Document | Rejection]:
         for story in generate_stories(stop - first, seed=STORY_SEED, start=first):
             yield judge(story.id, story.text, story.id, self.settings)

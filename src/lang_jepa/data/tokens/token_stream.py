@@ -152,7 +152,7 @@ _DRAWS = 4
 
 def draw_spans(
     tokens: NDArray[np.integer],
-    numbers: Indices,
+    indices: Indices,
     *,
     form: Form,
     spans: int,
@@ -168,7 +168,7 @@ def draw_spans(
 
     Args:
         tokens: [B, T]; a document begins at bos_id, and at the beginning of the sequence.
-        numbers: int64 [B], the sequences' numbers in the training order.
+        indices: int64 [B], the sequences' indices in the training order.
         form: `partition`, positions of a document's first token, the one before the span, the span's last, and the
             document's last; or `triple`, three positions in order.
         spans: S, number of spans per sequence.
@@ -179,7 +179,7 @@ def draw_spans(
     Returns:
         int64 [B, S, 4] (partition) or [B, S, 3] (triple); all -1 if a sequence has no document that is long enough.
     """
-    drawn = uniform(numbers, spans * _DRAWS, seed, 0).reshape(len(numbers), spans, _DRAWS)
+    drawn = uniform(indices, spans * _DRAWS, seed, 0).reshape(len(indices), spans, _DRAWS)
     first, count = _drawn_documents(np.asarray(tokens), bos_id, drawn[..., 0])
     steps = np.maximum(count - 1, 2)  # from token to token; documents that are too short are removed at the end
     if form == "partition":

@@ -147,10 +147,10 @@ class View(ABC):
         """An id for the text of each target, int64 [Q]; equal texts have equal ids.
 
         Args:
-            numbers: indices of the targets, as in `Batch.sentence_ids`.
+            indices: indices of the targets, as in `Batch.sentence_ids`.
         """
         texts: dict[str, int] = {}
-        return np.array([texts.setdefault(text, len(texts)) for text in self.split.texts(numbers)], dtype=np.int64)
+        return np.array([texts.setdefault(text, len(texts)) for text in self.split.texts(indices)], dtype=np.int64)
 
     @abstractmethod
     def illustrate(self, target: int, found: int) -> str:
@@ -165,16 +165,16 @@ class View(ABC):
         """The batch with each target replaced by what copying would predict: the sentence before it, or the sentence
         after it if it is the first of its document.
         """
-        numbers = batch.sentence_ids.numpy()
-        rows = np.where(numbers > self.starts[batch.document_ids.numpy()], numbers - 1, numbers + 1)
+        indices = batch.sentence_ids.numpy()
+        rows = np.where(indices > self.starts[batch.document_ids.numpy()], indices - 1, indices + 1)
         return replace(batch, targets=Targets.whole(self.sentences(rows)), sentence_ids=torch.from_numpy(rows))
 
-    def sentences(self, numbers: Indices) -> Sequences:
+    def sentences(self, indices: Indices) -> Sequences:
         """Each sentence as a sequence of its own, cut on the right if it exceeds the maximum sequence."""
-        lengths = np.minimum(self.split.lengths(numbers), self.room)
-        sequences = self.wrap(self.split.token_starts(numbers), lengths)
+        lengths = np.minimum(self.split.lengths(indices), self.room)
+        sequences = self.wrap(self.split.token_starts(indices), lengths)
         if self.pooled is not None:
-            sequences.pooled = torch.from_numpy(self.pooled[numbers])
+            sequences.pooled = torch.from_numpy(self.pooled[indices])
         return sequences
 
     def documents_of(self, sentences: Indices) -> torch.Tensor:

@@ -91,17 +91,17 @@ class MaskedView(PassageView):
         first, counts = self._bounds(examples)
         drawn = self.draw(examples, epoch, self.passage)
         runs, flags = [], []
-        for begin, count, numbers in zip(first.tolist(), counts.tolist(), drawn, strict=True):
+        for begin, count, values in zip(first.tolist(), counts.tolist(), drawn, strict=True):
             cuts = self._pieces(begin, count)
             runs += [(begin + a, b - a) for a, b in pairwise(cuts)]
-            flags += [self._hide(numbers[a:b]) for a, b in pairwise(cuts)]
+            flags += [self._hide(values[a:b]) for a, b in pairwise(cuts)]
         firsts, sizes = (np.array(column, dtype=np.int64) for column in zip(*runs, strict=True))
         hidden = np.concatenate(flags)
-        numbers = np.repeat(firsts, sizes) + within(sizes)
-        predicted = numbers[hidden]
-        contexts, positions = self._passages(numbers, sizes, hidden)
+        indices = np.repeat(firsts, sizes) + within(sizes)
+        predicted = indices[hidden]
+        contexts, positions = self._passages(indices, sizes, hidden)
         if self.in_context:
-            whole, _ = self._passages(numbers, sizes, np.zeros_like(hidden))
+            whole, _ = self._passages(indices, sizes, np.zeros_like(hidden))
             targets = Targets(
                 whole.sequences, whole.segments, int(whole.passages.sum()), torch.from_numpy(positions[hidden])
             )
@@ -126,10 +126,10 @@ class MaskedView(PassageView):
             sizes[i] = np.searchsorted(newest_first, self.room - 1, side="right")
         # The mask takes the index after a run's last sentence. It is hidden, so the sentence there is never read.
         sizes += 1
-        numbers = np.repeat(stop + 1 - sizes, sizes) + within(sizes)
-        hidden = np.zeros(len(numbers), dtype=bool)
+        indices = np.repeat(stop + 1 - sizes, sizes) + within(sizes)
+        hidden = np.zeros(len(indices), dtype=bool)
         hidden[np.cumsum(sizes) - 1] = True
-        return self._passages(numbers, sizes, hidden)[0]
+        return self._passages(indices, sizes, hidden)[0]
 
     def between(self, first: Indices, counts: Indices, hidden: Indices) -> Contexts:
         """Runs of sentences with one sentence of each hidden, to be predicted from both sides.
@@ -139,21 +139,21 @@ class MaskedView(PassageView):
                 sentences farthest from the hidden one are left out.
             hidden: int64 [n], the hidden sentence of each run.
         """
-        numbers, sizes = [], []
+        indices, sizes = [], []
         for begin, count, position in zip(first.tolist(), counts.tolist(), hidden.tolist(), strict=True):
             run = np.arange(begin, begin + count)
             nearest = run[np.argsort(np.abs(run - position), kind="stable")]
             lengths = self._lengths(nearest)
             lengths[0] = 1  # the mask
             kept = np.sort(nearest[: np.searchsorted(np.cumsum(lengths), self.room, side="right")])
-            numbers.append(kept)
+            indices.append(kept)
             sizes.append(len(kept))
-        flat = np.concatenate(numbers)
+        flat = np.concatenate(indices)
         return self._passages(flat, np.array(sizes, dtype=np.int64), np.isin(flat, hidden))[0]
 
-    def _lengths(self, numbers: Indices) -> Indices:
+    def _lengths(self, indices: Indices) -> Indices:
         """Number of tokens that each sentence takes in a passage."""
-        return np.minimum(self.split.lengths(numbers), self.longest)
+        return np.minimum(self.split.lengths(indices), self.longest)
 
     def _pieces(self, first: int, count: int) -> list[int]:
         """Where to cut a passage into pieces that fit, filled from the left; 0 and `count` are included."""
@@ -172,13 +172,13 @@ class MaskedView(PassageView):
         hidden[np.argsort(drawn)[: min(self.hidden, len(drawn) - 1)]] = True
         return hidden
 
-    def _passages(self, numbers: Indices, sizes: Indices, hidden: Flags) -> tuple[Contexts, Indices]:
+    def _passages(self, indices: Indices, sizes: Indices, hidden: Flags) -> tuple[Contexts, Indices]:
         """One sequence per piece, with a prediction at each hidden sentence.
 
         The special tokens around a piece are segments of their own, so a mask's segment holds only the mask.
 
         Args:
-            numbers: int64 [S], the pieces' sentences, end to end.
+            indices: int64 [S], the pieces' sentences, end to end.
             sizes: int64 [P], sentences of each piece.
             hidden: bool [S].
 
@@ -186,17 +186,17 @@ class MaskedView(PassageView):
             The contexts, and int64 [S] with the segment of each sentence.
         """
         before, after = int(len(self.prefix) > 0), int(len(self.suffix) > 0)
-        positions = np.arange(len(numbers)) + np.repeat(np.arange(len(sizes)) * (before + after) + before, sizes)
+        positions = np.arange(len(indices)) + np.repeat(np.arange(len(sizes)) * (before + after) + before, sizes)
         segments = sizes + before + after
         last = np.cumsum(segments) - 1
         lengths = np.ones(int(segments.sum()), dtype=np.int64)  # the length of a mask
-        lengths[positions[~hidden]] = self._lengths(numbers[~hidden])
+        lengths[positions[~hidden]] = self._lengths(indices[~hidden])
         if before:
             lengths[last + 1 - segments] = len(self.prefix)
         if after:
             lengths[last] = len(self.suffix)
         contexts = Contexts(
-            sequences=self._filled(numbers[~hidden], positions[~hidden], lengths, segments),
+            sequences=self._filled(indices[~hidden], positions[~hidden], lengths, segments),
             segments=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
             windows=torch.from_numpy(positions[hidden]).unsqueeze(1),
             passages=torch.from_numpy(segments),
@@ -204,11 +204,11 @@ class MaskedView(PassageView):
         )
         return contexts, positions
 
-    def _filled(self, numbers: Indices, positions: Indices, lengths: Indices, segments: Indices) -> Sequences:
-        """Tokens of pieces: sentences `numbers` at segments `positions`, special tokens at the edges, masks elsewhere.
+    def _filled(self, indices: Indices, positions: Indices, lengths: Indices, segments: Indices) -> Sequences:
+        """Tokens of pieces: sentences `indices` at segments `positions`, special tokens at the edges, masks elsewhere.
 
         Args:
-            numbers, positions: int64 [shown sentences].
+            indices, positions: int64 [shown sentences].
             lengths: int64 [all segments], number of tokens in each.
             segments: int64 [P], number of segments in each piece.
         """
@@ -219,7 +219,7 @@ class MaskedView(PassageView):
         row[(stops - len(self.suffix))[:, None] + np.arange(len(self.suffix))] = self.suffix
         sizes = lengths[positions]
         begins = (np.cumsum(lengths) - lengths)[positions]
-        tokens = self.split.gather(self.split.token_starts(numbers), sizes)
+        tokens = self.split.gather(self.split.token_starts(indices), sizes)
         row[np.repeat(begins, sizes) + within(sizes)] = tokens
         return Sequences(torch.from_numpy(row), torch.from_numpy(totals))
 
@@ -259,11 +259,11 @@ class MaskedConceptsView(PassageView):
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         first, counts = self._bounds(np.asarray(examples))
         position, windows = self._positions(counts)
-        numbers = np.repeat(first, counts) + within(counts)
-        predicted = numbers[position]
+        indices = np.repeat(first, counts) + within(counts)
+        predicted = indices[position]
         return Batch(
-            contexts=self._contexts(numbers, counts, windows),
-            targets=Targets.whole(self.sentences(numbers), torch.from_numpy(position)),
+            contexts=self._contexts(indices, counts, windows),
+            targets=Targets.whole(self.sentences(indices), torch.from_numpy(position)),
             sentence_ids=torch.from_numpy(predicted),
             document_ids=self.documents_of(predicted),
         )
@@ -271,11 +271,11 @@ class MaskedConceptsView(PassageView):
     def questions(self, first: Indices, counts: Indices) -> Contexts:
         """Asked what follows the last `window` sentences of each run."""
         kept = np.minimum(counts, self.window)
-        numbers = np.repeat(first + counts - kept, kept) + within(kept)
+        indices = np.repeat(first + counts - kept, kept) + within(kept)
         ends = np.cumsum(kept)
         slots = ends[:, None] + np.arange(-self.window, 0)[None, :]
         before = np.where(slots < (ends - kept)[:, None], -1, slots)
-        return self._contexts(numbers, kept, np.concatenate([before, np.full_like(before, -1)], axis=1))
+        return self._contexts(indices, kept, np.concatenate([before, np.full_like(before, -1)], axis=1))
 
     def _positions(self, counts: Indices) -> tuple[Indices, Indices]:
         """All predictions of some passages: the position int64 [Q], and what it reads [Q, 2 window], -1 for nothing.
@@ -298,6 +298,6 @@ class MaskedConceptsView(PassageView):
             windows.append(np.concatenate(kept, axis=1)[asked])
         return np.concatenate(positions), np.concatenate(windows)
 
-    def _contexts(self, numbers: Indices, counts: Indices, windows: Indices) -> Contexts:
-        sequences = self.sentences(numbers)
+    def _contexts(self, indices: Indices, counts: Indices, windows: Indices) -> Contexts:
+        sequences = self.sentences(indices)
         return Contexts(sequences, sequences.owner(), torch.from_numpy(windows), torch.from_numpy(counts))

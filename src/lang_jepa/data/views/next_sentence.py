@@ -252,9 +252,9 @@ class ConceptsView(PassageView):
     usual_predictor = "concept_transformer"
 
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
-        numbers = np.repeat(first, counts) + within(counts)
-        sequences = self.sentences(numbers)
-        speakers = torch.from_numpy(self.split.speakers(numbers)) if self.speakers else None
+        indices = np.repeat(first, counts) + within(counts)
+        sequences = self.sentences(indices)
+        speakers = torch.from_numpy(self.split.speakers(indices)) if self.speakers else None
         owner, windows = sequences.owner(), self._windows(counts)
         return Contexts(sequences, owner, windows, torch.from_numpy(counts), speakers=speakers)
 
@@ -269,10 +269,10 @@ class CausalView(PassageView):
     hides_later = True
 
     def _contexts(self, first: Indices, counts: Indices) -> Contexts:
-        numbers = np.repeat(first, counts) + within(counts)
-        lengths = np.minimum(self.split.lengths(numbers), self.room)
+        indices = np.repeat(first, counts) + within(counts)
+        lengths = np.minimum(self.split.lengths(indices), self.room)
         # Only a sentence longer than a whole sequence is cut, on the left; it is then alone in its passage.
-        begins = self.split.token_starts(numbers + 1) - lengths
+        begins = self.split.token_starts(indices + 1) - lengths
         owner = np.repeat(np.arange(len(counts)), counts)
         sums = np.bincount(owner, weights=lengths, minlength=len(counts)).astype(np.int64)
         firsts = np.cumsum(counts) - counts

@@ -113,8 +113,8 @@ class SpansView(View):
         """The batch with each target replaced by the first span."""
         return replace(batch, targets=Targets.whole(batch.contexts.sequences))
 
-    def distinct(self, numbers: Indices) -> Indices:
-        return np.asarray(numbers, dtype=np.int64)  # chunks are practically never repeated
+    def distinct(self, indices: Indices) -> Indices:
+        return np.asarray(indices, dtype=np.int64)  # chunks are practically never repeated
 
     def illustrate(self, target: int, found: int) -> str:
         _, first, context, rest = self._cut(np.array([target, found]), 0)

@@ -109,8 +109,8 @@ class UnitNGram:
         """Return -ln p of each unit given those before it, in nats, float64 [n]."""
         line, reach = [*before[-CACHE - self.order :], *units], max(CACHE, self.order - 1)
         first = len(line) - len(units)
-        places = range(first, len(line))
-        chances = [self.probabilities(line[max(0, at - reach) : at], line[at : at + 1])[0] for at in places]
+        positions = range(first, len(line))
+        chances = [self.probabilities(line[max(0, at - reach) : at], line[at : at + 1])[0] for at in positions]
         return -np.log(np.array(chances, dtype=np.float64))
 
     def repetition(self, unit: Hashable) -> float:

@@ -178,8 +178,8 @@ def candidate_scores(predictions: Tensor | ArrayLike, targets: Tensor | ArrayLik
             f"predictions have shape {tuple(query.shape)}, expected [{len(rows)}, {target.shape[1]}]: one per "
             "query, as wide as the targets."
         )
-    used, place = np.unique(np.maximum(rows, 0), return_inverse=True)
-    index = torch.from_numpy(place.reshape(rows.shape)).to(target.device)
+    used, index_of = np.unique(np.maximum(rows, 0), return_inverse=True)
+    index = torch.from_numpy(index_of.reshape(rows.shape)).to(target.device)
     target = target[torch.from_numpy(used).to(target.device)]
     few = _GATHERING * rows.shape[1] < len(used)
     parts = []

@@ -37,7 +37,7 @@ _WHO: Mapping[str, Callable[[int, int], bool]] = {
 
 
 @dataclass(frozen=True)
-class Answers:
+class Replies:
     """Replies with their contexts, n of them.
 
     Attributes:
@@ -59,10 +59,10 @@ class Answers:
         """The last turn of each context, and the one before it (empty if there is none)."""
         return [one[-1] for one in self.contexts], [one[-2] if len(one) > 1 else "" for one in self.contexts]
 
-    def some(self, rows: Rows) -> "Answers":
+    def some(self, rows: Rows) -> "Replies":
         """Return the replies at some rows."""
         spoken, labels = self.spoken, self.labels
-        return Answers(
+        return Replies(
             [self.contexts[row] for row in rows],
             None if spoken is None else [spoken[row] for row in rows],
             [self.replies[row] for row in rows],
@@ -71,13 +71,13 @@ class Answers:
         )
 
 
-def answers(
+def replies_of(
     texts: Sequence[Sequence[str]],
     speakers: Sequence[Sequence[int]] | None,
     labels: Sequence[Sequence[str]] | None,
     window_size: int,
     is_reply: Callable[[int, int], bool],
-) -> Answers:
+) -> Replies:
     """Collect the replies of conversations.
 
     Args:
@@ -87,24 +87,24 @@ def answers(
         is_reply: whether a turn is a reply, given the speaker numbers of the previous turn and of the turn itself.
     """
     who = speakers or [[0] * len(turns) for turns in texts]
-    places = [
+    positions = [
         (number, turn)
         for number, said in enumerate(who)
         for turn in range(1, len(said))
         if is_reply(said[turn - 1], said[turn])
     ]
-    windows = [(number, slice(max(0, turn - window_size), turn)) for number, turn in places]
+    windows = [(number, slice(max(0, turn - window_size), turn)) for number, turn in positions]
     said = None if speakers is None else as_said(texts, speakers)
-    return Answers(
+    return Replies(
         [list(texts[number][window]) for number, window in windows],
         None if said is None else [said[number][window] for number, window in windows],
-        [texts[number][turn] for number, turn in places],
-        np.array([number for number, _ in places], dtype=np.int64),
-        None if labels is None else [labels[number][turn] for number, turn in places],
+        [texts[number][turn] for number, turn in positions],
+        np.array([number for number, _ in positions], dtype=np.int64),
+        None if labels is None else [labels[number][turn] for number, turn in positions],
     )
 
 
-def ask(given: Conversations, window_size: int, budget: Budget) -> tuple[Answers, Answers, str]:
+def ask(given: Conversations, window_size: int, budget: Budget) -> tuple[Replies, Replies, str]:
     """Return the questions, the bank, and a description of which turns are replies.
 
     Both are spread evenly over the data, with at most `turn_queries` questions and `turn_pairs` replies of the budget.
@@ -114,8 +114,8 @@ def ask(given: Conversations, window_size: int, budget: Budget) -> tuple[Answers
         LangJepaError: there are too few conversations with replies, or there is no bank.
     """
     for who, is_reply in _WHO.items():
-        asked = answers(given.documents, given.speakers, given.labels, window_size, is_reply)
-        bank = answers(given.train, given.train_speakers, given.train_labels, window_size, is_reply)
+        asked = replies_of(given.documents, given.speakers, given.labels, window_size, is_reply)
+        bank = replies_of(given.train, given.train_speakers, given.train_labels, window_size, is_reply)
         usable = np.arange(len(asked.replies))
         if asked.labels is not None:
             usable = np.array([row for row in usable if asked.labels[row]], dtype=np.int64)
@@ -143,7 +143,7 @@ class Judges:
         spaces: by metric, unit rows [B, D] of the bank and [Q, D] of the true replies, dense or sparse.
     """
 
-    def __init__(self, asked: Answers, bank: Answers, spaces: Mapping[str, tuple[Any, Any]]) -> None:
+    def __init__(self, asked: Replies, bank: Replies, spaces: Mapping[str, tuple[Any, Any]]) -> None:
         self.spaces = spaces
         self.same: NDArray[np.bool_] | None = None
         if asked.labels is not None and bank.labels is not None:
@@ -180,7 +180,7 @@ class Judges:
 class _Replies:
     """The ways to choose replies."""
 
-    def __init__(self, asked: Answers, bank: Answers, models: Mapping[str, Encoder]) -> None:
+    def __init__(self, asked: Replies, bank: Replies, models: Mapping[str, Encoder]) -> None:
         self.asked, self.bank, self.models = asked, bank, models
         texts = list(dict.fromkeys([text for one in (asked, bank) for text in _texts(one)]))
         self.row = {text: number for number, text in enumerate(texts)}
@@ -218,9 +218,9 @@ class _Replies:
         for kind in model.statistics.similarities:
             mine, theirs = (prepare(one, model.statistics, kind, side="predictions") for one in (asked, bank))
             said = prepare(self.encoded[name], model.statistics, kind)[self.rows(self.bank.replies)]
-            places, likeness = nearest(mine, theirs, VOTERS)
-            yield name, kind, voted(places, likeness, said)
-            yield f"{name}, one context", kind, places[:, 0]
+            rows, likeness = nearest(mine, theirs, VOTERS)
+            yield name, kind, voted(rows, likeness, said)
+            yield f"{name}, one context", kind, rows[:, 0]
             yield f"{name}, nearest reply", kind, nearest(mine, said, 1)[0][:, 0]
 
     def _by_turns(self, name: str, model: Encoder) -> Iterator[tuple[str, str, Rows]]:
@@ -228,9 +228,9 @@ class _Replies:
         for kind in model.statistics.similarities:
             space = prepare(self.encoded[name], model.statistics, kind)
             mine, theirs = (self._last_two(one, space) for one in (self.asked, self.bank))
-            places, likeness = nearest(mine, theirs, VOTERS)
-            yield f"nearest contexts ({name})", kind, voted(places, likeness, space[self.rows(self.bank.replies)])
-            yield f"nearest context ({name})", kind, places[:, 0]
+            rows, likeness = nearest(mine, theirs, VOTERS)
+            yield f"nearest contexts ({name})", kind, voted(rows, likeness, space[self.rows(self.bank.replies)])
+            yield f"nearest context ({name})", kind, rows[:, 0]
 
     def _by_words(self) -> Iterator[tuple[str, Rows]]:
         """Choose likewise by TF-IDF, by one context under BM25, and the most frequent and most typical reply."""
@@ -238,9 +238,9 @@ class _Replies:
         fitted = [" ".join(pair) for pair in zip(*self.bank.last_two, strict=True)]
         last, previous, their_last, their_previous = tfidf(fitted, *parts, sublinear_tf=True)
         mine, theirs = _sparse_units(last + PREVIOUS * previous), _sparse_units(their_last + PREVIOUS * their_previous)
-        places, likeness = nearest(mine, theirs, VOTERS)
-        yield "nearest contexts (TF-IDF)", voted(places, likeness, self.words[0])
-        yield "nearest context (TF-IDF)", places[:, 0]
+        rows, likeness = nearest(mine, theirs, VOTERS)
+        yield "nearest contexts (TF-IDF)", voted(rows, likeness, self.words[0])
+        yield "nearest context (TF-IDF)", rows[:, 0]
         words = [" ".join(pair) for pair in zip(*self.asked.last_two, strict=True)]
         yield "nearest context (BM25)", nearest(*bm25(fitted, words, fitted), 1)[0][:, 0]
         often, _ = Counter(self.bank.replies).most_common(1)[0]
@@ -248,7 +248,7 @@ class _Replies:
         for name, row in (("most frequent reply", self.bank.replies.index(often)), ("most typical reply", typical)):
             yield name, np.full(len(self.asked.replies), row)
 
-    def _last_two(self, some: Answers, space: Floats) -> Floats:
+    def _last_two(self, some: Replies, space: Floats) -> Floats:
         last, previous = some.last_two
         added = np.array([bool(text) for text in previous])
         mixed = space[self.rows(last)].copy()
@@ -256,7 +256,7 @@ class _Replies:
         return unit_rows(mixed)
 
 
-def _texts(some: Answers) -> Iterator[str]:
+def _texts(some: Replies) -> Iterator[str]:
     yield from some.replies
     for context in some.contexts:
         yield from context[-2:]

@@ -233,7 +233,7 @@ class Index:
         model, arrays = self.model, self.arrays
         if arrays.predicted is None:
             raise LangJepaError(
-                f"the index {self.folder} does not hold what the model expects at its places: build it with "
+                f"the index {self.folder} does not hold what the model expects at its positions: build it with "
                 "lang-jepa index --predictions"
             )
         asked = model.comparable(model.predict_next([context]), side="predictions")
@@ -271,9 +271,9 @@ class Index:
             return []
         turns = model.comparable(model.encode([arrays.text(row) for row in rows], turns=model.knows_speakers))
         score, found = votes(turns @ turns.T, likeness), dict[str, Followed]()
-        for place in np.argsort(-score, kind="stable"):
-            row = int(rows[place])
-            one = Followed(self._hit(float(score[place]), row), float(likeness[place]), arrays.text(row - 1))
+        for best in np.argsort(-score, kind="stable"):
+            row = int(rows[best])
+            one = Followed(self._hit(float(score[best]), row), float(likeness[best]), arrays.text(row - 1))
             found.setdefault(one.hit.text, one)
         return list(found.values())[:top_k]
 

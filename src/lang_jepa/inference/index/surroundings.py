@@ -77,7 +77,10 @@ class Surroundings:
             raise LangJepaError("this model predicts no next unit, so an index by it can hold no predictions")
 
     def __str__(self) -> str:
-        what = {"neighbours": f"the mean of {REACH} units on either side", "predictor": "what is expected at its place"}
+        what = {
+            "neighbours": f"the mean of {REACH} units on either side",
+            "predictor": "what is expected at its position",
+        }
         said = [] if self.context == "none" else [f"{self.weight:g} of each vector is {what[self.context]}"]
         return (
             "; ".join([*said, *(["what is expected at each position is stored"] if self.predictions else [])]) or "none"

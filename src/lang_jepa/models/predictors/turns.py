@@ -101,7 +101,7 @@ class TurnTransformer(Predictor):
         rows = context.windows.to(context.states.device)
         seen, width = rows >= 0, rows.shape[1]
         vectors = take_rows(context.states, rows.clamp(min=0))  # [Q, W, D]
-        speakers, asked = _numbers(context, rows)  # [Q, W], [Q]
+        speakers, asked = _speakers(context, rows)  # [Q, W], [Q]
         same = (speakers == asked[:, None]) & (asked[:, None] > 0)
         x = self.norm_input(vectors) + self.positions[-width:] + self.roles[speakers.clamp(max=FIRST_NAME)]
         x = x + same.unsqueeze(-1) * self.same
@@ -115,7 +115,7 @@ class TurnTransformer(Predictor):
         return mean + added
 
 
-def _numbers(context: Context, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _speakers(context: Context, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Speaker numbers of each segment of each window and of the turns to predict, 0 if not known."""
     nobody = torch.zeros_like(rows)
     speakers = nobody if context.speakers is None else context.speakers.to(rows.device)[rows.clamp(min=0)]

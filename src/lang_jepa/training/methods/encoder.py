@@ -182,7 +182,7 @@ class EncoderMethod(Method[Settings]):
             micro_batches=micro.micro_batches,
             regularizer_weight=self.schedule.regularizer_weight(self.settings.objective, micro.step),
             step=micro.step,
-            numbers=batch.sentence_ids,
+            positions=batch.sentence_ids,
             texts=batch.targets.texts()[: batch.predictions] if self.objective.by_text else None,
         )
         for sequences in (batch.contexts.sequences, batch.targets.sequences):

@@ -51,7 +51,7 @@ PROGRESS = ("train/loss", "train/repr_std", "val/loss")
 """Metrics shown in the Trainer's progress bar."""
 
 
-def place_of(trainer: Any | None) -> tuple[int, int]:
+def rank_and_world(trainer: Any | None) -> tuple[int, int]:
     """Return rank and number of processes; without a Trainer there is only one process."""
     return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
@@ -62,7 +62,7 @@ def of_this_rank(saved: list[Any], trainer: Any | None) -> Any:
     Raises:
         LangJepaError: another number of processes saved it, so no rank could continue exactly.
     """
-    rank, world = place_of(trainer)
+    rank, world = rank_and_world(trainer)
     if len(saved) != world:
         raise LangJepaError(
             f"cannot resume: number of processes: checkpoint {len(saved)}, now {world}. Each process continues with "
@@ -99,7 +99,7 @@ class TextDataModule(LightningDataModule):
             prepare(self.settings.data)
 
     def setup(self, stage: str) -> None:
-        rank, world = place_of(self.trainer)
+        rank, world = rank_and_world(self.trainer)
         if self.settings.data.streaming:
             self.data = StreamData(self.settings, rank=rank, world=world)
         else:
@@ -353,10 +353,10 @@ class LitJEPA(LightningModule):
         assembles and rank 0 writes.
         """
         # Not this module's device, which is the CPU again once `fit` has returned.
-        place = SimpleNamespace(device=self.trainer.strategy.root_device)
+        fabric = SimpleNamespace(device=self.trainer.strategy.root_device)
         ours: dict[str, Any] = {
             **self.method.own_state(),
-            "generators": ranks.gather(ranks.generators(place)),
+            "generators": ranks.gather(ranks.generators(fabric)),
         }
         checkpoint[_OURS] = {**ours, _HASH: _hash_of({**checkpoint, _OURS: ours})}
 

@@ -1,4 +1,4 @@
-"""What the verb `monitor` watches: incoming lines or records, and the state from which the next call resumes."""
+"""What the verb `monitor` reads: incoming lines or records, and the state from which the next call resumes."""
 
 import time
 from collections import deque
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from lang_jepa.settings.data import DataSettings
 
 
-KEPT_EVERY = 1.0
+SAVED_EVERY = 1.0
 """Seconds from one write of the state to the next, at least."""
-_KEPT_SHARE = 10
+_SAVED_SHARE = 10
 """The next write waits at least this many times as long as the last one took."""
 
 
@@ -131,29 +131,29 @@ class Source:
         return self._place
 
 
-class Kept:
+class SavedState:
     """The state in its file, from which the next call resumes.
 
     Args:
         path: of the file (None: nothing is saved).
-        watch, source: the monitor and the source whose state it is.
+        monitor, source: the monitor and the source whose state it is.
 
     Attributes:
         shown: returns the alarms whose events are not over.
     """
 
-    def __init__(self, path: Path | None, watch: "Monitor", source: Source) -> None:
-        self.path, self._watch, self._source = path, watch, source
+    def __init__(self, path: Path | None, monitor: "Monitor", source: Source) -> None:
+        self.path, self._monitor, self._source = path, monitor, source
         self.shown: Callable[[], object] = list
-        self._due, self._written = time.monotonic() + KEPT_EVERY, self._mark()
+        self._due, self._written = time.monotonic() + SAVED_EVERY, self._mark()
 
     def _mark(self) -> tuple[int, int, int]:
-        return self._watch.seen, self._source.offset, self._source.line
+        return self._monitor.seen, self._source.offset, self._source.line
 
     def write(self) -> None:
         """Write the state, if it has a file."""
         if self.path is not None:
-            self._watch.save(self.path, place=self._source.place(), shown=self.shown())
+            self._monitor.save(self.path, place=self._source.place(), shown=self.shown())
 
     def write_if_due(self) -> None:
         """Write the state if the last write was long ago and something has come since."""
@@ -161,4 +161,4 @@ class Kept:
         if begin >= self._due and self._mark() != self._written:
             self.write()
             self._written, end = self._mark(), time.monotonic()
-            self._due = end + max(KEPT_EVERY, _KEPT_SHARE * (end - begin))
+            self._due = end + max(SAVED_EVERY, _SAVED_SHARE * (end - begin))
