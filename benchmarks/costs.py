@@ -59,13 +59,12 @@ class Variant:
         from lang_jepa.data.corpus.prepare import prepare
         from lang_jepa.data.views import make_view
         from lang_jepa.objectives.objective import Objective
-        from lang_jepa.training.methods.encoder_data import make_order
         from lang_jepa.training.optim import adamw
         from lang_jepa.training.start import start_model, start_target
 
         corpus = prepare(settings.data)
         self.view = make_view(settings, corpus.train, corpus.tokenizer)
-        groups = islice(make_order(settings, self.view, world=1).groups(0), steps)
+        groups = islice(self.view.order(settings.data, world=1).groups(0), steps)
         self.examples = [group[0] for _, group in groups]
         self.jepa = start_model(settings, corpus.tokenizer, self.view)
         self.target = start_target(settings, self.jepa, corpus.tokenizer)

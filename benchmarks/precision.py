@@ -32,12 +32,11 @@ class Steps:
 
         from lang_jepa.data.views import make_view
         from lang_jepa.objectives.objective import Objective
-        from lang_jepa.training.methods.encoder_data import make_order
         from lang_jepa.training.optim import adamw
         from lang_jepa.training.start import start_model, start_target
 
         self.view = make_view(settings, corpus.train, corpus.tokenizer)
-        groups = make_order(settings, self.view, world=1).groups(0)
+        groups = self.view.order(settings.data, world=1).groups(0)
         self.examples = (group[0] for _, group in groups)
         torch.manual_seed(0)
         self.jepa = start_model(settings, corpus.tokenizer, self.view)

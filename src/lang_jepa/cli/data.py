@@ -44,7 +44,7 @@ def prepare(
     from lang_jepa.data.corpus.statistics import Losses
     from lang_jepa.data.corpus.tasks import Submitted
     from lang_jepa.data.views import make_view
-    from lang_jepa.training.methods.encoder_data import make_order, padding_info
+    from lang_jepa.training.methods.encoder_data import padding_info
 
     def on_event(event: PrepareEvent) -> None:
         text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
@@ -68,7 +68,7 @@ def prepare(
         unit=settings.data.unit,
     )
     report_losses(lost, on_event)
-    info_table([*corpus.info(), *padding_info(view, make_order(settings, view, world=1))], title=str(corpus.path))
+    info_table([*corpus.info(), *padding_info(view, settings.data)], title=str(corpus.path))
 
 
 def _executor(kind: str, tasks: int, workers: int | None, slurm: list[str]) -> "Executor":

@@ -31,7 +31,6 @@ from lang_jepa.data.text.sentences import make_splitter
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views import View, make_view
 from lang_jepa.data.views.batch import Batch
-from lang_jepa.data.views.order import Order
 from lang_jepa.errors import LangJepaError
 from lang_jepa.settings.encoder import Settings
 
@@ -262,17 +261,7 @@ class StreamBatches(IterableDataset[Batch]):
 
     def _batches(self, view: View, epoch: int, start: int) -> Iterator[tuple[int, Batch]]:
         """Yield (index, batch) for one block from batch `start` on, in an order seeded by epoch and block."""
-        data = self.settings.data
-        order = Order(
-            count=view.count,
-            sizes=view.sizes,
-            world=1,
-            batch_size=data.batch_size,
-            batch_tokens=data.batch_tokens,
-            pool_batches=data.pool_batches,
-            seed=view.seed,
-        )
-        for index, group in order.groups(epoch, start):
+        for index, group in view.order(self.settings.data, world=1).groups(epoch, start):
             yield index, view.batch(group[0], epoch)
 
 

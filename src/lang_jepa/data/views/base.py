@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lang_jepa.data.corpus.corpus import CorpusSplit
 from lang_jepa.data.text.tokenizer import TextTokenizer
 from lang_jepa.data.views.batch import Batch, Contexts, Sequences, Targets
-from lang_jepa.data.views.order import Indices, uniform
+from lang_jepa.data.views.order import Indices, Order, uniform
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.parts import VIEW
@@ -143,7 +143,19 @@ class View(ABC):
     def batch(self, examples: Indices, epoch: int = 0) -> Batch:
         """Build the batch of the given examples, with the random draws of the given epoch."""
 
-    def distinct(self, numbers: Indices) -> Indices:
+    def order(self, data: DataSettings, *, world: int) -> Order:
+        """Return the order in which `world` ranks go through the examples, with the view's seed."""
+        return Order(
+            count=self.count,
+            sizes=self.sizes,
+            world=world,
+            batch_size=data.batch_size,
+            batch_tokens=data.batch_tokens,
+            pool_batches=data.pool_batches,
+            seed=self.seed,
+        )
+
+    def distinct(self, indices: Indices) -> Indices:
         """An id for the text of each target, int64 [Q]; equal texts have equal ids.
 
         Args:

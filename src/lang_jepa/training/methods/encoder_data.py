@@ -21,6 +21,7 @@ from lang_jepa.files.atomic import fingerprint
 from lang_jepa.inference.cache import ConceptCache, OnMessage, reads_cached
 from lang_jepa.models.encoder import TextEncoder
 from lang_jepa.models.packing import group_slots
+from lang_jepa.settings.data import DataSettings
 from lang_jepa.settings.decoder import DecoderOptimizationSettings
 from lang_jepa.settings.encoder import EncoderOptimizationSettings, Settings
 from lang_jepa.training.held_out import HeldOut
@@ -115,7 +116,7 @@ class CorpusData(EncoderData):
             )
         self.held_out_view = make_plain_view(settings, corpus.validation, self.tokenizer)
         self.held_out = self._held_out()
-        self.order = make_order(settings, self.view, world=world)
+        self.order = self.view.order(settings.data, world=world)
 
     def _held_out(self) -> HeldOut | None:
         # Wrong candidates come from other documents or, for the tail of a single file, from its other parts.
@@ -194,20 +195,6 @@ def plan_steps(
             "data.batch_size, or take more documents"
         )
     return total, [min(end, total) for end in ends] if limit is None else [end for end in ends if end <= total]
-
-
-def make_order(settings: Settings, view: View, *, world: int) -> Order:
-    """Return the order in which a view's examples are batched by these settings."""
-    data = settings.data
-    return Order(
-        count=view.count,
-        sizes=view.sizes,
-        world=world,
-        batch_size=data.batch_size,
-        batch_tokens=data.batch_tokens,
-        pool_batches=data.pool_batches,
-        seed=settings.meta.seed,
-    )
 
 
 class StreamData(EncoderData):
@@ -303,11 +290,11 @@ class StreamData(EncoderData):
 _BATCHES = 200
 
 
-def padding_info(view: View, order: Order) -> list[tuple[str, str]]:
+def padding_info(view: View, data: DataSettings) -> list[tuple[str, str]]:
     """Return table rows: targets, and padding with and without packing, over the first batches of an epoch."""
     if not view.count:
         return []
-    batches = [view.batch(group[0]) for _, group in islice(order.groups(0), _BATCHES)]
+    batches = [view.batch(group[0]) for _, group in islice(view.order(data, world=1).groups(0), _BATCHES)]
     parts = [part for batch in batches for part in (batch.contexts.sequences, batch.targets.sequences)]
     tokens = sum(int(part.lengths.sum()) for part in parts)
     packed = sum(map(group_slots, parts))
