@@ -21,13 +21,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 INTRODUCTION = """# Settings
 
 Every setting there is, with its default and its meaning. `python scripts/write_settings_page.py` writes this page from
-`src/lang_jepa/settings/encoder.py`; change it there.
+`run.py`, `data.py`, `encoder.py`, `decoder.py` and `gpt.py` in `src/lang_jepa/settings`; change it there.
 
 A recipe is a YAML file that changes some of these; `-o section.key=value` changes them again, and the last one wins.
 Values are YAML: `null`, `true`, `3e-4`, `[1, 2]`. An unknown key, a wrong type or values that do not fit together are
 errors that say what to set. A setting of text takes what was typed (`2024`, `no`; `null` where null is not allowed). A
-setting that you choose and that has no effect beside the others, such as `data.limit` in a stream, is an error; as a
-default it stands there unnoticed. The resolved settings of a run are saved as `settings.yaml` in its run directory,
+setting that you choose and that has no effect beside the others, such as `data.limit` in a stream, is an error; a
+default without effect is no error. The resolved settings of a run are saved as `settings.yaml` in its run directory,
 with the version that wrote them.
 
 Where the values end with `module:Class`, a class of your own can be named in place of a built-in part; settings that it

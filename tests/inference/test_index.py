@@ -339,7 +339,7 @@ def test_an_approximate_index_that_someone_crafted_is_refused_by_name(
     begin %= len(damaged)
     damaged[begin : begin + len(content)] = content
     path.write_bytes(damaged)
-    with pytest.raises(LangJepaError, match=r"approximate.faiss is damaged or was exchanged"):
+    with pytest.raises(LangJepaError, match=r"approximate.faiss is damaged or was replaced"):
         Index.open(tmp_path / "index", model)
     manifest = tmp_path / "index" / "index.json"
     info = json.loads(manifest.read_text())

@@ -205,7 +205,7 @@ def test_not_a_model_directory(tmp_path: Path) -> None:
 def test_a_file_of_another_model_is_named(name: str, folder: Path, make: Make, tmp_path: Path) -> None:
     path = folder / name
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x01\x02\x03")
-    with pytest.raises(LangJepaError, match=rf"{name} is damaged or was exchanged"):
+    with pytest.raises(LangJepaError, match=rf"{name} is damaged or was replaced"):
         ConceptModel.load(folder)
     path.unlink()
     with pytest.raises(LangJepaError, match=rf"lacks {name}"):
@@ -216,7 +216,7 @@ def test_a_file_of_another_model_is_named(name: str, folder: Path, make: Make, t
 def test_another_tokenizer_or_config_is_not_taken_for_its_own(name: str, folder: Path) -> None:
     """A model with another model's tokenizer would answer, wrongly, to everything."""
     (folder / name).write_text((folder / name).read_text() + " ")
-    with pytest.raises(LangJepaError, match=rf"{name} is damaged or was exchanged"):
+    with pytest.raises(LangJepaError, match=rf"{name} is damaged or was replaced"):
         ConceptModel.load(folder)
 
 

@@ -244,7 +244,7 @@ def test_the_verb_finds_replies_in_a_file(folder: Path, tmp_path: Path, type_in:
     (tmp_path / "odd.json").write_text('{"text": "x"}')
     code, _, err = type_in(*given[:3], tmp_path / "odd.json", *given[4:])
     assert (code, "is JSON without a list `messages`" in err) == (2, True)
-    none = "looks like JSON and is none"
+    none = "looks like JSON but is not valid"
     cut = '{"role": "user", "content": "a"}\n{"role": "user"}'
     for text, said in (
         (cut, "line 2 (keys: role) is not a message"),

@@ -91,7 +91,7 @@ def test_it_is_killed_and_goes_on_bit_for_bit(here: Path) -> None:
         (
             "AdamW",
             "Adam",
-            "an optimizer in .*last.* does not fit these settings: it is of AdamW, and this run has Adam",
+            "an optimizer in .*last.* does not fit these settings: it belongs to AdamW, and this run has Adam",
         ),
         (None, "AdamW", ""),
     ],

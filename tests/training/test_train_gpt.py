@@ -120,7 +120,7 @@ def test_the_model_directory(whole: Path, tmp_path: Path) -> None:
     weights = bytearray((copied / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copied / "model.safetensors").write_bytes(bytes(weights))
-    with pytest.raises(LangJepaError, match="damaged or was exchanged"):
+    with pytest.raises(LangJepaError, match="damaged or was replaced"):
         load_gpt(copied)
     with pytest.raises(LangJepaError, match="not a model directory of a GPT"):
         load_gpt(tmp_path / "nothing")

@@ -260,7 +260,7 @@ class Checked(TyperCommand):
             given = [one for one in order if one.param_type_name == "option" and not one.multiple]
             for one in given:
                 if given.count(one) > 1:
-                    raise LangJepaError(f"{_flag(one)} is given twice, of which the first would have no effect")
+                    raise LangJepaError(f"{_flag(one)} is given twice, and the first would have no effect")
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
 

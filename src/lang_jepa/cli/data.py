@@ -27,10 +27,10 @@ def prepare(
         typer.Option(help="What runs the tasks: local (processes of this machine), ray or slurm."),
     ] = None,
     tasks: Annotated[int, typer.Option(min=1, help="Shares of the source, each read by one task.")] = 1,
-    workers: Annotated[int | None, typer.Option(min=1, help="Tasks that run at a time (default: all).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Tasks that run at the same time (default: all).")] = None,
     slurm: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Option of Slurm, time and partition at least; may be repeated."),
+        typer.Option(metavar="KEY=VALUE", help="Option for Slurm, at least time and partition; may be repeated."),
     ] = None,
 ) -> None:
     """Turn documents into a corpus on disk, and say what is in it."""
@@ -97,12 +97,12 @@ def shards(
     val_fraction: Annotated[
         float, typer.Option(min=0.0, max=0.999, help="Share of documents held out, by a hash of the text.")
     ] = 0.02,
-    deduplicate: Annotated[str, typer.Option(help="Of none, exact, near: repeated documents to drop.")] = "near",
+    deduplicate: Annotated[str, typer.Option(help="Which repeated documents to drop: none, exact or near.")] = "near",
     min_length: Annotated[int, typer.Option(min=0, help="Reject documents with fewer characters.")] = 1,
     *,
     texts: Texts,
     units: Annotated[
-        str, typer.Option(help="Of sentences, lines, turns: the last reads conversations, as lines `Anna: ...`.")
+        str, typer.Option(help="sentences, lines or turns; turns reads conversations, such as lines `Anna: ...`.")
     ] = "sentences",
     language: Annotated[
         str, typer.Option(help="Language of the texts, which decides where sentences end: en, de, ...")
@@ -144,7 +144,7 @@ def bits(
     folder: Annotated[Path, typer.Argument(help="Folder of token shards with train and val, or a prepared corpus.")],
     model: Annotated[
         list[Path] | None,
-        typer.Option(help="A GPT of these tokens to score too: its run, or the file of an export. Repeated."),
+        typer.Option(help="Also score a GPT trained on these tokens: its run, or an exported file; may be repeated."),
     ] = None,
     stride: Annotated[
         int | None, typer.Option(min=1, help="Score models in sliding windows that advance by this many tokens.")

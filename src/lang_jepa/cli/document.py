@@ -43,7 +43,7 @@ def document(
     ] = None,
     text: Annotated[str | None, typer.Option(help="The text itself.")] = None,
     candidate: Annotated[
-        list[str] | None, typer.Option(help="A sentence that might follow the text; repeated: ranked.")
+        list[str] | None, typer.Option(help="A sentence that might follow the text; repeat it to rank several.")
     ] = None,
     *,
     columns: Columns,
@@ -60,7 +60,7 @@ def document(
     ] = None,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw surprise and topics into this PNG.")] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="Of a folder: passages shown.")] = 10,
+    top_k: Annotated[int, typer.Option(min=1, help="For a folder: passages shown.")] = 10,
     output: Output = None,
 ) -> None:
     """Study a text: surprising sentences, topics, sentences out of place, repetitions, what may follow."""

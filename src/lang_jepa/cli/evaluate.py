@@ -27,8 +27,8 @@ def evaluate(
             "anomalies (finds faults in logs and conversations), "
             "passages (finds the turn that answers a question), "
             "search (finds what a query asks for), document (whether `document` is right), decode (reconstructs "
-            "sentences), stories (built-in stories), sts, probe, au (public data). Of a GPT: bits_per_byte, quantised, "
-            "retrieval, sts, probe, au.",
+            "sentences), stories (built-in stories), sts, probe, au (public data). For a GPT: bits_per_byte, "
+            "quantised, retrieval, sts, probe, au.",
         ),
     ] = "",
     documents: Annotated[
@@ -37,11 +37,11 @@ def evaluate(
     ] = None,
     queries: Annotated[
         Path | None,
-        typer.Option(help="Of search: lines with a query, a tab, and the sentence or document it should find."),
+        typer.Option(help="For search: lines with a query, a tab, and the sentence or document it should find."),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Of replies: key of the messages, or column, with a label of each turn (a dialogue act)."),
+        typer.Option(help="For replies: key of the messages, or column, with the label of each turn (a dialogue act)."),
     ] = None,
     *,
     columns: Columns,
@@ -115,7 +115,9 @@ def _report_scores(run: Path, options: "EvaluateOptions", *, everything: bool, a
 
 def compare(
     variant: Annotated[list[str], typer.Argument(help="Recipes or YAML files, the baseline first.")],
-    budget: Annotated[str, typer.Option(help="Of each run: steps=2000, minutes=10 (of training) or flops=1e15.")],
+    budget: Annotated[
+        str, typer.Option(help="What each run may use: steps=2000, minutes=10 (of training) or flops=1e15.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder of this comparison; given again, it resumes.")],
     seeds: Annotated[int, typer.Option(help="Runs per variant; a verdict needs three.")] = 5,
     override: Override = None,
@@ -125,8 +127,8 @@ def compare(
     tasks: Annotated[
         str,
         typer.Option(
-            help="Of sts, probe, au, retrieval, turns, replies, stories, document; of GPTs sts, probe, au, retrieval, "
-            "bits_per_byte, quantised."
+            help="Any of sts, probe, au, retrieval, turns, replies, stories, document; for GPTs any of sts, probe, au, "
+            "retrieval, bits_per_byte, quantised."
         ),
     ] = "",
     data_dir: DataDir = None,
@@ -186,7 +188,7 @@ def sweep(
     recipe: Annotated[str, typer.Argument(help="A built-in recipe, or the path of a YAML file.")],
     output: Annotated[Path, typer.Option(help="Folder of this sweep; given again, it resumes.")],
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials in all; those stopped early count, failed ones do not.")
+        int, typer.Option(min=1, help="Number of trials; those stopped early count, failed ones do not.")
     ] = 20,
     metric: Annotated[
         str, typer.Option(help="Held-out metric to improve: low is better for losses and signs of collapse, else high.")

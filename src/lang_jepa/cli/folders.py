@@ -31,7 +31,7 @@ def duplicates(
         float,
         typer.Option(min=0.01, max=1.0, help="Smallest share of repeated sentences that makes a document a near copy."),
     ] = 0.5,
-    top_k: Annotated[int, typer.Option(min=1, help="Documents, and sentences, shown at most.")] = 10,
+    top_k: Annotated[int, typer.Option(min=1, help="Show at most this many documents, and as many sentences.")] = 10,
     *,
     texts: Texts,
     units: Annotated[str, typer.Option(help="What documents are split into: sentences, lines or turns.")] = "sentences",

@@ -28,8 +28,8 @@ def infer(
         Path | None, typer.Option(help="Corpus to search: a file, one sentence per line, or an index.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Neighbours shown.")] = 5,
-    context: Annotated[list[str] | None, typer.Option(help="A context's sentences in order; repeated.")] = None,
-    candidate: Annotated[list[str] | None, typer.Option(help="A continuation to rank; repeated.")] = None,
+    context: Annotated[list[str] | None, typer.Option(help="A sentence of a context; repeated, in order.")] = None,
+    candidate: Annotated[list[str] | None, typer.Option(help="A continuation to rank; may be repeated.")] = None,
     go_on: Annotated[
         int | None, typer.Option("--continue", metavar="N", help="Imagine N sentences after the context.")
     ] = None,

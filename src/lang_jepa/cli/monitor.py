@@ -50,10 +50,10 @@ def monitor(
     state: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="File for its last lines, counts and position: resumed from, and saved every second."
+            metavar="FILE", help="File of its last lines, counts and position: read at the start, saved every second."
         ),
     ] = None,
-    corpus: Annotated[Path | None, typer.Option(help="Prepared corpus of the training, if not where it was.")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="Corpus of the training, if it has moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alarm as a line of JSON.")] = False,
 ) -> None:
     """Print the lines of a log, or the messages of a stream, that were not expected."""

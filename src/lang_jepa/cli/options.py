@@ -27,11 +27,12 @@ Override = Annotated[
 ]
 TextLanguage = Annotated[
     str | None,
-    typer.Option(metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's data.language)."),
+    typer.Option(metavar="CODE", help="Language of the texts: de, fr, ... (default: the model's, or en without one)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone, for other programs.")]
 Output = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Also write all of it: .csv, .json or .html, by the suffix.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Also write everything to a file: .csv, .json or .html, by its suffix."),
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with stsb/ and sst2/ (default: the hub).")]
 AnyModel = Annotated[
@@ -51,7 +52,8 @@ class Columns:
     group_column: Annotated[
         str,
         typer.Option(
-            metavar="COLUMN", help="Of a table with a message a row: the column that rows of a conversation share."
+            metavar="COLUMN",
+            help="For a table with one message a row: the column that the rows of a conversation share.",
         ),
     ] = ""
     speaker_column: Annotated[
@@ -68,13 +70,13 @@ class Columns:
 class Texts(Columns):
     """Which texts of a source are read."""
 
-    limit: Annotated[int | None, typer.Option(min=1, help="Documents taken at most (default: all).")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Read at most this many documents (default: all).")] = None
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="Of a folder: read only these files, such as '**/*.md'; repeated."),
+        typer.Option(metavar="PATTERN", help="For a folder: read only these files, such as '**/*.md'; repeated."),
     ] = None
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Of a folder: leave these files out; repeated.")
+        list[str] | None, typer.Option(metavar="PATTERN", help="For a folder: leave these files out; repeated.")
     ] = None
 
     def chosen(self) -> dict[str, Any]:
@@ -201,7 +203,7 @@ def messages_in(text: str, source: str) -> object | None:
             ) from error
         if re.match(r'\s*(\{|\[\s*[\[{"\]])', text) or Path(source).suffix.lower() in (".json", ".jsonl"):
             raise LangJepaError(
-                f"{source} looks like JSON and is none ({error}): give one list of messages, or an object with "
+                f"{source} looks like JSON but is not valid ({error}): give one list of messages, or an object with "
                 "`messages`"
             ) from error
         return None

@@ -20,8 +20,8 @@ def serve(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="What the model computes in: fp32, bf16, or auto (bf16 where the processor has it); not given: as the "
-            "index was made, else fp32.",
+            help="What the model computes in: fp32, bf16, or auto (bf16 where the processor has it). Default: that "
+            "of the index, or fp32 without one.",
             show_default=False,
         ),
     ] = None,
@@ -34,12 +34,15 @@ def serve(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Let other machines send requests without a key.")
     ] = False,
-    max_body: Annotated[int, typer.Option(min=1000, help="Bytes of a request's body at most.")] = 4_000_000,
-    max_texts: Annotated[int, typer.Option(min=1, help="Texts of a request at most.")] = 2048,
-    max_characters: Annotated[int, typer.Option(min=1, help="Characters of a text at most.")] = 200_000,
+    max_body: Annotated[int, typer.Option(min=1000, help="Most bytes in the body of a request.")] = 4_000_000,
+    max_texts: Annotated[int, typer.Option(min=1, help="Most texts in a request.")] = 2048,
+    max_characters: Annotated[int, typer.Option(min=1, help="Most characters in a text.")] = 200_000,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait for the model.")] = 256,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for a body to arrive, and for a request to wait until it is begun.")
+        float,
+        typer.Option(
+            min=0.1, help="Seconds that a body may take to arrive, and that a request may wait for the model."
+        ),
     ] = 30.0,
 ) -> None:
     """Serve a model over HTTP: embeddings in OpenAI's form, predictions, documents, search, and a page."""

@@ -38,7 +38,10 @@ def index(
         str, typer.Option(help="What the model computes in: fp32, bf16, or auto (bf16 where the processor has it).")
     ] = "fp32",
     approximate: Annotated[
-        bool, typer.Option("--approximate", help="Also an approximate index (extra `faiss`), for a million and more.")
+        bool,
+        typer.Option(
+            "--approximate", help="Also build an approximate index (extra `faiss`), for a million sentences and more."
+        ),
     ] = False,
     context: Annotated[
         str,
@@ -89,7 +92,7 @@ def search(
     folder: Annotated[Path, typer.Argument(help="Folder of an index.")],
     query: Annotated[list[str] | None, typer.Argument(help="Sentences to find neighbours of.")] = None,
     after: Annotated[
-        list[str] | None, typer.Option(help="A sentence of a context, in order; repeated: finds what may come next.")
+        list[str] | None, typer.Option(help="A sentence of a context; repeated, in order. Finds what may come next.")
     ] = None,
     by: Annotated[
         str,
@@ -162,10 +165,10 @@ def _check_asked(query: list[str] | None, after: list[str] | None, by: str, *, e
 def export(
     run: Model,
     folder: Annotated[
-        Path, typer.Argument(help="Folder of the export (of a GPT: its file); an earlier one is replaced.")
+        Path, typer.Argument(help="Folder of the export (for a GPT: its file); an earlier one is replaced.")
     ],
     to: Annotated[
-        str, typer.Option(help="sentence-transformers or onnx; of a GPT int8 or int6.")
+        str, typer.Option(help="sentence-transformers or onnx; for a GPT int8 or int6.")
     ] = "sentence-transformers",
     license: Annotated[
         str | None, typer.Option(help="Licence of the weights for the model card, such as apache-2.0.")
@@ -173,16 +176,21 @@ def export(
     push_to_hub: Annotated[
         str | None, typer.Option(metavar="OWNER/MODEL", help="Upload the export to this name.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="A repository made by the upload is private.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="If the upload creates the repository, make it private.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what --push-to-hub would upload; needs no network.")
     ] = False,
     gptq: Annotated[
-        bool, typer.Option("--gptq", help="Of a GPT: round by GPTQ, calibrated on training tokens.")
+        bool, typer.Option("--gptq", help="For a GPT: round by GPTQ, calibrated on training tokens.")
     ] = False,
-    clip: Annotated[str | None, typer.Option(metavar="HOW[=AT]", help="Of a GPT: std=5, percentile=99.98, ...")] = None,
-    codec: Annotated[str, typer.Option(help="Of a GPT: zstd or brotli.")] = "zstd",
-    cap: Annotated[int, typer.Option(min=1, help="Of a GPT: bytes that its file may take.")] = 16_000_000,
+    clip: Annotated[
+        str | None,
+        typer.Option(metavar="HOW[=AT]", help="For a GPT: where outliers are cut (std=5, percentile=99.98, ...)."),
+    ] = None,
+    codec: Annotated[str, typer.Option(help="For a GPT: zstd or brotli.")] = "zstd",
+    cap: Annotated[int, typer.Option(min=1, help="For a GPT: most bytes that its file may have.")] = 16_000_000,
 ) -> None:
     """Write a model in the format of another tool, and check it; or a GPT in a few bits per weight."""
     if to in ("int8", "int6"):
@@ -242,14 +250,14 @@ def generate(
     prompt: Annotated[
         str | None, typer.Option(help="Beginning of the text (default: standard input; '' for a new document).")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens written at most.")] = 100,
+    tokens: Annotated[int, typer.Option(min=1, help="Write at most this many tokens.")] = 100,
     temperature: Annotated[
         float, typer.Option(min=0.0, help="Temperature of the draws; 0 always takes the likeliest token.")
     ] = 0.8,
     sample_top_k: Annotated[int, typer.Option(min=0, help="Number of likeliest tokens to draw from (0: all).")] = 0,
     top_p: Annotated[float, typer.Option(help="Total probability of the tokens to draw from (1: all).")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
-    samples: Annotated[int, typer.Option(min=1, help="Texts written.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Number of texts to write.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Continue a text with a GPT, until it ends its document or --tokens are written."""

@@ -74,17 +74,17 @@ class TrainOptions:
         ),
     ] = None
     encoder: Annotated[
-        Path | None, typer.Option(help="Of a decoder's recipe: the encoder's run, model or checkpoint.")
+        Path | None, typer.Option(help="For a decoder's recipe: the encoder's run, model or checkpoint.")
     ] = None
     dec_override: DecoderOverride = None
     untrained: Annotated[
         bool,
         typer.Option(
-            "--untrained", help="Of a decoder: train it on the encoder as it was before its first step, as a control."
+            "--untrained", help="For a decoder: train it on the encoder as it was before its first step, as a control."
         ),
     ] = False
     environment: Annotated[
-        bool, typer.Option("--environment", help="Of a GPT's recipe: environment variables change settings too.")
+        bool, typer.Option("--environment", help="For a GPT's recipe: environment variables change settings too.")
     ] = False
 
     @property

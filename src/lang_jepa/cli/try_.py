@@ -21,9 +21,13 @@ def try_(
     path: Annotated[Path, typer.Argument(help="A file or a folder of documents, dialogues or logs.")],
     beside: Annotated[
         str | None,
-        typer.Option(metavar="ENCODER", help="Also a pretrained encoder, by folder or hub name, and training over it."),
+        typer.Option(
+            metavar="ENCODER", help="Also score a pretrained encoder (folder or hub name), and train over it."
+        ),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.001, help="Minutes of training, about; scoring comes on top.")] = 4.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.001, help="About how many minutes to train; scoring takes time of its own.")
+    ] = 4.0,
     kind: Annotated[
         str, typer.Option("--as", metavar="KIND", help="documents, dialogues or logs (default: what it looks like).")
     ] = "",

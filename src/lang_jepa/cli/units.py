@@ -81,8 +81,8 @@ class UnitReader:
         if value is None:
             if text in _OPEN and line.number == 1 and self.settings.units == "turns":
                 raise LangJepaError(
-                    "line 1 begins JSON of several lines, and a message or a conversation a line is read here: pipe it "
-                    "through `jq -c .`"
+                    "line 1 begins a JSON value of several lines, but each line must be a message or a conversation: "
+                    "pipe it through `jq -c .`"
                 )
             yield from [(text, None)] if text else []
             return

@@ -68,7 +68,7 @@ def parse_budget(text: str) -> Budget:
     if not separator or kind is None or not 0 < amount < float("inf"):
         raise LangJepaError(f"budget '{text}' is not understood: give steps=2000, minutes=10 or flops=1e15, above 0")
     if kind == "steps" and amount != int(amount):
-        raise LangJepaError(f"budget '{text}': steps are whole")
+        raise LangJepaError(f"budget '{text}': steps are whole numbers")
     return Budget(kind, amount)
 
 

@@ -181,8 +181,8 @@ def make_plan(
     """
     if len(recipes) < 2 and not vary:
         raise LangJepaError(
-            "a comparison needs at least two variants: the baseline first, then what it is up against; or one recipe "
-            "with --vary KEY=V1,V2"
+            "a comparison needs at least two variants: the baseline first, then what is compared with it; or one "
+            "recipe with --vary KEY=V1,V2"
         )
     if seeds < 1:
         raise LangJepaError(f"--seeds {seeds}: at least one run per variant is needed, three for a verdict")

@@ -313,6 +313,6 @@ def kind_of(recipes: Iterable[str]) -> RunKind[Any]:
     if len(found) > 1:
         lists = "; ".join(f"{name}: {', '.join(some)}" for name, some in found.items())
         raise LangJepaError(
-            f"recipes of different systems are not measured by the same numbers and cannot be compared ({lists})"
+            f"recipes of different systems are not measured by the same metrics and cannot be compared ({lists})"
         )
     return kind_named(next(iter(found)))

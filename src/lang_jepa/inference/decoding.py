@@ -130,7 +130,7 @@ def restore(
         LangJepaError: they do not fit the settings or the tokenizer.
     """
     if not isinstance(tensors.get("mean"), torch.Tensor):
-        raise LangJepaError(f"{where} is not of a decoder: it lacks 'mean'")
+        raise LangJepaError(f"{where} does not belong to a decoder: it lacks 'mean'")
     network = build_decoder(settings, concept_dim=tensors["mean"].numel(), tokenizer=tokenizer)
     try:
         network.load_state_dict(tensors)

@@ -291,7 +291,7 @@ def way_of(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candidate, 
     if choice is None:
         return _unmeasured(model, tool, using)
     if using == "predictor" and choice.predictor is None:
-        raise LangJepaError("this model has no predictor that this tool could use; take the baseline")
+        raise LangJepaError("this model has no predictor that this tool could use; choose the baseline")
     if using == "best":
         return choice.used, choice.describe()
     one = choice.predictor if using == "predictor" else choice.baseline
@@ -321,7 +321,7 @@ def _unmeasured(model: EmbeddingModel, tool: Tool, using: Using) -> tuple[Candid
     """Without a measurement, return the baseline, which nothing has beaten yet, or the method that was asked for."""
     if using == "predictor":
         if not model.predicts_next:
-            raise LangJepaError("this model has no predictor of next sentences; take the baseline")
+            raise LangJepaError("this model has no predictor of next sentences; choose the baseline")
         rule = "prediction between" if tool == "outliers" and model.sees_both_sides else "prediction"
     else:
         rule = {"next": "recency mean", "outliers": "neighbours", "segment": "blocks"}[tool]

@@ -104,7 +104,7 @@ def read_card(path: Path, *, what: str, formats: Collection[int] = FORMATS) -> d
         if not (folder / name).is_file():
             raise LangJepaError(f"{folder} lacks {name}, which its {what} names")
         if sha256(folder / name) != expected:
-            raise LangJepaError(f"{folder / name} is damaged or was exchanged: its hash is not that of the {what}")
+            raise LangJepaError(f"{folder / name} is damaged or was replaced: its hash is not that of the {what}")
     return dict(card)
 
 

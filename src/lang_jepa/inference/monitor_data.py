@@ -99,9 +99,9 @@ def rate_of(wanted: float | None, lengths: Sequence[int], which: str) -> float:
     if following < LEAST:
         raise LangJepaError(
             f"a threshold needs {LEAST} {which} units or more that have another before them, and {following} of "
-            f"{count:,} have, in {counted(len(lengths), 'session or conversation', 'sessions or conversations')}: what "
-            "is usual after a unit is not to be seen in one that has no other. Give longer ones, or more of them (of a "
-            "log whose sessions have one line each: train without data.session)"
+            f"{count:,} have, in {counted(len(lengths), 'session or conversation', 'sessions or conversations')}: a "
+            "single unit does not show what usually follows. Give longer ones, or more of them (for a log whose "
+            "sessions have one line each: train without data.session)"
         )
     least = 1000 * least_rate(count)
     if wanted is None:

@@ -104,7 +104,7 @@ def device_of(name: str | torch.device) -> torch.device:
         torch.empty(1, device=device)
     except Exception as error:  # torch raises whatever the device's backend does
         reason = str(error).splitlines()[0][:200]
-        raise LangJepaError(f"device {name!r} cannot be used here ({reason}): take 'cpu'") from error
+        raise LangJepaError(f"device {name!r} cannot be used here ({reason}): use 'cpu'") from error
     return device
 
 

@@ -77,7 +77,7 @@ def padding_shows(backbone: PreTrainedModel) -> bool:
     except Exception as error:  # a foreign forward may raise anything
         raise LangJepaError(
             f"encoders of type {backbone.config.model_type!r} cannot be run on token ids alone "
-            f"({type(error).__name__}: {first_line(error)}): take another text encoder."
+            f"({type(error).__name__}: {first_line(error)}): use another text encoder."
         ) from error
     finally:
         backbone.train(training)
@@ -120,7 +120,7 @@ def _run(backbone: PreTrainedModel, ids: Tensor, lengths: Tensor) -> Tensor:
     states = getattr(output, "last_hidden_state", None)
     if not isinstance(states, Tensor) or states.shape[:2] != ids.shape:
         raise LangJepaError(
-            f"encoders of type {backbone.config.model_type!r} give no state for each token: take a text encoder that "
+            f"encoders of type {backbone.config.model_type!r} give no state for each token: use a text encoder that "
             "does."
         )
     return states

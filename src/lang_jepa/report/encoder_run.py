@@ -213,7 +213,7 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
         if wrong:
             raise LangJepaError(
                 f"{path} is an encoder alone, so the tasks {', '.join(wrong)}, which read documents held out of a "
-                "model's training corpus, have none to read: take --tasks sts,probe,au,stories. To compare it with a "
+                "model's training corpus, have none to read: use --tasks sts,probe,au,stories. To compare it with a "
                 f"run of yours on these tasks: lang-jepa evaluate RUN --beside {path}"
             )
     for option in ("documents", "queries", "labels"):
@@ -227,11 +227,11 @@ def _check_options(model: ConceptModel, path: Path, tasks: Sequence[Task], optio
         some, asks = ("task", "asks") if len(asking) == 1 else ("tasks", "ask")
         raise LangJepaError(
             f"the {some} {_listed(asking)} {asks} for turns of conversations or lines, and this model was trained on "
-            "sentences (data.units=turns or lines): take retrieval"
+            "sentences (data.units=turns or lines): use retrieval"
         )
     if units == "lines" and any(task.name == "replies" for task in tasks):
         raise LangJepaError(
-            "the task replies chooses answers in conversations, and this model was trained on lines: take turns"
+            "the task replies chooses answers in conversations, and this model was trained on lines: use turns"
         )
     if units != "turns" and options.labels is not None:
         raise LangJepaError(

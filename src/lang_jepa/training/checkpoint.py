@@ -120,7 +120,7 @@ def check_contents(
         where: names it in the message.
 
     Raises:
-        LangJepaError: it is of another system, or a part is missing, of the wrong type, out of range, or not finite.
+        LangJepaError: of another system, or a part is missing, of the wrong type, out of range, or not finite.
     """
     found = checkpoint.get("system")
     if not isinstance(found, str) or (system is not None and found != system):

@@ -159,7 +159,7 @@ def load_optimizers(optimizers: Sequence[Any], states: Sequence[Mapping[str, Any
     """Load what `optimizer_states` returned; `path` is that of the checkpoint.
 
     Raises:
-        LangJepaError: it is of other optimizers, groups or parameters, or a tensor has another shape.
+        LangJepaError: it belongs to other optimizers, groups or parameters, or a tensor has another shape.
     """
     if len(states) != len(optimizers):
         raise LangJepaError(f"{path} has {len(states)} optimizers, not {len(optimizers)}")
@@ -173,7 +173,7 @@ def load_optimizers(optimizers: Sequence[Any], states: Sequence[Mapping[str, Any
 def _load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
     now = _class_of(optimizer)
     if (then := state.get("class", now)) != now:  # earlier versions did not save it
-        raise ValueError(f"it is of {then}, and this run has {now}")
+        raise ValueError(f"it belongs to {then}, and this run has {now}")
     sizes = [len(group["params"]) for group in state["param_groups"]]
     if sizes != [len(group["params"]) for group in optimizer.param_groups]:
         raise ValueError(f"its groups have {sizes} parameters")
@@ -186,7 +186,7 @@ def _load_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
     optimizer.load_state_dict({**state, "state": _placed(state["state"], parameters)})
     for group, names in zip(optimizer.param_groups, wanted, strict=True):
         if lacking := sorted(names - set(group)):
-            raise ValueError(f"it is of another optimizer, without {', '.join(lacking)}")
+            raise ValueError(f"it belongs to another optimizer, without {', '.join(lacking)}")
 
 
 def _placed(state: Mapping[int, Mapping[str, Any]], parameters: Sequence[Tensor]) -> dict[int, dict[str, Any]]:

@@ -359,9 +359,9 @@ def _bases(sizes: list[int]) -> Ints:
 
 
 def _nothing_but_ends(index: Ints) -> Ints:
-    """Look-up in a side without shards: only index 0, the end, is allowed, and its value is 0."""
+    """Look-up in a split without shards: only index 0, the end, is allowed, and its value is 0."""
     if index.any():
-        raise IndexError("this side of the corpus is empty")
+        raise IndexError("this split of the corpus is empty")
     return np.zeros(len(index), dtype=np.int64)
 
 

@@ -255,7 +255,7 @@ def _content(path: AnyPath, *, quick: bool) -> list[int | str]:
         if size > HASH_WHOLE:
             if isinstance(path, RemoteFile):
                 raise LangJepaError(
-                    f"{path}: its server says nothing of changes (no ETag, no Last-Modified): download it."
+                    f"{path}: its server does not show when a file changes (no ETag, no Last-Modified): download it."
                 )
             return [size, path.stat().st_mtime_ns]
         with path.open("rb") as stream:

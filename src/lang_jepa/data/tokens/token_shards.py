@@ -249,7 +249,7 @@ def open_shard(path: Path) -> NDArray[np.uint16]:
 
 
 class CorpusTokens:
-    """A side of a prepared corpus as tokens, by index arithmetic: no copies; memory holds two int64 per document.
+    """A split of a prepared corpus as tokens, by index arithmetic: no copies; memory holds two int64 per document.
 
     Attributes:
         num_tokens: of the side, plus one BOS per document.
@@ -268,7 +268,7 @@ class CorpusTokens:
                 "tell documents apart: prepare the corpus with data.tokenizer_path=trained"
             )
         if not split.num_documents:
-            raise LangJepaError("this side of the corpus is empty: set data.val_fraction, or take more documents")
+            raise LangJepaError("this split of the corpus is empty: set data.val_fraction, or take more documents")
         self._split = split
         self.vocab_size, self.bos_id = tokenizer.vocab_size, tokenizer.bos_id
         self._text_starts = split.token_starts(split.document_starts)

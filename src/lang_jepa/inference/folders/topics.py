@@ -148,7 +148,7 @@ def find_topics(
     """
     check_extra("evaluate", "topics")
     if method == "hdbscan" and count is not None:
-        raise LangJepaError("HDBSCAN finds the number of topics itself: leave out the number, or take kmeans")
+        raise LangJepaError("HDBSCAN finds the number of topics itself: leave out the number, or use kmeans")
     sentences = _Sentences.read(model, found, progress)
     of = of or ("documents" if sentences.documents >= ENOUGH else "sentences")
     owners = sentences.owners if of == "documents" else np.arange(len(sentences.texts))
@@ -218,7 +218,7 @@ def _clusters(
         least = min(_LEAST, max(2, len(vectors) // 2))
         labels: Ints = HDBSCAN(min_cluster_size=least, copy=True).fit_predict(vectors).astype(np.int64)
         if labels.max() < 0:
-            raise LangJepaError("HDBSCAN finds no dense group in these texts: take kmeans, or give more text")
+            raise LangJepaError("HDBSCAN finds no dense group in these texts: use kmeans, or give more text")
         return labels, f"as HDBSCAN finds them, of {least} or more each"
     why = "as asked"
     if count is None:

@@ -49,7 +49,7 @@ class Surroundings:
         except TypeError:
             found = None
         if found is None or found.context not in CONTEXTS or not isinstance(found.predictions, bool):
-            raise LangJepaError(f"the index is damaged: it says of the surroundings of its units {str(said)[:100]}")
+            raise LangJepaError(f"the index is damaged: the surroundings of its units are {str(said)[:100]}")
         return found
 
     def about(self) -> dict[str, Any]:
