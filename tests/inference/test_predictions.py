@@ -24,7 +24,7 @@ def _made(model: ConceptModel, split: CorpusSplit) -> PredictionCache:
 
 
 def _side(folder: Path, *overrides: str) -> tuple[ConceptModel, CorpusSplit]:
-    """A model that made one step, and its validation side."""
+    """A model that made one step, and its validation split."""
     settings = tiny_settings(
         folder / "run", f"data.corpus_dir={folder / 'corpora'}", "optimization.max_steps=1", *overrides
     )

@@ -41,10 +41,9 @@ def prepare(
     from lang_jepa.cli.console import info_table, plain, warn
     from lang_jepa.data.corpus.prepare import PrepareEvent, report_losses
     from lang_jepa.data.corpus.prepare import prepare as run
-    from lang_jepa.data.corpus.statistics import Losses
     from lang_jepa.data.corpus.tasks import Submitted
     from lang_jepa.data.views import make_view
-    from lang_jepa.training.methods.encoder_data import padding_info
+    from lang_jepa.training.methods.encoder_data import losses_of, padding_info
 
     def on_event(event: PrepareEvent) -> None:
         text = f"{counted(event.documents, 'document')} done" if event.stage == "block" else event.message
@@ -60,14 +59,7 @@ def prepare(
         corpus.write_duplicates(duplicates)
         plain(f"duplicates: {duplicates}")
     view = make_view(settings, corpus.train, corpus.tokenizer)
-    lost = Losses.of_manifest(
-        corpus.manifest["statistics"],
-        sentences=corpus.train.num_sentences,
-        cut=view.cut_sentences,
-        max_length=settings.model.max_length,
-        unit=settings.data.unit,
-    )
-    report_losses(lost, on_event)
+    report_losses(losses_of(settings, corpus, view), on_event)
     info_table([*corpus.info(), *padding_info(view, settings.data)], title=str(corpus.path))
 
 

@@ -252,9 +252,9 @@ def _most_frequent(numbers: Ints) -> list[int]:
     return found
 
 
-def find_common(documents: Iterable[DocumentHashes], *, entries: int = TABLE_ENTRIES) -> HashTable:
+def find_common(documents: Iterable[DocumentHashes]) -> HashTable:
     """Find sentences that occur in COMMON or more documents; a repeated text counts once."""
-    counting = _Counting(entries)
+    counting = _Counting(TABLE_ENTRIES)
     for some in documents:
         for batch in some.batches():
             counting.add(batch)

@@ -50,7 +50,7 @@ class DecoderSentences:
     def __init__(
         self,
         split: CorpusSplit,
-        concepts: "SideConcepts",
+        concepts: "SplitConcepts",
         rows: Indices,
         settings: DecoderSettings,
         tokenizer: TextTokenizer,
@@ -100,7 +100,7 @@ class DecoderSentences:
         return self.split.texts(self.rows[examples])
 
 
-class SideConcepts:
+class SplitConcepts:
     """Concepts of a split's sentences: cached states passed through the encoder's head, L2-normalised; and predictions.
 
     Args:
@@ -178,12 +178,11 @@ class DecoderData:
         predictions = settings.data.predicted_share > 0
 
         def sentences(split: CorpusSplit, rows: Indices) -> DecoderSentences:
-            concepts = SideConcepts(model, split, predictions=predictions, on_message=on_message)
+            concepts = SplitConcepts(model, split, predictions=predictions, on_message=on_message)
             return DecoderSentences(split, concepts, rows, settings, tokenizer)
 
-        self.train, self.held_out = (sentences(*side) for side in _sides(corpus, settings.data.val_fraction))
-        side = corpus.train
-        if settings.data.predicted_share and side.num_sentences == side.num_documents:
+        self.train, self.held_out = (sentences(*split) for split in _splits(corpus, settings.data.val_fraction))
+        if settings.data.predicted_share and corpus.train.num_sentences == corpus.train.num_documents:
             raise LangJepaError(
                 f"no document of {corpus.path} has a second sentence, so none can be predicted: set "
                 "data.predicted_share=0"
@@ -223,7 +222,7 @@ class DecoderData:
         return replace(lost, limit="decoder.max_length")
 
     def info(self) -> list[tuple[str, str]]:
-        held_out = "documents of the corpus' validation side"
+        held_out = "documents of the corpus' validation split"
         if not self.corpus.validation.num_documents:
             held_out = f"{self.settings.data.val_fraction:.0%} of the documents, which the encoder was trained on"
         return [
@@ -233,7 +232,7 @@ class DecoderData:
         ]
 
 
-def _sides(corpus: Corpus, ratio: float) -> tuple[tuple[CorpusSplit, Indices], tuple[CorpusSplit, Indices]]:
+def _splits(corpus: Corpus, ratio: float) -> tuple[tuple[CorpusSplit, Indices], tuple[CorpusSplit, Indices]]:
     """Return training and held-out sentences as (split, rows); held out are the validation split or drawn documents."""
     train, validation = corpus.train, corpus.validation
     rows = np.arange(train.num_sentences, dtype=np.int64)

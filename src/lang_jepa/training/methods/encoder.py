@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from lang_jepa.data.corpus.prepare import prepare, report_losses
+from lang_jepa.data.corpus.prepare import report_losses
 from lang_jepa.data.views.batch import Batch
 from lang_jepa.errors import missing_extra
 from lang_jepa.inference.model import ConceptModel
@@ -21,7 +21,7 @@ from lang_jepa.training import checkpoint as checkpoints
 from lang_jepa.training.collapse import Alarm, monitor_for, task_alarm, task_alarms
 from lang_jepa.training.load import best_similarity, estimated, training_statistics
 from lang_jepa.training.method import End, Loss, Method, MicroStep, Validation
-from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
+from lang_jepa.training.methods.encoder_data import open_data
 from lang_jepa.training.metrics import COLUMNS, draw_run, read_metrics, with_other_names
 from lang_jepa.training.optim import adamw, set_rates
 from lang_jepa.training.outcome import since_start, worse_than_at_start
@@ -95,15 +95,8 @@ class EncoderMethod(Method[Settings]):
             yield from check_sharded(as_resumed(self.settings))
 
     def open_data(self) -> None:
-        settings, fabric = as_resumed(self.settings), self.fabric
-        share = {"rank": fabric.global_rank, "world": fabric.world_size}
-        self.data: EncoderData
-        if settings.data.streaming:
-            self.data = StreamData(settings, **share)
-        else:
-            # A lock lets one process prepare the corpus while the others wait, for as long as it takes.
-            corpus = prepare(settings.data, progress=events_to(self.reporter))
-            self.data = CorpusData(settings, corpus, **share)
+        settings, rank, world = as_resumed(self.settings), self.fabric.global_rank, self.fabric.world_size
+        self.data = open_data(settings, rank=rank, world=world, on_event=events_to(self.reporter))
         self.identity = self.data.fingerprint
         self.total, self.epoch_ends = self.data.total_steps()
         self.micro_batches = settings.optimization.grad_accum_steps
@@ -313,10 +306,11 @@ class EncoderMethod(Method[Settings]):
             model.similarity_kind = best_similarity(held_out, model.jepa, model.statistics)
             if "whitened" not in estimated(model.statistics):
                 self.reporter.message(self._few(model))
-        worse = worse_than_at_start(read_metrics(folder / "metrics.csv"), end.best_step)
+        rows = read_metrics(folder / "metrics.csv")
+        worse = worse_than_at_start(rows, end.best_step)
         self._warnings = [worse] if worse else []
         if self.settings.meta.start_from is not None:
-            said, fell = since_start(read_metrics(folder / "metrics.csv"), end.best_step) or ("", False)
+            said, fell = since_start(rows, end.best_step) or ("", False)
             if fell:
                 self._warnings.append(said)
             elif said:

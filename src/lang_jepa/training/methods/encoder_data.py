@@ -8,6 +8,7 @@ from typing import Any
 
 from lang_jepa.data.corpus.blocks import training_texts
 from lang_jepa.data.corpus.corpus import Corpus
+from lang_jepa.data.corpus.prepare import Progress, prepare
 from lang_jepa.data.corpus.statistics import Losses
 from lang_jepa.data.loader import BatchSource, CorpusBatches, Loader
 from lang_jepa.data.sources.base import require_documents
@@ -143,13 +144,7 @@ class CorpusData(EncoderData):
         return CorpusBatches(self.view, self.order, self.rank)
 
     def losses(self) -> Losses:
-        return Losses.of_manifest(
-            self.corpus.manifest["statistics"],
-            sentences=self.corpus.train.num_sentences,
-            cut=self.view.cut_sentences,
-            max_length=self.settings.model.max_length,
-            unit=self.settings.data.unit,
-        )
+        return losses_of(self.settings, self.corpus, self.view)
 
     def why_nothing_held_out(self) -> str:
         return self.corpus.why_nothing_held_out()
@@ -164,6 +159,17 @@ class CorpusData(EncoderData):
             ("targets per epoch", f"{self.view.targets:,} in {self.order.steps(0):,} batches"),
             *([("left out as too short", f"{self.view.left_out:,} tokens")] if self.view.left_out else []),
         ]
+
+
+def losses_of(settings: Settings, corpus: Corpus, view: View) -> Losses:
+    """Return what was lost between the source of a corpus and the examples of a view of its training split."""
+    return Losses.of_manifest(
+        corpus.manifest["statistics"],
+        sentences=corpus.train.num_sentences,
+        cut=view.cut_sentences,
+        max_length=settings.model.max_length,
+        unit=settings.data.unit,
+    )
 
 
 def plan_steps(
@@ -285,6 +291,19 @@ class StreamData(EncoderData):
             ("stream", self.blocks.source.description),
             ("blocks", f"{self.settings.data.shuffle_buffer:,} documents each, {shares} shares"),
         ]
+
+
+def open_data(settings: Settings, *, rank: int, world: int, on_event: Progress | None = None) -> EncoderData:
+    """Open the stream or the corpus that the settings name; a corpus is prepared first if needed.
+
+    A lock lets one process prepare the corpus while the others wait, for as long as it takes.
+
+    Raises:
+        LangJepaError: see `StreamData`, `CorpusData` and `prepare`.
+    """
+    if settings.data.streaming:
+        return StreamData(settings, rank=rank, world=world)
+    return CorpusData(settings, prepare(settings.data, progress=on_event), rank=rank, world=world)
 
 
 _BATCHES = 200

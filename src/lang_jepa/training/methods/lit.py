@@ -35,7 +35,7 @@ from lang_jepa.training import ranks
 from lang_jepa.training.held_out import HeldOut
 from lang_jepa.training.method import MicroStep
 from lang_jepa.training.methods.encoder import EncoderMethod
-from lang_jepa.training.methods.encoder_data import CorpusData, EncoderData, StreamData
+from lang_jepa.training.methods.encoder_data import EncoderData, open_data
 from lang_jepa.training.optim import check_gradients, clip_gradients, non_finite
 from lang_jepa.training.preflight import check_trainer_run
 from lang_jepa.training.text_size import check_sample
@@ -100,10 +100,7 @@ class TextDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         rank, world = rank_and_world(self.trainer)
-        if self.settings.data.streaming:
-            self.data = StreamData(self.settings, rank=rank, world=world)
-        else:
-            self.data = CorpusData(self.settings, prepare(self.settings.data), rank=rank, world=world)
+        self.data = open_data(self.settings, rank=rank, world=world)
         lost = self.data.losses()
         if line := lost.line():
             (rank_zero_warn if lost.loud else rank_zero_info)(line)
