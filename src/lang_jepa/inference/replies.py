@@ -198,7 +198,9 @@ class ReplyBank:
         """
         top = min(3, k) if top is None else top
         if not all(isinstance(one, Integral) and one >= 1 for one in (k, top)):
-            raise LangJepaError(f"k (contexts that vote) and top (replies returned) are at least 1, not {k} and {top}")
+            raise LangJepaError(
+                f"k, the contexts that vote, and top, the replies, are at least 1, not k={k}, top={top}"
+            )
         if top > k:
             raise LangJepaError(f"{top} replies cannot come from {k} contexts: let more of them vote, k={top}")
         turns_so_far = texts_of(context, "turn")
