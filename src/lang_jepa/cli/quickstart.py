@@ -31,7 +31,7 @@ def quickstart(
     dec_override: DecoderOverride = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
-    """Train, decode, evaluate and show results on the built-in stories, in minutes, without download or GPU."""
+    """Train, decode, evaluate and show results on the built-in stories: no download, no GPU, minutes."""
     from lang_jepa.files.run_lock import RunLock
     from lang_jepa.settings.load import load_decoder_settings, load_settings
     from lang_jepa.training.preflight import check_run
