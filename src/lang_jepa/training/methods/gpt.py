@@ -114,7 +114,7 @@ class GPTMethod(Method[GPTSettings]):
         self.identity = self.tokens.identity
         share = {"rank": fabric.global_rank, "world": fabric.world_size}
         self._batches = GPTBatches(data, self.tokens, seed=self.settings.meta.seed, **share)
-        self.micro_batches = self._batches.parts
+        self.micro_batches = self._batches.micro_batches
         held_out = self.tokens.held_out
         self.validation = None if held_out is None else GPTValidation(self.settings, self.tokens, fabric)
 

@@ -152,7 +152,7 @@ class GPTBatches:
         rank, world: rank of this process, and number of processes.
 
     Attributes:
-        parts: micro-batches in a step, on this rank.
+        micro_batches: number of micro-batches in a step, on this rank.
         stream: the token stream, with its position.
 
     Raises:
@@ -163,7 +163,7 @@ class GPTBatches:
         self.settings, self.tokens, self.rank, self.world = settings, tokens, rank, world
         share, rest = divmod(settings.batch_tokens, settings.seq_len * world)
         micro = settings.micro_batch_tokens or settings.batch_tokens // world
-        self.parts, odd = divmod(settings.batch_tokens, micro * world)
+        self.micro_batches, odd = divmod(settings.batch_tokens, micro * world)
         if rest or odd or not share:
             raise LangJepaError(
                 f"data.batch_tokens ({settings.batch_tokens}) cannot be shared out to {world} processes in "
@@ -182,7 +182,7 @@ class GPTBatches:
 
     def __next__(self) -> GPTBatch:
         if not self._rest:
-            self._rest = list(next(self.stream).chunk(self.parts))
+            self._rest = list(next(self.stream).chunk(self.micro_batches))
         rows = self._rest.pop(0)
         return GPTBatch(rows, rows)
 
@@ -209,6 +209,6 @@ class GPTBatches:
             (
                 "a step",
                 f"{settings.batch_tokens:,} tokens in sequences of {settings.seq_len:,}, "
-                f"{self.parts * self.world} micro-batches",
+                f"{self.micro_batches * self.world} micro-batches",
             ),
         ]
