@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConceptModel", "ConceptVectorizer", "LitJEPA", "TextDataModule", "__version__", "train"]
 
-_PLACES = {
+_MODULES = {
     "ConceptModel": "lang_jepa.inference.model",
     "ConceptVectorizer": "lang_jepa.python.vectorizer",
     "LitJEPA": "lang_jepa.training.methods.lit",
@@ -27,8 +27,8 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PLACES:
-        return getattr(importlib.import_module(_PLACES[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'lang_jepa' has no attribute '{name}'")
 
 

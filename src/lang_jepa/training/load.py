@@ -144,7 +144,7 @@ def encoder_of(path: Path) -> Path:
     return Path(named)
 
 
-PLACES = ("logs", "runs")
+RUN_FOLDERS = ("logs", "runs")
 """Default folders of run directories."""
 
 
@@ -158,7 +158,7 @@ def latest_encoder(root: Path) -> Path:
         LangJepaError: there is none.
     """
     found: list[tuple[float, Path]] = []
-    for folder in PLACES:
+    for folder in RUN_FOLDERS:
         for run in sorted(path for path in (root / folder).glob("*") if path.is_dir()):
             card, last = run / "model" / CARD, run / LAST
             if card.is_file():
@@ -167,7 +167,7 @@ def latest_encoder(root: Path) -> Path:
                 found.append((last.stat().st_mtime, last))
     if not found:
         raise LangJepaError(
-            f"no trained encoder in {' or '.join(f'{folder}/' for folder in PLACES)}: train one (lang-jepa train), or "
-            "name one with --encoder RUN"
+            f"no trained encoder in {' or '.join(f'{folder}/' for folder in RUN_FOLDERS)}: train one (lang-jepa "
+            "train), or name one with --encoder RUN"
         )
     return max(found)[1].relative_to(root)
