@@ -12,6 +12,7 @@ from lang_jepa.comparison.plan import Plan
 from lang_jepa.files.atomic import write_json
 from lang_jepa.training.checkpoint import LAST
 from tiny import environment
+from warm import Popen
 
 _CHILD = """
 import sys
@@ -55,7 +56,7 @@ def start_comparison(plan: Plan, folder: Path, scratch: Path, *, jobs: int = 1) 
     write_json(scratch / "plan.json", plan.to_json())
     (scratch / "child.py").write_text(_CHILD)
     command = [sys.executable, str(scratch / "child.py"), str(scratch / "plan.json"), str(folder), str(jobs)]
-    return subprocess.Popen(command, env=environment())
+    return Popen(command, env=environment())
 
 
 def until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:

@@ -1,4 +1,4 @@
-"""A process that gets a signal as soon as a file is there."""
+"""A warm process that gets a signal as soon as a file is there."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiny import environment
+from warm import Popen
 
 
 class Ended(NamedTuple):
@@ -19,7 +20,7 @@ class Ended(NamedTuple):
 
 def signal_once(command: Sequence[str], there: Path, number: signal.Signals, *, cwd: Path | None = None) -> Ended:
     """Run a command in a process group of its own, and send the whole group a signal once the file `there` exists."""
-    child = subprocess.Popen(
+    child = Popen(
         command,
         cwd=cwd,
         env=environment(),

@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_line_that_leaves_no_litter(system: System, inputs: I
 def test_no_work_is_done_for_a_folder_that_cannot_be_written(
     system: System, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("encoder", "decoder_data", "gpt_data"):
+    for module in ("encoder_data", "decoder_data", "gpt_data"):
         prepare = f"lang_jepa.training.methods.{module}.prepare"
         monkeypatch.setattr(prepare, lambda *args, **options: pytest.fail("it prepared"))
     (tmp_path / "file").touch()

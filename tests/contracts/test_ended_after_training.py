@@ -20,6 +20,7 @@ from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.run_folder import SUMMARY
 from tiny import StopAt, environment
 from typed import Type
+from warm import Popen
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 
@@ -142,7 +143,7 @@ def test_while_it_is_exported(
 def test_two_quickstarts_at_once(tmp_path: Path, type_in: Type) -> None:
     folder = tmp_path / "run"
     words = ("quickstart", "-o", f"logging.log_dir={folder}", "-o", f"data.corpus_dir={tmp_path / 'corpora'}")
-    first = subprocess.Popen(
+    first = Popen(
         [sys.executable, "-m", "lang_jepa.cli", *words],
         env=environment(),
         stdout=subprocess.DEVNULL,

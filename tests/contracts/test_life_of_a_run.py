@@ -19,6 +19,7 @@ from lang_jepa.training.checkpoint import load_checkpoint
 from lang_jepa.training.metrics import read_metrics
 from lang_jepa.training.reporter import Silent
 from tiny import StopAt, assert_same_checkpoint, environment, rows_of
+from warm import Popen
 
 STEPS = 60
 
@@ -58,7 +59,7 @@ def ended(system: System, inputs: Inputs, tmp_path_factory: pytest.TempPathFacto
     """Stopped for a moment after its first checkpoint, so that others can try; then ended, and its folder moved."""
     first = tmp_path_factory.mktemp("ended") / "[exp] :smile:1"
     settings = system.make(first, (f"{system.steps}={STEPS}",), inputs)
-    child = subprocess.Popen(
+    child = Popen(
         system.command(settings, inputs),
         env=environment(),
         stdout=subprocess.PIPE,

@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 from tiny import environment
+from warm import Popen
 
 
 def start_two_ranks(*arguments: str, slurm: bool = False) -> list["subprocess.Popen[bytes]"]:
-    """Two ranks of `python` with these arguments; what they say is in their `stderr`.
+    """Two ranks of `python` with these arguments, in warm processes; what they say is in their `stderr`.
 
     Args:
         slurm: started as srun would start them.
@@ -33,7 +34,7 @@ def start_two_ranks(*arguments: str, slurm: bool = False) -> list["subprocess.Po
         "MASTER_PORT": str(port),
     }
     return [
-        subprocess.Popen(
+        Popen(
             [sys.executable, *arguments],
             env=environment(
                 {**of_slurm, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}

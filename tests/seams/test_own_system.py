@@ -24,6 +24,7 @@ from lang_jepa.settings.load import load_run_settings, load_settings
 from lang_jepa.training.checkpoint import LAST, load_checkpoint, save_checkpoint
 from lang_jepa.training.train import resume_settings, train
 from tiny import TEXT, StopAt, assert_same_checkpoint, environment, rows_of, write_own_system
+from warm import Popen
 
 
 @pytest.fixture
@@ -75,13 +76,13 @@ def test_it_is_killed_and_goes_on_bit_for_bit(here: Path) -> None:
         "-o",
         "logging.log_freq=1",
     ]
-    child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert child.stdout is not None
     next(line for line in child.stdout if line.startswith(b"step 5/"))
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     resumed = ["train", "killed", "--resume"] if (here / "killed" / LAST).is_file() else command[3:]
-    subprocess.run([*command[:3], *resumed], env=environment(), check=True, stdout=subprocess.DEVNULL)
+    assert Popen([*command[:3], *resumed], env=environment(), stdout=subprocess.DEVNULL).wait(300) == 0
     assert_same_checkpoint(here / "whole" / LAST, here / "killed" / LAST)
 
 

@@ -5,6 +5,7 @@ standard output in the same form. Everything else that a job prints goes to its 
 """
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -372,6 +373,7 @@ def main() -> int:
     go_offline_if_unreachable()
     for name in _IMPORTED:
         import_module(name)
+    gc.freeze()  # children need not scan, and so copy, what they share with this process
     asked = list[int]()
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     for line in sys.stdin:
