@@ -73,12 +73,17 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra of lang-jepa, and the one in a clone."""
+    return f'pip install "lang-jepa[{extra}]" (in a clone: pip install -e ".[{extra}]")'
+
+
 def missing_extra(extra: Extra, what: str) -> str | None:
     """Say which libraries of an extra `what` needs and are not installed, and how to install them; None: all are."""
     missing = [name for module, name in _EXTRAS[extra].items() if find_spec(module) is None]
     if not missing:
         return None
-    return f"{what} needs what is not installed ({', '.join(missing)}): pip install 'lang-jepa[{extra}]'"
+    return f"{what} needs what is not installed ({', '.join(missing)}): {how_to_install(extra)}"
 
 
 def check_extra(extra: Extra, what: str) -> None:
@@ -91,12 +96,13 @@ def check_extra(extra: Extra, what: str) -> None:
         raise LangJepaError(missing)
 
 
-def optional(module: str, without: str) -> Any:
+def optional(module: str, extra: str, need: str) -> Any:
     """Import a library that comes with an extra.
 
     Args:
         module: name of the module.
-        without: error message if it is not installed: what needs it, and the extra.
+        extra: that installs it.
+        need: what needs it, a clause for the error message.
 
     Raises:
         LangJepaError: the library is not installed.
@@ -104,4 +110,4 @@ def optional(module: str, without: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise LangJepaError(without) from error
+        raise LangJepaError(f"{need}: {how_to_install(extra)}") from error

@@ -96,5 +96,5 @@ def test_shards_without_its_extra_says_so_before_anything_is_read(
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     ran = type_in("shards", str(file), str(tmp_path / "a"))
     assert ran.status == 2
-    assert "pip install 'lang-jepa[gpt]'" in ran.err
+    assert 'pip install "lang-jepa[gpt]"' in ran.err
     assert not list(tmp_path.glob("*a*"))

@@ -46,7 +46,7 @@ def test_everything_at_once(system: System, inputs: Inputs, tmp_path: Path, monk
     overrides = ("logging.log_to_wandb=true", "logging.log_to_tensorboard=true", "meta.device=cuda")
     said = begin(system, inputs, tmp_path / "run", *overrides)
     for words in (
-        "logging.log_to_wandb needs wandb: pip install 'lang-jepa[wandb]'",
+        'logging.log_to_wandb needs wandb: pip install "lang-jepa[wandb]"',
         "logging.log_to_tensorboard needs tensorboard",
         "meta.device=cuda, but torch finds no GPU here",
         f"{system.log_dir}: {tmp_path / 'run'} is a file",

@@ -264,7 +264,7 @@ def test_a_missing_extra_is_named_before_anything_is_read(tmp_path: Path) -> Non
         f"open_source(DataSettings(train_file={str(tmp_path)!r}))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert "pip install 'lang-jepa[documents]'" in result.stderr
+    assert 'pip install "lang-jepa[documents]"' in result.stderr
     assert "data.exclude" in result.stderr
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -129,18 +130,38 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "hub": (
         ("train", "documents", "-o", "data.train_file=texts/part-0.parquet", "-o", "logging.log_dir=made"),
         ("train", "documents", "-o", "data.train_file=someone/something", "-o", "logging.log_dir=made"),
+        ("train", "documents", "-o", "data.train_file=hf://datasets/a/b/x.parquet", "-o", "logging.log_dir=made"),
+        ("duplicates", "hf://datasets/a/b/part-*.parquet"),
     ),
+    "serve": (("serve", "anything"),),
+    "wandb": (("train", "concepts", "-o", "logging.log_to_wandb=true", "-o", "logging.log_dir=made"),),
+    "sweep": (("sweep", "concepts", "--output", "made"),),
+    "gpt": (("shards", "notes.txt", "made"),),
+    "s3": (("duplicates", "s3://bucket/texts.jsonl"),),
+    "documents": (("duplicates", "minutes.pdf"),),
+    "cluster": (("prepare", "documents", "-o", "data.train_file=notes.txt", "--executor", "local"),),
 }
 
 
 def test_what_needs_an_extra_names_it_and_makes_nothing(tmp_path: Path, core: Path) -> None:
     write_parquet(tmp_path / "texts", documents=4, files=1)
     (tmp_path / "notes.txt").write_text("One sentence of a note that is long enough. Another one of it.")
+    (tmp_path / "minutes.pdf").write_bytes(b"%PDF")
     extras = [extra for extra, commands in REFUSED.items() for _ in commands]
     for extra, one in zip(extras, _run(tmp_path, core, *sum(REFUSED.values(), ())), strict=True):
         assert one.status == 2, one.out
-        assert f"lang-jepa[{extra}]" in one.err
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["notes.txt", "texts"]
+        assert f'pip install "lang-jepa[{extra}]" (in a clone: pip install -e ".[{extra}]")' in one.err
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["minutes.pdf", "notes.txt", "texts"]
+
+
+def test_the_missing_reader_of_a_remote_file_is_named_before_its_server_is_asked(tmp_path: Path, core: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/texts.parquet"
+        (ran,) = _run(tmp_path, core, ("duplicates", address))
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert "needs what is not installed (datasets, PyArrow)" in ran.err
 
 
 def test_every_extra_has_a_row_in_the_documents() -> None:

@@ -74,5 +74,5 @@ def test_other_hosts_and_empty_keys_are_refused_before_the_model_is_loaded(
 def test_without_the_extra_the_error_names_it(type_in: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     ran = type_in("serve", "no/such/run")
-    assert (ran.status, "pip install 'lang-jepa[serve]', in a clone" in ran.err) == (2, True)
+    assert (ran.status, 'pip install "lang-jepa[serve]" (in a clone' in ran.err) == (2, True)
     assert os.environ.get("LANG_JEPA_API_KEY") is None

@@ -47,11 +47,7 @@ def serve(
 ) -> None:
     """Serve a model over HTTP: embeddings in OpenAI's form, predictions, documents, search, and a page."""
     for module in ("fastapi", "uvicorn", "prometheus_client"):
-        optional(
-            module,
-            f"serving needs {module}, which is not installed: pip install 'lang-jepa[serve]', in a clone "
-            "pip install -e '.[serve]'",
-        )
+        optional(module, "serve", f"serving needs {module}, which is not installed")
     from lang_jepa.cli.console import plain
     from lang_jepa.serving.guard import Rules
     from lang_jepa.serving.server import serve as serve_model

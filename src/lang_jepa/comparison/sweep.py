@@ -143,6 +143,7 @@ def sweep(plan: Sweep, folder: Path, callback: Callback | None = None) -> Found:
             several trials in a row failed.
         Interrupted: by Ctrl-C or SIGTERM; the same call resumes.
     """
+    _optuna()  # before a folder is made
     folder = folder.absolute()
     check_writable(folder, folder=True)
     make_folder(folder)
@@ -274,9 +275,13 @@ def _reason(number: int, text: str) -> str:
     return " ".join([*lines[:1], *lines[1:][-1:]])
 
 
+def _optuna() -> Any:
+    return optional("optuna", "sweep", "a sweep needs Optuna")
+
+
 def _study(plan: Sweep, folder: Path) -> Any:
     """Open or create Optuna's study."""
-    optuna = optional("optuna", "a sweep needs Optuna: pip install 'lang-jepa[sweep]'")
+    optuna = _optuna()
     journal = optuna.storages.journal.JournalFileBackend(os.fspath(folder / "journal.log"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(

@@ -34,7 +34,7 @@ MOST_TIMES = 64
 LARGEST_HEADER = 2**20
 _DTYPES = ("float16", "float32", "float64", "int64", "int32", "uint8", "bool")
 Bytes = NDArray[np.uint8]
-_BROTLI = "Brotli is needed for this file: pip install 'lang-jepa[gpt]'"
+_BROTLI = ("brotli", "gpt", "this file needs Brotli, which is not installed")
 MAGIC = b"LJQUANT"
 VERSION = 1
 START = 8 + 8 + 8 + 32
@@ -195,7 +195,7 @@ def _compress(name: str) -> Callable[[bytes], bytes]:
         return _smallest_zstd
     if name != "brotli":
         raise LangJepaError(f"unknown codec '{name}': use zstd or brotli")
-    brotli = optional("brotli", _BROTLI)
+    brotli = optional(*_BROTLI)
     return lambda data: bytes(brotli.compress(data, quality=11, lgwin=24))
 
 
@@ -367,7 +367,7 @@ def _stored(one: Any, packed: bool, before: Mapping[str, Stored]) -> Stored:
 
 def _brotli(data: memoryview) -> Callable[[int], bytes]:
     """A function that unpacks up to the requested number of bytes from compressed data."""
-    brotli = optional("brotli", _BROTLI)
+    brotli = optional(*_BROTLI)
     unpacker, given, spare = brotli.Decompressor(), [bytes(data)], bytearray()
 
     def more(wanted: int) -> bytes:

@@ -67,7 +67,6 @@ PROBES = (
 """Texts to check an export with: short, long, truncated, indented, in other scripts, with markup and with numbers."""
 TOLERANCE = {"sentence-transformers": 1e-5, "onnx": 1e-4}
 """Largest difference of an entry in a unit vector."""
-_NEEDED = "{} is needed for this export: pip install 'lang-jepa[{}]'"
 ONNX_FILE = "model.onnx"
 OUTPUT = "sentence_embedding"
 
@@ -82,9 +81,9 @@ def write_sentence_transformers(model: ConceptModel, folder: Path) -> Callable[[
     Raises:
         LangJepaError: sentence-transformers is not installed, or cannot run the encoder alone.
     """
-    needed = _NEEDED.format("sentence-transformers 6", "export")
-    modules = optional("sentence_transformers.sentence_transformer.modules", needed)
-    sentence_transformer = optional("sentence_transformers", needed).SentenceTransformer
+    need = "this export needs sentence-transformers 6"
+    modules = optional("sentence_transformers.sentence_transformer.modules", "export", need)
+    sentence_transformer = optional("sentence_transformers", "export", need).SentenceTransformer
     encoder = model.jepa.encoder
     if is_part(encoder.backbone.config):
         raise LangJepaError(
@@ -164,9 +163,9 @@ def write_onnx(model: ConceptModel, folder: Path) -> Callable[[Sequence[str]], V
     Raises:
         LangJepaError: onnx or onnxruntime is not installed.
     """
-    needed = _NEEDED.format("onnx with onnxruntime", "onnx")
-    optional("onnx", needed)  # torch's exporter needs it
-    onnxruntime = optional("onnxruntime", needed)
+    need = "this export needs onnx with onnxruntime"
+    optional("onnx", "onnx", need)  # torch's exporter needs it
+    onnxruntime = optional("onnxruntime", "onnx", need)
     with TemporaryDirectory() as plain:
         _save_parts(model, Path(plain))
         config = read_config(plain)

@@ -337,4 +337,4 @@ def _damaged(path: Path | str) -> LangJepaError:
 
 
 def _faiss(why: str) -> Any:
-    return optional("faiss", f"faiss is not installed ({why}): pip install 'lang-jepa[faiss]'")
+    return optional("faiss", "faiss", f"faiss is not installed ({why})")

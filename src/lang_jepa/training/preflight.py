@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, how_to_install
 from lang_jepa.files.atomic import check_writable
 from lang_jepa.settings.encoder import Settings
 from lang_jepa.settings.run import FSDP, RunSettings
@@ -122,7 +122,7 @@ def _strategy(settings: RunSettings, shards: bool) -> Iterator[str]:
 def check_module(name: str, what: str) -> Iterator[str]:
     """Complain if a module of an extra is not installed."""
     if find_spec(name) is None:
-        yield f"{what} needs {name}: pip install 'lang-jepa[{_EXTRAS[name]}]'"
+        yield f"{what} needs {name}: {how_to_install(_EXTRAS[name])}"
 
 
 def _folder(setting: str, folder: str) -> Iterator[str]:

@@ -94,10 +94,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, *, first: int = 0) -> None:
-        module = optional(
-            "torch.utils.tensorboard.writer",
-            "logging.log_to_tensorboard needs TensorBoard: pip install 'lang-jepa[tensorboard]'",
-        )
+        need = "logging.log_to_tensorboard needs TensorBoard"
+        module = optional("torch.utils.tensorboard.writer", "tensorboard", need)
         self._folder = folder
         threading.excepthook = _quiet_if_full  # its thread raises such an error again at the next write
         with writing(folder):
@@ -122,7 +120,7 @@ class WeightsAndBiases:
     """A W&B run, configured with the resolved settings."""
 
     def __init__(self, settings: RunSettings, folder: Path) -> None:
-        wandb = optional("wandb", "logging.log_to_wandb needs Weights & Biases: pip install 'lang-jepa[wandb]'")
+        wandb = optional("wandb", "wandb", "logging.log_to_wandb needs Weights & Biases")
         self._run = wandb.init(project="lang-jepa", dir=str(folder), config=settings.model_dump())
 
     def write(self, step: int, metrics: Metrics) -> None:

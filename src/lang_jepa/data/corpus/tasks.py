@@ -20,7 +20,7 @@ from lang_jepa.data.corpus.workers import BlockSize, Step, Tally
 from lang_jepa.data.sources.base import Source, whole_rows
 from lang_jepa.data.sources.parts import SIZE, Part
 from lang_jepa.data.text.tokenizer import TextTokenizer
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, how_to_install
 from lang_jepa.files.atomic import make_folder, read_json, write_json
 from lang_jepa.settings.data import DataSettings
 
@@ -60,7 +60,7 @@ class Executor:
         for name in ("datatrove", *(["ray"] if self.kind == "ray" else [])):
             if find_spec(name) is None:
                 raise LangJepaError(
-                    f"--executor {self.kind} needs {name}, which is not installed: pip install 'lang-jepa[cluster]'"
+                    f"--executor {self.kind} needs {name}, which is not installed: {how_to_install('cluster')}"
                 )
         if self.kind == "slurm" and (missing := sorted({"time", "partition"} - set(self.slurm))):
             raise LangJepaError(

@@ -30,7 +30,7 @@ from lang_jepa.data.sources.read_subtitles import FORMAT as SUBTITLES_FORMAT
 from lang_jepa.data.sources.read_subtitles import subtitles_prose
 from lang_jepa.data.sources.remote import AnyPath, size_of
 from lang_jepa.data.sources.text_files import NotText
-from lang_jepa.errors import LangJepaError, first_line
+from lang_jepa.errors import LangJepaError, first_line, how_to_install
 
 OFFICE_FORMAT = 1
 LARGEST = 1 << 29
@@ -44,8 +44,8 @@ def _needs(kind: str, module: str, package: str) -> "CheckColumn":
     def check(path: AnyPath, column: str, setting: str = "") -> None:
         if find_spec(module) is None:
             raise LangJepaError(
-                f"{kind} files are read with {package}, which is not installed: pip install 'lang-jepa[documents]'. In "
-                "a folder they can also be left out, with data.exclude."
+                f"{kind} files are read with {package}, which is not installed: {how_to_install('documents')}. In a "
+                "folder they can also be left out, with data.exclude."
             )
 
     return check

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from lang_jepa.data.sources import forms, remote
 from lang_jepa.data.sources.base import BLANK, Document, Rejection, Source, judge
-from lang_jepa.data.sources.formats import kind_of
+from lang_jepa.data.sources.formats import PARQUET, kind_of
 from lang_jepa.data.sources.hub import FINEWEB_CONFIGS, HubSource, parse_hub_name
 from lang_jepa.data.sources.listing import Folder, listed, refuse_patterns
 from lang_jepa.data.sources.local import LocalSource
@@ -20,7 +20,7 @@ from lang_jepa.data.sources.parts import EqualParts, Part
 from lang_jepa.data.sources.remote import AnyPath, RemoteFile
 from lang_jepa.data.sources.sessions import Sessions
 from lang_jepa.data.sources.stores import Missing
-from lang_jepa.errors import LangJepaError
+from lang_jepa.errors import LangJepaError, check_extra
 from lang_jepa.files.atomic import fingerprint
 from lang_jepa.settings.data import DataSettings
 from lang_jepa.stories import FORMAT as STORIES_FORMAT
@@ -136,7 +136,14 @@ def find(name: str) -> AnyPath | Folder | None:
 
 
 def _remote(scheme: str, rest: str) -> AnyPath | Folder:
-    """The file, the folder, or the files matching a pattern at an address."""
+    """The file, the folder, or the files matching a pattern at an address.
+
+    Raises:
+        LangJepaError: as `find`; or parquet files are asked for without the extra `hub`, before the store is.
+    """
+    address = f"{scheme}://{rest}"
+    if kind_of(Path(rest)) is PARQUET:
+        check_extra("hub", f"{address} is a parquet file, which")
     try:
         found = remote.look_up(scheme, rest)
     except Missing as error:
@@ -145,7 +152,7 @@ def _remote(scheme: str, rest: str) -> AnyPath | Folder:
             raise LangJepaError(f"data.train_file: {error}") from error
         literal = _PATTERN.split(pattern)[0]
         return Folder.remote(f"{scheme}://{above}", remote.folder(scheme, above, literal)).matching(pattern)
-    return found if isinstance(found, RemoteFile) else Folder.remote(f"{scheme}://{rest}", found)
+    return found if isinstance(found, RemoteFile) else Folder.remote(address, found)
 
 
 def _divided(name: str) -> tuple[str, str]:

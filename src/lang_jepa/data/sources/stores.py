@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lang_jepa.errors import LangJepaError, first_line
+from lang_jepa.errors import LangJepaError, first_line, how_to_install
 from lang_jepa.settings.addresses import without_secrets
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -172,8 +172,7 @@ def check(scheme: str, address: str, setting: str) -> None:
     store = STORES[scheme]
     if find_spec(store.package) is None:
         raise LangJepaError(
-            f"{setting}: {address} needs {store.package}, which is not installed: pip install "
-            f"'lang-jepa[{store.extra}]'."
+            f"{setting}: {address} needs {store.package}, which is not installed: {how_to_install(store.extra)}."
         )
 
 

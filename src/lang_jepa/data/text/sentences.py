@@ -160,8 +160,7 @@ def align(text: str, sentences: list[str]) -> list[tuple[int, int]]:
 
 
 def _sat_class() -> Any:
-    cure = 'pip install "lang-jepa[sat]", or use data.splitter=rules.'
-    return optional("wtpsplit", f"data.splitter=sat needs an optional package: {cure}").SaT
+    return optional("wtpsplit", "sat", "data.splitter=sat needs wtpsplit, which data.splitter=rules does not").SaT
 
 
 # In this order: clause marks, commas, white space. Western marks count only before white space.

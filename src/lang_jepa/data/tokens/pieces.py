@@ -176,4 +176,4 @@ def sentencepiece_library() -> Any:
     Raises:
         LangJepaError: it is not installed.
     """
-    return optional("sentencepiece", "sentencepiece is needed for token shards: pip install 'lang-jepa[gpt]'")
+    return optional("sentencepiece", "gpt", "token shards need sentencepiece, which is not installed")
