@@ -95,6 +95,7 @@ def test_a_reply_is_voted_for_by_what_followed_the_nearest_contexts(model: Conce
     for one in found:
         ((context, turn),) = [pair for pair in pairs if speaker_of(pair[1])[1] == one.text]
         assert list(one.context) == context
+        assert past[one.conversation][one.position] == turn
         assert one.score == pytest.approx(votes[turn], abs=1e-5)
         assert one.likeness == pytest.approx(float(likeness[pairs.index((context, turn))]), abs=1e-5)
 
@@ -174,9 +175,10 @@ def test_a_context_unlike_all_others_does_not_fit(
         bank._strange, bank._far = strange, far
         found = bank.reply(CONTEXT)
         assert (found[0].fits, found[0].far) == (fits, is_far)
-        _show_replies(found, model, 10)
-        out = " ".join(capsys.readouterr().out.split())
+        _show_replies(found, ["chats.jsonl:1"] * len(found), model, 10)
+        out = capsys.readouterr().out
         assert [one for one in (care, nothing) if one in out] == ([said] if said else [])
+        assert said is None or said in out.splitlines()[0]
 
 
 def test_whether_a_reply_of_one_conversation_fits_is_unknown(
@@ -190,7 +192,25 @@ def test_whether_a_reply_of_one_conversation_fits_is_unknown(
     given = ("rank", folder / "run", "--context", tmp_path / "chat", "--bank", tmp_path / "bank.jsonl")
     code, out, err = type_in(*given)
     assert (code, "whether anything here fits is unknown: the bank has the replies of one" in out) == (0, True), err
-    assert json.loads(type_in(*given, "--json").out)[0]["fits"] is None
+    assert out.startswith("whether anything here fits")
+    found = json.loads(type_in(*given, "--json").out)
+    assert found[0]["fits"] is None
+    assert {one["place"] for one in found} == {f"{tmp_path / 'bank.jsonl'}:1"}
+
+
+def test_a_reply_is_shown_with_the_line_it_stands_on(
+    folder: Path, past: list[list[str]], tmp_path: Path, type_in: Type
+) -> None:
+    rows = [[dict(zip(("role", "content"), turn.split(": ", 1), strict=True)) for turn in one] for one in past]
+    (tmp_path / "bank.jsonl").write_text("".join(f"\n{json.dumps({'messages': one})}\n" for one in rows))
+    (tmp_path / "chat").write_text("\n".join(CONTEXT))
+    given = ("rank", folder / "run", "--context", tmp_path / "chat", "--bank", tmp_path / "bank.jsonl")
+    lines = (tmp_path / "bank.jsonl").read_text().splitlines()
+    for one in json.loads(type_in(*given, "--json").out):
+        name, _, number = one["place"].rpartition(":")
+        assert name == str(tmp_path / "bank.jsonl")
+        assert one["text"] in lines[int(number) - 1]
+        assert f"  [{one['place']}]\n" in type_in(*given).out
 
 
 def test_counts_may_be_those_of_numpy(model: ConceptModel, past: list[list[str]]) -> None:

@@ -149,6 +149,7 @@ def _as_text(messages: object, file: Path) -> str:
 def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
     """Print one table, then what was used, and candidates; lines of logs are cut at the width of the terminal."""
     from lang_jepa.cli.console import plain, sentence_table
+    from lang_jepa.evaluation.metrics.similarity import IN_WORDS
 
     rows = []
     repeats = {one.position: one for one in found.repetitions if one.repeats}
@@ -172,6 +173,10 @@ def _show_study(found: "Study", plot: Path | None, *, unit: str) -> None:
     plain(f"out of place by    {found.outliers.used}")
     plain(f"topics by          {found.topics.used}")
     plain(f"repetitions by     {found.repeated}")
+    used = " ".join((found.surprise.used, found.outliers.used, found.topics.used, found.repeated))
+    for kind, words in IN_WORDS.items():
+        if f"[{kind}]" in used or f"{kind} cosine" in used:
+            plain(words, style="dim")
     if found.hint:
         plain(found.hint)
     for candidate in found.next:

@@ -147,8 +147,10 @@ def _collect(model: "ConceptModel", source: str, chosen: dict[str, Any]) -> "Col
 
 def _show_topics(found: "TopicMap", about: str, unit: str, output: Path | None) -> None:
     from lang_jepa.cli.console import plain
+    from lang_jepa.evaluation.metrics.similarity import IN_WORDS
 
     plain(about)
+    plain(IN_WORDS[found.similarity], style="dim")
     for one in found.topics:
         plain(f"{one.number}. {', '.join(one.words)}", style="bold")
         plain(f"   {one.share:.1%}, {counted(one.units, unit)}")

@@ -11,6 +11,7 @@ from lang_jepa.data.sources.text_files import chunks, filled_lines
 from lang_jepa.errors import LangJepaError, one_line
 
 if TYPE_CHECKING:
+    from lang_jepa.evaluation.metrics.similarity import Similarity
     from lang_jepa.inference.encoding import Vectors
     from lang_jepa.inference.model import ConceptModel, Imagined
 
@@ -123,12 +124,13 @@ def _neighbours(model: "ConceptModel", vectors: "Vectors", corpus: Path, top_k: 
     return [[hits.plain(one) for one in some] for some in index.nearest(vectors, top_k=top_k)]
 
 
-def _show_concepts(rows: list[dict[str, Any]], similarity: str) -> None:
+def _show_concepts(rows: list[dict[str, Any]], similarity: "Similarity") -> None:
     """Print each text with the beginning of its vector, its decoded sentence, and its neighbours in a corpus."""
     from lang_jepa.cli.console import plain
+    from lang_jepa.evaluation.metrics.similarity import IN_WORDS
 
     if "neighbours" in rows[0]:
-        plain(f"neighbours by {similarity} cosine")
+        plain(f"neighbours by {IN_WORDS[similarity]}")
     for row in rows:
         plain(one_line(row["text"]), style="bold")
         shown = " ".join(f"{value:+.3f}" for value in row["concept"][:8])

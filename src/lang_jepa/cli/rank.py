@@ -19,6 +19,7 @@ from lang_jepa.cli.options import (
 from lang_jepa.errors import LangJepaError, counted, one_line
 
 if TYPE_CHECKING:
+    from lang_jepa.inference.folders.reading import Placed
     from lang_jepa.inference.model import ConceptModel
     from lang_jepa.inference.replies import Ranked, Reply
     from lang_jepa.settings.data import DataSettings
@@ -69,14 +70,18 @@ def rank(
     turns, used = _turns(context, data, named, alone=bank is None)
     if candidates is not None:
         ranked = loaded.rank(turns, _candidates(candidates, data), role=role)[: top_k or _SHOWN]
-        _print_json(ranked) if as_json else _show_ranked(ranked, loaded)
+        _print_json(ranked, []) if as_json else _show_ranked(ranked, loaded)
         return
     if "speaker_column" in used and not _has_groups(str(bank), data, named):
         del named["speaker_column"]  # only the context has it
     conversations = _conversations(str(bank), data, named, with_speakers=role is not None)
-    replies = ReplyBank(loaded, conversations, role=role)
+    replies = ReplyBank(loaded, [one.units for one in conversations], role=role)
     found = replies.reply(turns, k=votes, top=top_k or min(_SHOWN, votes))
-    _print_json(found) if as_json else _show_replies(found, loaded, min(votes, len(replies.replies)))
+    places = [conversations[one.conversation].where(one.position) for one in found]
+    if as_json:
+        _print_json(found, places)
+    else:
+        _show_replies(found, places, loaded, min(votes, len(replies.replies)))
 
 
 def _turns(
@@ -142,34 +147,38 @@ def _has_groups(bank: str, settings: "DataSettings", named: "dict[str, str]") ->
 
 def _conversations(
     bank: str, settings: "DataSettings", named: "dict[str, str]", *, with_speakers: bool
-) -> list[list[str]]:
-    """Return earlier conversations, as the model reads them.
+) -> "list[Placed]":
+    """Return earlier conversations, as the model reads them, with the place of each turn.
 
     `named`: columns of a table. `with_speakers`: put speakers in front, unless they are in the texts anyway.
     """
     from lang_jepa.cli.console import aside
     from lang_jepa.data.sources.source import elsewhere
-    from lang_jepa.inference.index.source import SplitDocuments
+    from lang_jepa.inference.folders.reading import read_collection
 
     more = {"speakers": "embedding"} if with_speakers and settings.speakers == "none" else {}
-    source = SplitDocuments.open(elsewhere(settings, bank, **named, **more))
-    source.characters()  # raises if there is none, and says why
-    if source.losses and (line := source.losses.line()):
+    found = read_collection(elsewhere(settings, bank, **named, **more))
+    if line := found.losses.line():
         aside(f"{bank}: {line}")
-    return [row.sentences for row in source.rows() if row.id is not None]
+    return found.documents
 
 
-def _print_json(found: "Sequence[Ranked | Reply]") -> None:
+def _print_json(found: "Sequence[Ranked | Reply]", places: Sequence[str]) -> None:
+    """Print what was found, replies with their places."""
     from lang_jepa.cli.console import show_json
 
-    show_json([asdict(one) for one in found])
+    rows = [asdict(one) for one in found]
+    show_json([{**row, "place": place} for row, place in zip(rows, places, strict=True)] if places else rows)
 
 
 def _show_ranked(found: "list[Ranked]", model: "ConceptModel") -> None:
     from lang_jepa.cli.console import plain
+    from lang_jepa.evaluation.metrics.similarity import IN_WORDS
     from lang_jepa.inference.replies import USUAL
 
     unit = model.settings.data.unit
+    if not any(one.fits for one in found):
+        plain(f"nothing here fits: many {unit}s of the training text are closer to the prediction", style="bold")
     for one in found:
         plain(f"{one.score:7.4f}  {'' if one.fits else '(does not fit) '}{one_line(one.text)}")
     plain(
@@ -177,15 +186,18 @@ def _show_ranked(found: "list[Ranked]", model: "ConceptModel") -> None:
         f"the training {unit}s",
         style="dim",
     )
-    if not any(one.fits for one in found):
-        plain(f"nothing here fits: many {unit}s of the training text are closer to the prediction", style="dim")
+    plain(IN_WORDS[model.similarity_kind], style="dim")
 
 
-def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> None:
+def _show_replies(found: "list[Reply]", places: Sequence[str], model: "ConceptModel", votes: int) -> None:
+    """Print whether anything fits, then the replies, each with its place, then what the numbers are."""
     from lang_jepa.cli.console import plain
+    from lang_jepa.evaluation.metrics.similarity import IN_WORDS
 
-    for one in found:
-        plain(f"{one.score:7.4f}  {one_line(one.text)}")
+    if found and (said := _how_well(found[0])):
+        plain(said, style="bold")
+    for one, place in zip(found, places, strict=True):
+        plain(f"{one.score:7.4f}  {one_line(one.text)}  [{one_line(place)}]")
         plain(f"         after: {one_line(one.context[-1])}  [{one.likeness:.2f}]", style="dim")
     plain(
         f"numbers: votes, mean {model.similarity_kind} cosines with what followed the "
@@ -193,10 +205,13 @@ def _show_replies(found: "list[Reply]", model: "ConceptModel", votes: int) -> No
         "contexts, at most 1]",
         style="dim",
     )
-    fits = found[0].fits if found else True
-    if fits is None:
-        plain("whether anything here fits is unknown: the bank has the replies of one conversation", style="dim")
-    elif found and found[0].far:
-        plain("nothing here fits: no conversation in the bank resembles this one", style="dim")
-    elif not fits:
-        plain("the bank holds no conversation much like this one: take these with care", style="dim")
+    plain(IN_WORDS[model.similarity_kind], style="dim")
+
+
+def _how_well(reply: "Reply") -> str:
+    """Say that the bank may have no fitting reply; empty if it has one."""
+    if reply.fits is None:
+        return "whether anything here fits is unknown: the bank has the replies of one conversation"
+    if reply.far:
+        return "nothing here fits: no conversation in the bank resembles this one"
+    return "" if reply.fits else "the bank holds no conversation much like this one: take these with care"

@@ -115,6 +115,7 @@ def search(
     _check_asked(query, after, by, exact=exact)
     from lang_jepa.cli.console import plain, show_json
     from lang_jepa.cli.hits import ShownHits
+    from lang_jepa.evaluation.metrics.similarity import IN_WORDS
     from lang_jepa.inference.index import Index
 
     opened = Index.open(folder, Path(model) if model else None)
@@ -142,6 +143,7 @@ def search(
     mixed = f"; {opened.surroundings}" if opened.surroundings.about() else ""
     unit = opened.model.settings.data.unit
     plain(f"{opened.model.similarity_kind} cosine, {how} search among {counted(len(opened), unit)}{mixed}")
+    plain(IN_WORDS[opened.model.similarity_kind], style="dim")
     for text, hits in found:
         plain(one_line(text), style="bold")
         for one in hits:

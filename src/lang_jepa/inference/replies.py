@@ -96,6 +96,8 @@ class Reply:
         fits: whether the nearest context of the bank is as close as contexts usually are (None: unknown, since the bank
             has the replies of only one conversation).
         far: whether it is farther than nearly all contexts of the bank are, see `FAR` (None: unknown).
+        conversation, position: where the turn stands: number of its conversation in the bank, and of the turn in that,
+            both from 0.
     """
 
     text: str
@@ -104,6 +106,8 @@ class Reply:
     context: tuple[str, ...]
     fits: bool | None
     far: bool | None
+    conversation: int
+    position: int
 
 
 class ReplyBank:
@@ -128,7 +132,7 @@ class ReplyBank:
         self._dropped: set[str] | None = set() if named and model.settings.data.speakers == "none" else None
         self.contexts: list[list[str]] = []
         self.replies: list[str] = []
-        owners = []
+        owners, self._positions = list[int](), list[int]()
         for number, given in enumerate(conversations):
             turns = texts_of(given, "turn", where=f"conversation {number} of the bank: ")
             turns = as_turns(turns) if named else turns
@@ -141,6 +145,7 @@ class ReplyBank:
                     self.contexts.append(texts[max(0, position - window) : position])
                     self.replies.append(texts[position])
                     owners.append(number)
+                    self._positions.append(position)
         if not self.replies:
             raise LangJepaError("the bank has no reply" + _not_by(role, conversations))
         self._owners = np.array(owners)
@@ -216,8 +221,9 @@ class ReplyBank:
         for place in np.argsort(-score, kind="stable"):
             row = int(near[place])
             text = speaker_of(self.replies[row])[1] if self.model.knows_speakers else self.replies[row]
-            one = Reply(text, float(score[place]), float(likeness[row]), tuple(self.contexts[row]), fits, far)
-            found.setdefault(text, one)
+            where = int(self._owners[row]), self._positions[row]
+            numbers = float(score[place]), float(likeness[row])
+            found.setdefault(text, Reply(text, *numbers, tuple(self.contexts[row]), fits, far, *where))
         return list(found.values())[:top]
 
 

@@ -20,6 +20,13 @@ from lang_jepa.files.atomic import atomic_file
 
 Similarity = Literal["raw", "centred", "whitened", "predictable"]
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
+IN_WORDS: dict[Similarity, str] = {
+    "raw": "raw cosine: of the vectors as they are",
+    "centred": "centred cosine: after the mean of the training embeddings is subtracted",
+    "whitened": "whitened cosine: after mean and covariance of the training embeddings are removed",
+    "predictable": "predictable cosine: only what a context can predict of a text counts, hardly its choice of words",
+}
+"""What each similarity is, for people who see its name beside a number."""
 Floats = NDArray[np.float32]
 
 

@@ -113,7 +113,7 @@ class TopicMap:
     source: str
     of: Of
     method: Method
-    similarity: str
+    similarity: Similarity
     silhouette: float | None
     chosen: str
     topics: list[Topic]
