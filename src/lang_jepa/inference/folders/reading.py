@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from lang_jepa.inference.folders.places import Lines, lines_in_order, lines_of, 
 from lang_jepa.settings.data import DataSettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Placed:
     """A document with its units and where they stand.
 
@@ -27,18 +27,23 @@ class Placed:
         path: path of its file; empty if it is in no file on this machine.
         text: text of the document.
         units: sentences, lines or turns, in order; there may be none.
-        lines: for each unit, its line in the file.
+        find: finds the line of each unit.
     """
 
     name: str
     path: str
     text: str
     units: list[str]
-    lines: Lines
+    find: Callable[[], Lines] = field(repr=False, compare=False)
+
+    @cached_property
+    def lines(self) -> Lines:
+        """For each unit, its line in the file; found when first asked for, which takes long in long texts."""
+        return self.find()
 
     def only(self, these: Sequence[int]) -> "Placed":
         """Return the document with only some of its units, given by position."""
-        return replace(self, units=[self.units[i] for i in these], lines=[self.lines[i] for i in these])
+        return replace(self, units=[self.units[i] for i in these], find=lambda: [self.lines[i] for i in these])
 
     def where(self, position: int) -> str:
         """Return `path:line` of a unit, or the document's name if the line is not known."""
@@ -105,13 +110,20 @@ def _placed(
     find: Callable[[str, Sequence[str]], Lines],
 ) -> Placed:
     name, _, row = (document.place or document.id).rpartition(":")
-    file, unknown = files.get(name), list[int | None]([None] * len(units))
+    file = files.get(name)
     if file is None or not isinstance(file.path, Path) or not row.isdecimal():
-        return Placed(document.id, "", document.text, units, unknown)
-    path = str(file.path)
+        return Placed(document.id, "", document.text, units, lambda: [None] * len(units))
+    own, path = file.path, str(file.path)
     if file.kind.prose is not None:
-        raw = raw_text(file.path)
-        return Placed(path, path, document.text, units, unknown if raw is None else find(raw, units))
-    known = numbers(file.path)
-    line = known[int(row)] if known else None
-    return Placed(document.id, path, document.text, units, [line] * len(units))
+
+        def in_text() -> Lines:
+            raw = raw_text(own)
+            return [None] * len(units) if raw is None else find(raw, units)
+
+        return Placed(path, path, document.text, units, in_text)
+
+    def of_row() -> Lines:
+        known = numbers(own)
+        return [known[int(row)] if known else None] * len(units)
+
+    return Placed(document.id, path, document.text, units, of_row)
