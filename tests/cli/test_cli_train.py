@@ -111,3 +111,13 @@ def test_launching_two_processes(place: Path, trained: Path) -> None:
     assert done.out.count("held-out data;") == 1
     assert load_checkpoint(place / "two" / LAST)["world"] == 2
     assert run_command("scripts/launch_encoder.sh", "none").status == 2
+
+
+def test_a_folder_for_a_decoder_that_is_given_as_the_encoders_is_explained(trained: Path, type_in: Type) -> None:
+    new = str(trained.parent / "decoder")
+    for more, why in (((), f"there is no {new}"), (("--encoder", trained), "so does --encoder")):
+        ran = type_in("train", "concept_decoder", *more, "-o", f"logging.log_dir={new}")
+        assert ran.status == 2
+        assert why in ran.err
+        assert f"own folder is set with -d logging.log_dir={new} (not given: outputs/decoder)" in ran.err
+    assert not Path(new).exists()

@@ -40,7 +40,12 @@ AnyModel = Annotated[
 ]
 DecoderOverride = Annotated[
     list[str] | None,
-    typer.Option("--dec-override", "-d", metavar="SECTION.KEY=VALUE", help="Change one of a decoder's settings."),
+    typer.Option(
+        "--dec-override",
+        "-d",
+        metavar="SECTION.KEY=VALUE",
+        help="Change one of a decoder's settings, such as logging.log_dir, its folder.",
+    ),
 ]
 
 

@@ -235,8 +235,12 @@ def _decoder_settings(recipe: str, asked: TrainOptions, first: Sequence[str], la
         usual = (f"{_FOLDER}{DecoderLoggingSettings().log_dir}-{START}", *usual)
     settings = load_decoder_settings(recipe, [*first, *(asked.dec_override or ()), *last], usual)
     folders = [one.removeprefix(_FOLDER) for one in asked.overrides if one.startswith(_FOLDER)]
-    if asked.encoder is not None and folders:
-        raise LangJepaError("--encoder and -o logging.log_dir both name an encoder: give one of them")
+    if folders and (asked.encoder is not None or not Path(folders[-1]).exists()):
+        why = "and so does --encoder" if asked.encoder is not None else f"and there is no {folders[-1]}"
+        raise LangJepaError(
+            f"-o {_FOLDER}{folders[-1]} names the encoder's run, {why}. The decoder's own folder is set with "
+            f"-d {_FOLDER}{folders[-1]} (not given: {DecoderLoggingSettings().log_dir}), its encoder with --encoder RUN"
+        )
     named = asked.encoder or (Path(folders[-1]) if folders else None)
     encoder = named or (None if settings.data.encoder is None else Path(settings.data.encoder))
     if encoder is None:
