@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,26 @@ def test_every_recipe_is_in_one_situation(type_in: Type) -> None:
         assert one["purpose"] == recipe_purposes()[one["name"]]
         assert one["system"] == system_of(one["name"])
         assert one["name"] in SITUATIONS[one["for"]]
+
+
+def test_a_recipe_is_shown_with_what_it_builds_on(type_in: Type, tmp_path: Path) -> None:
+    ran = type_in("recipes", "dialogue")
+    assert ran.out.startswith("dialogue: Conversations, from scratch in minutes on a CPU")
+    at = [ran.out.index(f"\n{name}:\n# ") for name in ("dialogue", "builds on documents")]
+    assert at == sorted(at)
+    found = json.loads(type_in("recipes", "dialogue", "--json").out)
+    assert list(found["files"])[:2] == ["dialogue", "documents"]
+    for text in found["files"].values():
+        assert text.rstrip("\n") in ran.out
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("# For my chats.\nbase: dialogue\ndata: {limit: 7}\n")
+    shown = type_in("recipes", mine).out
+    assert shown.startswith(f"{mine}: For my chats\n")
+    assert shown.index("data: {limit: 7}") < shown.index("builds on dialogue:") < shown.index("builds on documents:")
+    for wrong in ("dialoge", "../dialogue"):
+        ran = type_in("recipes", wrong)
+        assert (ran.status, f"no recipe named '{wrong}'" in ran.err) == (2, True)
+    assert "did you mean 'dialogue'" in type_in("recipes", "dialoge").err
 
 
 def test_earlier_names_are_understood_and_not_shown(type_in: Type) -> None:

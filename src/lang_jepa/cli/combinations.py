@@ -219,7 +219,7 @@ COMBINATIONS: Mapping[str, Mapping[str, When]] = {
     "serve": _each(
         "model index precision host port api_key allow_remote max_body max_texts max_characters queue timeout"
     ),
-    "recipes": _each("as_json"),
+    "recipes": _each("name as_json"),
 }
 """For each verb, when each of its options and arguments has an effect."""
 

@@ -8,7 +8,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lang-jepa train runs/mine --resume",
         "lang-jepa train --from runs/mine -o data.train_file=MORE",
     ),
-    "recipes": ("lang-jepa recipes", "lang-jepa recipes --json"),
+    "recipes": ("lang-jepa recipes", "lang-jepa recipes dialogue", "lang-jepa recipes --json"),
     "prepare": ("lang-jepa prepare documents -o data.train_file=FOLDER --duplicates copies.jsonl",),
     "shards": ("lang-jepa shards FOLDER tokens --vocab-size 4096",),
     "infer": (

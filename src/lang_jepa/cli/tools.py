@@ -232,11 +232,17 @@ def _export_quantised(run: Path, file: Path, to: str, *, gptq: bool, clip: str |
     plain(f"  bits per byte  {done.before.val_bpb:.5f} before, {done.after.val_bpb:.5f} after: {done.gap:+.5f}")
 
 
-def recipes(as_json: AsJson = False) -> None:
-    """List the built-in recipes by what you have, and say what each is for."""
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="A recipe to show, by name or path (default: list all).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the built-in recipes by what you have, and say what each is for; or show one."""
     from lang_jepa.cli.console import named_table, plain, show_json
     from lang_jepa.settings.recipes import SITUATIONS, recipe_purposes, system_of
 
+    if name is not None:
+        _show_recipe(name, as_json=as_json)
+        return
     purposes = recipe_purposes()
     if as_json:
         every = [(situation, name) for situation, names in SITUATIONS.items() for name in names]
@@ -245,6 +251,23 @@ def recipes(as_json: AsJson = False) -> None:
     for situation, names in SITUATIONS.items():
         plain(f"{situation}:", style="bold")
         named_table({name: purposes[name] for name in names})
+
+
+def _show_recipe(name: str, *, as_json: bool) -> None:
+    """Print what a recipe is for, its file, and those that it builds on; as JSON the same."""
+    from lang_jepa.cli.console import plain, show_json
+    from lang_jepa.settings.recipes import purpose_in, recipe_files, system_of
+
+    files = recipe_files(name)
+    purpose = purpose_in(files[name])
+    if as_json:
+        show_json({"name": name, "system": system_of(name), "purpose": purpose, "files": files})
+        return
+    plain(f"{name}: {purpose}" if purpose else name, style="bold")
+    for one, text in files.items():
+        plain(f"\n{'' if one == name else 'builds on '}{one}:", style="bold")
+        plain(text.rstrip("\n"), whole=True)
+    plain("\nWhat none of these files sets has its default, see docs/settings.md.", style="dim")
 
 
 def generate(

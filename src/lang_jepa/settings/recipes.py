@@ -57,12 +57,29 @@ def recipe_names(system: str | None = None) -> list[str]:
 
 def recipe_purposes() -> dict[str, str]:
     """What each built-in recipe is for (the first sentence of its head comment), grouped by system."""
-    purposes = {}
-    for name in sorted(recipe_names(), key=lambda name: list(SYSTEMS).index(system_of(name))):
-        head = itertools.takewhile(lambda line: line.startswith("#"), built_in(name).splitlines())
-        said = " ".join(line.lstrip("# ") for line in head)
-        purposes[name] = said.partition(". ")[0].rstrip(".")
-    return purposes
+    names = sorted(recipe_names(), key=lambda name: list(SYSTEMS).index(system_of(name)))
+    return {name: purpose_in(built_in(name)) for name in names}
+
+
+def purpose_in(text: str) -> str:
+    """What a recipe is for: the first sentence of the head comment of its text."""
+    head = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return " ".join(line.lstrip("# ") for line in head).partition(". ")[0].rstrip(".")
+
+
+def recipe_files(recipe: str) -> dict[str, str]:
+    """The text of a recipe (name or path), then of those that it builds on, by name or path.
+
+    Raises:
+        LangJepaError: one of them does not exist or cannot be read.
+    """
+    files: dict[str, str] = {}
+    while recipe not in files:
+        files[recipe] = read_text(Path(recipe)) if is_yaml(recipe) else built_in(recipe)
+        tree = parse_yaml(files[recipe], where=recipe)
+        if isinstance(tree, dict) and isinstance(tree.get(BASE), str):
+            recipe = beside(Path(recipe), tree[BASE])
+    return files
 
 
 @cache
