@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from lang_jepa.cli.folders import _show_study
+from lang_jepa.inference.folders.study import FolderStudy, Passage, Summary
 from lang_jepa.stories.generate import kind_of, story
 from typed import Type, run_command
 
@@ -41,7 +43,11 @@ def test_the_odd_sentence_of_a_folder_is_named_with_its_line(kitchen: Path, mini
     ran = type_in("document", minilm, kitchen, "--top-k", "1", "--output", output)
     assert ran.status == 0, ran.err
     assert "High is surprising" in ran.out
-    _, passages = ran.out.split("the most surprising sentences of all:")
+    assert "below 0 it fits better" in ran.out
+    documents, passages = ran.out.split("the most surprising sentences of all:")
+    assert f"{kitchen}/odd.txt" in documents
+    assert f"{kitchen}/plain.txt" not in documents
+    assert "  and 1 more document: --top-k shows more" in documents
     number, place = re.findall(r"([+-][\d.]+)  (\S+)", passages)[0]
     assert (place, ODD in passages) == (f"{kitchen}/odd.txt:5", True)
     found = json.loads(type_in("document", minilm, kitchen, "--json").out)
@@ -54,6 +60,20 @@ def test_the_odd_sentence_of_a_folder_is_named_with_its_line(kitchen: Path, mini
         (f"{kitchen}/odd.txt:5", pytest.approx(odd["surprise"]))
     ]
     assert len(rows) == 17
+
+
+@pytest.mark.parametrize(("least", "said"), [(-1.4, " (even these fit better than a shuffled turn):"), (0.2, ":")])
+def test_a_negative_surprise_is_explained_and_documents_are_bounded(
+    least: float, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passages = [Passage(f"{n}.txt:2", f"{n}.txt", 1, least - n, None, "Yes.", "", False, None) for n in range(3)]
+    summaries = [Summary(one.document, 2, 1, 0, one.surprise, one) for one in reversed(passages)]
+    found = FolderStudy("three texts", "copying", "training", summaries, passages, [])
+    _show_study(found, "about", "turn", 2, None)
+    documents, shown = capsys.readouterr().out.split(f"the most surprising turns of all{said}\n")
+    assert re.findall(r"\d\.txt", documents) == ["0.txt", "1.txt"]
+    assert "and 1 more document: --top-k shows more" in documents
+    assert re.findall(r"\d\.txt:2", shown) == ["0.txt:2", "1.txt:2"]
 
 
 def test_topics_are_the_plots_of_stories(tmp_path: Path, minilm: Path, type_in: Type) -> None:

@@ -131,7 +131,13 @@ def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch)
     assert len(scored) >= 8, "all tasks are in the file"
     assert set(ConceptModel.load(place / "quick").choices) >= {"next", "outliers", "segment"}
     assert ran.out.count("reconstruction  ") >= 3
-    for shown in ("   <- surprise ", "    expected of 257 sentences: ", "    imagined in its place:     "):
+    for shown in (
+        "below 0 it fits better",
+        "   <- surprise ",
+        ", the highest here",
+        "    expected of 257 sentences: ",
+        "    imagined in its place:     ",
+    ):
         assert ran.out.count(shown) == 1, shown
     assert str(place / "quick" / "story.png") in ran.out
     assert (place / "quick" / "story.png").read_bytes()[:4] == b"\x89PNG"

@@ -60,7 +60,9 @@ def document(
     ] = None,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw surprise and topics into this PNG.")] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="For a folder: passages shown.")] = 10,
+    top_k: Annotated[
+        int, typer.Option(min=1, help="For a folder: show at most this many documents, and as many passages.")
+    ] = 10,
     output: Output = None,
 ) -> None:
     """Study a text: surprising sentences, topics, sentences out of place, repetitions, what may follow."""

@@ -1,6 +1,7 @@
 """The verbs for whole folders: `duplicates`, `topics`, and what `document` prints about a folder."""
 
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -194,12 +195,16 @@ def _show_study(found: "FolderStudy", about: str, unit: str, top_k: int, output:
 
     plain(about)
     rows = []
-    for one in found.documents:
+    documents = sorted(found.documents, key=lambda one: -inf if one.highest is None else one.highest, reverse=True)
+    for one in documents[:top_k]:
         numbers = (str(one.units), str(one.topics), str(one.repeats))
         rows.append([in_deviations(one.highest), in_deviations(one.mean), *numbers, one_line(one.document)])
     sentence_table(("highest", "mean", f"{unit}s", "topics", "repeats", "document"), rows, begins=())
-    plain(f"the most surprising {unit}s of all:", style="bold")
-    for passage in found.ranked()[:top_k]:
+    _more(len(documents) - top_k, "document", "documents")
+    passages = found.ranked()[:top_k]
+    usual = f" (even these fit better than a shuffled {unit})" if passages and (passages[0].surprise or 0.0) < 0 else ""
+    plain(f"the most surprising {unit}s of all{usual}:", style="bold")
+    for passage in passages:
         plain(f"  {in_deviations(passage.surprise)}  {one_line(passage.place)}", style="dim")
         plain(f"    {shorten(one_line(passage.text), _PASSAGE)}")
     if found.left_out:

@@ -126,8 +126,11 @@ def _surprising_story(model: "ConceptModel") -> tuple["Study", list[str]]:
     below = [f"    expected of 257 sentences: {expected}"]
     if model.decoder is not None and (imagined := model.imagine(sentences[:position], 1)[0].text):
         below.append(f"    imagined in its place:     {imagined}")
-    lines = ["\nA held-out story, and its most surprising sentence (high is surprising):", ""]
+    lines = [
+        "\nA held-out story, and its most surprising sentence. Surprise: by how many standard",
+        "deviations a sentence fits worse than shuffled ones do; below 0 it fits better.\n",
+    ]
     for one in found.surprise.sentences:
-        mark = "" if one.position != position else f"   <- surprise {one.surprise:+.1f}"
+        mark = "" if one.position != position else f"   <- surprise {one.surprise:+.1f}, the highest here"
         lines += [f"  {one.sentence}{mark}", *(below if mark else [])]
     return found, [*lines, ""]
