@@ -379,6 +379,9 @@ def test_losses_are_one_line_and_loud_above_a_tenth() -> None:
 def test_one_document_gets_advice_how_to_be_cut() -> None:
     assert "is one document" in why_nothing_held_out(0.03, 1, "file one.txt")
     assert why_nothing_held_out(0.03, 1, "folder of", read=13).startswith("only 1 of 13 documents of folder of is left")
+    assert why_nothing_held_out(0.03, 0, "folder of", read=13).startswith(
+        "none of 13 documents of folder of is left: they were rejected"
+    )
     for documents, read in ((9, 9), (1, 1), (1, 13)):
         assert why_nothing_held_out(0.0, documents, "folder x", read=read).startswith("data.val_fraction is 0. Set")
     assert "held none out" in why_nothing_held_out(0.03, 9, "folder x")

@@ -236,8 +236,9 @@ def why_nothing_held_out(
             "measure by. Give more lines, or a larger data.val_fraction."
         )
     if documents <= 1 < read:
+        left, others = ("only 1", "the others") if documents else ("none", "they")
         return (
-            f"only {documents} of {read:,} documents of {description} is left: the others were rejected or are "
+            f"{left} of {read:,} documents of {description} is left: {others} were rejected or are "
             "duplicates. Check data.deduplicate, data.min_length and data.min_sentences, or give more documents."
         )
     if documents <= 1:

@@ -99,8 +99,8 @@ def about_study(found: "FolderStudy", unit: str) -> str:
     whose = "the same document" if found.against == "document" else "the training text"
     return (
         f"{counted(len(found.documents), 'document')}, {counted(len(found.passages), unit)}. High is surprising: by "
-        f"how many standard deviations a {unit} fits worse than shuffled ones of {whose} do; below 0 it fits better. By "
-        f"{found.used}"
+        f"how many standard deviations a {unit} fits worse than shuffled ones of {whose} do; below 0 it fits better. "
+        f"By {found.used}"
     )
 
 
