@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
-Extra = Literal["evaluate", "export", "hub", "onnx"]
+Extra = Literal["evaluate", "export", "hub", "onnx", "serve"]
 _EXTRAS: dict[Extra, dict[str, str]] = {
     "evaluate": {
         "sklearn": "scikit-learn",
@@ -17,6 +17,7 @@ _EXTRAS: dict[Extra, dict[str, str]] = {
     "export": {"sentence_transformers": "sentence-transformers"},
     "hub": {"datasets": "datasets", "pyarrow": "PyArrow"},
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+    "serve": {"fastapi": "FastAPI", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"},
 }
 """Extras that many modules need: their modules and what these are called."""
 
@@ -78,9 +79,14 @@ def how_to_install(extra: str) -> str:
     return f'pip install "lang-jepa[{extra}]" (in a clone: pip install -e ".[{extra}]")'
 
 
+def missing_modules(extra: Extra) -> list[str]:
+    """The names of those libraries of an extra that are not installed."""
+    return [name for module, name in _EXTRAS[extra].items() if find_spec(module) is None]
+
+
 def missing_extra(extra: Extra, what: str) -> str | None:
     """Say which libraries of an extra `what` needs and are not installed, and how to install them; None: all are."""
-    missing = [name for module, name in _EXTRAS[extra].items() if find_spec(module) is None]
+    missing = missing_modules(extra)
     if not missing:
         return None
     return f"{what} needs what is not installed ({', '.join(missing)}): {how_to_install(extra)}"

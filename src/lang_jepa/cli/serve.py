@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lang_jepa.cli.options import AnyModel
-from lang_jepa.errors import optional
+from lang_jepa.errors import check_extra
 
 if TYPE_CHECKING:
     from lang_jepa.serving.served import Served
@@ -46,8 +46,7 @@ def serve(
     ] = 30.0,
 ) -> None:
     """Serve a model over HTTP: embeddings in OpenAI's form, predictions, documents, search, and a page."""
-    for module in ("fastapi", "uvicorn", "prometheus_client"):
-        optional(module, "serve", f"serving needs {module}, which is not installed")
+    check_extra("serve", "serve")
     from lang_jepa.cli.console import plain
     from lang_jepa.serving.guard import Rules
     from lang_jepa.serving.server import serve as serve_model

@@ -17,7 +17,7 @@ from lang_jepa.comparison.trial.stages import OnStage, Silent, Stages
 from lang_jepa.comparison.trial.verdict import Verdict, short_name, verdict_of
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.prepare import prepare
-from lang_jepa.errors import check_extra, counted
+from lang_jepa.errors import check_extra, counted, how_to_install, missing_modules
 from lang_jepa.evaluation.conclusions import MODEL_NAME
 from lang_jepa.evaluation.table import Report, Row
 from lang_jepa.files.atomic import check_writable, locked, make_folder, write_text
@@ -282,7 +282,9 @@ def _commands(trial: Trial) -> list[tuple[str, str]]:
         found.append(("its topics", f"lang-jepa topics {judge} {path}"))
     if searched:
         model = run if info["index"] == MODEL_NAME else shlex.quote(info["index"])
-        found.append(("serve it", f"lang-jepa serve {model} --index {index}"))
+        lacking = missing_modules("serve")
+        install = f"   # first: {how_to_install('serve')}" if lacking else ""
+        found.append(("serve it", f"lang-jepa serve {model} --index {index}{install}"))
     if trial.taken.kind == "logs":
         return found
     turns = " --units turns" if trial.taken.kind == "dialogues" else ""
