@@ -136,6 +136,24 @@ def test_a_finished_comparison_is_only_reported_again(whole: Path) -> None:
     assert (whole / "report.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "lacking", "said"),
+    [
+        ("compared.json", "rows", r"compared.json does not hold scores .*lacks rows.*: delete .+evaluated.json, and"),
+        ("evaluated.json", "scores", r"evaluated.json does not say where the scores are.*: delete .+evaluated.json"),
+        ("facts.json", "corpus", r"facts.json lacks corpus, so another version wrote it: delete .+seed0, and the"),
+    ],
+)
+def test_what_another_version_left_is_named(whole: Path, tmp_path: Path, name: str, lacking: str, said: str) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    file = run_folder(folder, "with vicreg", 0) / name
+    tree = read_json(file, what="what another version left")
+    del tree[lacking]
+    write_json(file, tree)
+    with pytest.raises(LangJepaError, match=said):
+        compare(_plan(2), folder, Heard())
+
+
 def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path: Path) -> None:
     """SIGTERM in the first run, a kill in the second: no step is lost or made twice in what remains."""
     folder = tmp_path / "parts"

@@ -127,6 +127,22 @@ def test_card_tells_settings_scores_and_limits(make: Make, tmp_path: Path) -> No
     assert "| `model.max_length` | 48 |" in card
     assert "it has collapsed" in card
     assert "compare by plain cosine" in card  # the model's own similarity is `centred`
+    lacking = {name: value for name, value in rows[0].items() if name != "low"}
+    for wrong, said in (
+        ({"rows": [rows[1], lacking]}, r"row 1 lacks low"),
+        ({"rows": [{**rows[0], "value": None}]}, r"row 0: value is None, not a number"),
+        ({"rows": [{**rows[0], "interval": 1}]}, r"row 0 also has interval"),
+        ({"scores": rows}, r"the report lacks rows"),
+        (rows, r"the report is not an object"),
+    ):
+        (run / "scores.json").write_text(json.dumps(wrong))
+        with pytest.raises(LangJepaError, match=rf"scores.json does not hold scores .*{said}\): score the model again"):
+            export_run(run, tmp_path / "again", "sentence-transformers")
+    (run / "scores.json").unlink()
+    (run / "summary.json").write_text("[]")
+    with pytest.raises(LangJepaError, match=r"summary.json is not the summary of a run"):
+        export_run(run, tmp_path / "again", "sentence-transformers")
+    assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.parametrize("to", ["sentence-transformers", "onnx"])

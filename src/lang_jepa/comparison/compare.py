@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from lang_jepa.comparison.budget import Measured
 from lang_jepa.comparison.jobs import EVALUATED, INFO, TRAINED, Event, Interrupted, Workers
-from lang_jepa.comparison.kind import StartInfo, check_environment, check_pair, setting_differences
+from lang_jepa.comparison.kind import StartInfo, check_environment, check_pair, read_start, setting_differences
 from lang_jepa.comparison.outcome import outcome
 from lang_jepa.comparison.page import write_page, write_pictures
 from lang_jepa.comparison.plan import Plan, Variant, refuse_different_settings, run_folder, settle
@@ -147,7 +147,7 @@ class _Work:
         settings = self.plan.run_settings(variant, seed, self.folder)
         _check_folder(folder, settings, self.plan.kind.settings_type)
         if (folder / TRAINED).is_file():
-            self._check(variant, seed, read_json(folder / INFO, what="the note of a run's start"))
+            self._check(variant, seed, read_start(folder / INFO, self.plan.kind))
         count_flops = self.plan.variant(variant.name).measured is None
         if not evaluated(folder, self.window):
             (folder / EVALUATED).unlink(missing_ok=True)

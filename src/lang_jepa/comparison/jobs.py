@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self, TextIO
 
-from lang_jepa.comparison.kind import Evaluation, RunKind, check_environment, start_info
+from lang_jepa.comparison.kind import Evaluation, RunKind, check_environment, read_start, start_info
 from lang_jepa.comparison.systems import kind_named
 from lang_jepa.data.sources.hub import go_offline_if_unreachable
 from lang_jepa.errors import LangJepaError
@@ -310,7 +310,7 @@ def _train(settings: Any, job: Mapping[str, Any], channel: Channel) -> bool:
         info = start_info(kind, run)
         path = folder / INFO
         if run.resumed:  # its weights are no longer the initial ones
-            before = read_json(path, what="the note of the run's start")
+            before = read_start(path, kind)
             check_environment(info, before, what=f"the rest of {folder}", allow=job["allow_different"])
             info = before
         else:

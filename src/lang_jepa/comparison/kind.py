@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -324,6 +324,23 @@ def start_info(kind: RunKind[Any], run: Any) -> StartInfo:
         "threads": torch.get_num_threads(),
         "processes": run.fabric.world_size,
     }
+
+
+def read_start(path: Path, kind: RunKind[Any]) -> StartInfo:
+    """Read what a run started with, as `start_info` made it.
+
+    Raises:
+        LangJepaError: the file cannot be read, or lacks something that this version compares.
+    """
+    found: object = read_json(path, what="the note of a run's start")
+    names = ("parameters", *ENVIRONMENT, *kind.info)
+    lacking = [name for name in names if not isinstance(found, dict) or name not in found]
+    if lacking:
+        raise LangJepaError(
+            f"{path} lacks {', '.join(dict.fromkeys(lacking))}, so another version wrote it: delete {path.parent}, and "
+            "the same command trains this run again"
+        )
+    return cast("StartInfo", found)
 
 
 def _device(device: Any) -> str:

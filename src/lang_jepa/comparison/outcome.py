@@ -9,12 +9,12 @@ import numpy as np
 
 from lang_jepa.comparison.figure import Curve, equal_budgets, mean_and_std, numeric_series, read_curve
 from lang_jepa.comparison.jobs import EVALUATED, INFO, VALUES
-from lang_jepa.comparison.kind import ENVIRONMENT, INFO_LABELS, StartInfo
+from lang_jepa.comparison.kind import ENVIRONMENT, INFO_LABELS, StartInfo, read_start
 from lang_jepa.comparison.plan import Plan, differing_settings, refuse_different_settings, run_folder
 from lang_jepa.comparison.verdict import LEAST_SEEDS, Metric, Side, Verdict, verdicts
 from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.conclusions import MODEL_NAME
-from lang_jepa.evaluation.table import Report, Row, is_headline
+from lang_jepa.evaluation.table import Report, Row, is_headline, read_report
 from lang_jepa.files.atomic import read_json
 
 FORMAT = 1
@@ -44,7 +44,7 @@ def outcome(plan: Plan, folder: Path) -> dict[str, Any]:
         ]
         for one in plan.variants
     }
-    info = _each(plan, folder, lambda path: read_json(path / INFO, what="the note of a run's start"))
+    info = _each(plan, folder, lambda path: read_start(path / INFO, kind))
     cards = _each(plan, folder, _card)
     sides = {one.name: _sides(plan, folder, one.name, cards) for one in plan.variants}
     rivals = {name: each for name, each in sides.items() if name != plan.baseline.name}
@@ -90,9 +90,17 @@ def _each(plan: Plan, folder: Path, read: Any) -> dict[str, list[Any]]:
 
 
 def _card(run: Path) -> Report:
-    """The scores of a run as this comparison measured them."""
-    name = read_json(run / EVALUATED, what="the note of a run's evaluation")["scores"]
-    return Report.from_json(read_json(run / name, what="the scores of a run"))
+    """The scores of a run as this comparison measured them.
+
+    Raises:
+        LangJepaError: they are not in the form in which this version writes them.
+    """
+    note: object = read_json(run / EVALUATED, what="the note of a run's evaluation")
+    name = note.get("scores") if isinstance(note, dict) else None
+    cure = f"delete {run / EVALUATED}, and the same command scores this run again"
+    if not isinstance(name, str):
+        raise LangJepaError(f"{run / EVALUATED} does not say where the scores are, as this version writes it: {cure}")
+    return read_report(run / name, cure)
 
 
 def _sides(plan: Plan, folder: Path, name: str, cards: Mapping[str, Sequence[Report]]) -> dict[Metric, Side]:

@@ -1,8 +1,8 @@
 """Scores as rows (scorer, task, metric, value, interval, count), in tables and on disk."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,8 +94,19 @@ class Report:
 
     @classmethod
     def from_json(cls, tree: dict[str, Any]) -> Self:
-        """Build a report from what `to_json` returned; it has no values per question."""
-        return cls(**(tree | {"rows": [Row(**row) for row in tree["rows"]]}))
+        """Build a report from what `to_json` returned; it has no values per question.
+
+        Raises:
+            LangJepaError: something is missing, unknown or of another type; the message says what.
+        """
+        _check_fields(cls, tree, "the report")
+        rows = tree["rows"]
+        if not isinstance(rows, list):
+            raise LangJepaError("its rows are not a list")
+        for number, row in enumerate(rows):
+            _check_fields(Row, row, f"row {number}")
+            _check_numbers(row, f"row {number}")
+        return cls(**(tree | {"rows": [Row(**row) for row in rows]}))
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
@@ -131,6 +142,26 @@ class Report:
         """
         header = ("task", "split", "metric", "name", "value", "95 % interval", "n", "note")
         return [header, *(_cells(row) for row in self.rows if everything or is_headline(row))]
+
+
+def _check_fields(kind: type[Row] | type[Report], tree: object, what: str) -> None:
+    """Raise unless a tree has the fields of a class that have no default, and no others."""
+    if not isinstance(tree, dict):
+        raise LangJepaError(f"{what} is not an object")
+    needed = [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
+    known = {one.name for one in fields(kind)} - {"detail"}
+    for word, names in (("lacks", [one for one in needed if one not in tree]), ("also has", sorted({*tree} - known))):
+        if names:
+            raise LangJepaError(f"{what} {word} {', '.join(names)}")
+
+
+def _check_numbers(row: Mapping[str, Any], what: str) -> None:
+    """Raise unless the numbers of a row are numbers; an analytic value has no interval."""
+    for name in ("value", "low", "high", "n"):
+        one = row[name]
+        absent = one is None and name in ("low", "high")
+        if not absent and (isinstance(one, bool) or not isinstance(one, int | float)):
+            raise LangJepaError(f"{what}: {name} is {one!r}, not a number")
 
 
 def score_row(
@@ -282,7 +313,8 @@ class Saver:
     def __init__(self, path: Path, model: str) -> None:
         self.path, self.model = path, model
         self.problem: LangJepaError | None = None
-        found = read_report(path) if path.is_file() else None
+        cure = "move it away, or write to another file with --output"
+        found = read_report(path, cure) if path.is_file() else None
         self.earlier = found if found is not None and found.settings.get(MODEL) == model else None
 
     def __call__(self, report: Report) -> None:
@@ -318,16 +350,20 @@ def beside(report: Report, earlier: Report) -> Report:
     )
 
 
-def read_report(path: Path) -> Report:
+def read_report(
+    path: Path, cure: str = "score the model again with lang-jepa evaluate, or move the file away"
+) -> Report:
     """Read a report that `Report.save` wrote; it has no values per question.
 
+    Args:
+        path: of the file.
+        cure: what to do if it does not hold scores, for the message.
+
     Raises:
-        LangJepaError: the file does not hold scores.
+        LangJepaError: the file does not hold scores, or those of another version.
     """
     tree = read_json(path, what="scores")
     try:
         return Report.from_json(tree)
-    except (TypeError, KeyError) as error:
-        raise LangJepaError(
-            f"{path} does not hold scores ({error}): move it away, or write to another file with --output"
-        ) from error
+    except LangJepaError as error:
+        raise LangJepaError(f"{path} does not hold scores as this version writes them ({error}): {cure}") from error

@@ -116,10 +116,10 @@ def export_run(
         raise LangJepaError(
             f"{run} is a pretrained encoder as other tools load it already; export writes models that were trained here"
         )
+    card = write_card(model, run, to, name=name or str(folder), license=license)
     with quiet_transformers(), atomic_folder(folder) as temporary:
         encode = _WRITERS[to](model, temporary)
         difference = check_parity(model, encode, TOLERANCE[to], to)
-        card = write_card(model, run, to, name=name or str(folder), license=license)
         (temporary / "README.md").write_text(card, encoding="utf-8")
     return Exported(folder, difference, list(beforehand(model.settings.data)), list_files(folder))
 
@@ -175,6 +175,9 @@ def write_card(model: ConceptModel, run: Path, to: str, *, name: str, license: s
         to: the format.
         name: of the model in the examples.
         license: of the weights, by its name on the hub (None: said to be missing).
+
+    Raises:
+        LangJepaError: one of the two files is not as this version writes it.
     """
     head = ["---", "pipeline_tag: sentence-similarity"]
     head += [f"license: {license}"] if license else []
@@ -295,7 +298,9 @@ def _rows(run: Path) -> list[Row]:
 
 def _summary(run: Path) -> dict[str, Any]:
     file = run / "summary.json"
-    found: dict[str, Any] = read_json(file, what="summary of the run") if file.is_file() else {}
+    found: object = read_json(file, what="summary of the run") if file.is_file() else {}
+    if not isinstance(found, dict) or not isinstance(found.get("alarms", []), list):
+        raise LangJepaError(f"{file} is not the summary of a run as this version writes it: move it away")
     return found
 
 
