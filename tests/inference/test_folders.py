@@ -3,13 +3,16 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lang_jepa.errors import LangJepaError
 from lang_jepa.inference.folders.duplicates import find_duplicates
-from lang_jepa.inference.folders.places import file_of, lines_of, paragraph_at
+from lang_jepa.inference.folders.places import _occurrences, file_of, lines_of, paragraph_at
 from lang_jepa.inference.folders.reading import Collection, read_collection
 from lang_jepa.inference.folders.tables import Table, check_output, write_found
 from lang_jepa.inference.folders.topics import telling_words
@@ -116,3 +119,10 @@ def test_ids_name_files_below_their_folder_alone(tmp_path: Path) -> None:
     assert file_of("a:b.txt:3", inside.parent) == (inside, 3)
     for name in (f"{outside}:0", "../secret.txt:0", "none.txt:0", "a:b.txt:x", "a:b.txt"):
         assert file_of(name, inside.parent) is None
+
+
+@given(st.text("ab ", max_size=200), st.lists(st.text("ab ", max_size=20), max_size=8))
+def test_occurrences_are_those_of_a_search_for_each(text: str, units: list[str]) -> None:
+    found = _occurrences(text, units)
+    for unit in filter(None, units):
+        assert found[unit] == [one.start() for one in re.finditer(re.escape(unit), text)]

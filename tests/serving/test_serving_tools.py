@@ -208,7 +208,7 @@ def test_search_by_meaning_and_after_a_context(live: Live, model: ConceptModel, 
     assert live.post("/search", {"mode": "meaning", "context": CONTEXT}).status == 400
 
 
-def test_hits_have_their_line_and_paragraph_where_that_is_asked(run: Path, tmp_path: Path) -> None:
+def test_hits_have_their_line_and_where_that_is_asked_their_paragraph(run: Path, tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("Tom sold a car.\nAnna went home.\n\nThe birds flew away.\n", encoding="utf-8")
     model = ConceptModel.load(run)
@@ -216,11 +216,16 @@ def test_hits_have_their_line_and_paragraph_where_that_is_asked(run: Path, tmp_p
     with serving(Served.open(run, tmp_path / "index")) as live:
         asked = {"query": "Anna went home.", "top_k": 1}
         (plain,) = live.post("/search", asked).body["hits"]
-        assert (plain["path"], plain["line"], plain["paragraph"]) == (None, None, None)
+        assert (Path(plain["path"]).name, plain["line"], plain["paragraph"]) == ("notes.txt", 2, None)
         (found,) = live.post("/search", asked | {"paragraph": True}).body["hits"]
-    assert (Path(found["path"]).name, found["line"]) == ("notes.txt", 2)
+        text.write_text("A new line.\nTom sold a car.\nAnna went home.\n", encoding="utf-8")
+        (moved,) = live.post("/search", asked).body["hits"]
+        text.unlink()
+        (gone,) = live.post("/search", asked).body["hits"]
     assert found["paragraph"].split("\n") == ["Tom sold a car.", "Anna went home."]
-    assert found | {"path": None, "line": None, "paragraph": None} == plain
+    assert found | {"paragraph": None} == plain
+    assert moved == plain | {"line": 3}
+    assert (gone["path"], gone["line"]) == (None, None)
 
 
 def test_the_precision_is_what_was_asked_or_what_the_index_was_made_in(run: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Everything here runs in the thread that owns the model, unless it says otherwise
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -216,8 +217,7 @@ class Served:
         else:
             self.predicting()
             found = index.search_after([self.context(given)], top_k=asked.top_k)
-        places = HitPlaces(index) if asked.paragraph else None
-        return shapes.Found(hits=[_found(hit, places) for hit in found[0]])
+        return shapes.Found(hits=[_found(hit, self.places, paragraph=asked.paragraph) for hit in found[0]])
 
     def reply(self, asked: shapes.Reply) -> shapes.Replies:
         """Return turns of the index that followed similar contexts, by the predictor and by the last turn alone."""
@@ -290,6 +290,11 @@ class Served:
             )
         return self.index
 
+    @cached_property
+    def places(self) -> HitPlaces:
+        """The places of the index's hits, which remember the files that they have read."""
+        return HitPlaces(self.searched())
+
     def _decoding(self) -> ConceptModel:
         model = self.encoder
         if model.decoder is None:
@@ -300,14 +305,13 @@ class Served:
         return model
 
 
-def _found(hit: IndexHit, places: HitPlaces | None) -> shapes.FoundHit:
-    """Return a hit, with its place in its file if places are looked up."""
-    found = shapes.FoundHit(**as_hit(hit).model_dump())
-    if places is not None:
-        place = places.of(hit)
+def _found(hit: IndexHit, places: HitPlaces, *, paragraph: bool) -> shapes.FoundHit:
+    """Return a hit with its place in its file, and with the paragraph around it if that is asked for."""
+    found, place = shapes.FoundHit(**as_hit(hit).model_dump()), places.of(hit)
+    if paragraph:
         found.paragraph = places.around(hit) if place is None else place.paragraph
-        if place is not None:
-            found.path, found.line = place.path, place.line
+    if place is not None:
+        found.path, found.line = place.path, place.line
     return found
 
 

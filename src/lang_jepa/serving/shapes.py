@@ -88,10 +88,7 @@ class Search(_Request):
         default="meaning", description="meaning: what means the same; after: what may come next."
     )
     top_k: TopK = 10
-    paragraph: bool = Field(
-        default=False,
-        description="Also the file and line of each hit and the paragraph around it; the files are opened for that.",
-    )
+    paragraph: bool = Field(default=False, description="Also the paragraph around each hit.")
 
 
 class Document(_Request):

@@ -2,12 +2,14 @@
 
 import json
 import os
+from array import array
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lang_jepa.data.sources.text_files import chunks, lines
+from lang_jepa.data.sources.text_files import BOM, PACKED, chunks, lines, lines_between
 from lang_jepa.errors import LangJepaError, one_line
 from lang_jepa.inference.folders.places import Lines, file_of, lines_of, paragraph_at, raw_text, row_lines
 from lang_jepa.inference.index import Hit, Index
@@ -34,8 +36,12 @@ class Place:
         return self.path if self.line is None else f"{self.path}:{self.line}"
 
 
+_KEPT = 64
+"""Files, and documents, of which the lines are remembered."""
+
+
 class HitPlaces:
-    """Finds the places of an index's hits; a text is read once, a file of rows up to the row of each hit.
+    """Finds the places of an index's hits; a file is read once, and again if it has changed.
 
     Args:
         index: an index of files on this machine; hits of any other index have no place.
@@ -44,8 +50,10 @@ class HitPlaces:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._files: dict[str, Any] = index.info.get("files") or {}
-        self._raw, self._numbers = cache(raw_text), cache(row_lines)
-        self._lines = cache(self._lines_of_document)
+        self._raw_of = lru_cache(_KEPT)(lambda path, changed: raw_text(path))
+        self._numbers_of = lru_cache(_KEPT)(lambda path, changed: array("q", row_lines(path)))
+        self._starts_of = lru_cache(_KEPT)(lambda path, changed: _starts(path))
+        self._lines_of = lru_cache(_KEPT)(lambda path, first, changed: self._lines_of_document(path, first))
 
     def of(self, hit: Hit) -> Place | None:
         """Return the place of a hit; None if it is in no file that still exists."""
@@ -55,13 +63,13 @@ class HitPlaces:
         path, row = found
         shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
         if self._files["lines"]:
-            line = row if _line(path, row) == hit.text else None
+            line = row if self._line(path, row) == hit.text else None
             return Place(shown, line, self.around(hit))
-        raw = self._raw(path)
+        raw = self._raw_of(path, _changed(path))
         if raw is None:
             return Place(shown, self._line_of_row(path, row, hit.text), self.around(hit))
         first, _ = self._index.rows_of(hit.row)
-        line = self._lines(path, first)[hit.row - first]
+        line = self._lines_of(path, first, _changed(path))[hit.row - first]
         return Place(shown, line, self.around(hit) if line is None else paragraph_at(raw, line))
 
     def around(self, hit: Hit) -> str:
@@ -71,28 +79,50 @@ class HitPlaces:
         return " ".join(self._index.arrays.text(row) for row in rows)
 
     def _lines_of_document(self, path: Path, first: int) -> Lines:
-        raw = self._raw(path) or ""
+        raw = self._raw_of(path, _changed(path)) or ""
         return lines_of(raw, [self._index.arrays.text(row) for row in range(*self._index.rows_of(first))])
 
     def _line_of_row(self, path: Path, row: int, text: str) -> int | None:
         """Return the line of a row of JSON lines, if the text is still in it."""
-        numbers = self._numbers(path)
+        numbers = self._numbers_of(path, _changed(path))
         if row >= len(numbers):
             return None
         try:
-            values = json.dumps(json.loads(_line(path, numbers[row])), ensure_ascii=False)
+            values = json.dumps(json.loads(self._line(path, numbers[row])), ensure_ascii=False)
         except ValueError:
             return None
         there = json.dumps(one_line(text), ensure_ascii=False)[1:-1]
         return numbers[row] if there in one_line(values.replace("\\n", " ")) else None
 
+    def _line(self, path: Path, number: int) -> str:
+        """Return a line of a file, from 1, without white space at its ends; empty if there is no such line."""
+        try:
+            if path.suffix.lower() in PACKED:  # nothing in it can be read without what comes before
+                found = next(islice(lines(chunks(path)), number - 1, None), b"")
+            else:
+                starts = self._starts_of(path, _changed(path))
+                found = b"" if number > len(starts) else _from(path, starts[number - 1])
+        except (LangJepaError, OSError):  # it can no longer be read
+            return ""
+        return found.decode("utf-8", "replace").strip()
 
-def _line(path: Path, number: int) -> str:
-    """Return a line of a file, from 1, without white space at its ends; empty if there is no such line."""
+
+def _changed(path: Path) -> tuple[int, int]:
+    """Size and time of the last change of a file, by which one that has changed is recognised; zeros if it is gone."""
     try:
-        for at, line in enumerate(lines(chunks(path)), start=1):
-            if at == number:
-                return line.decode("utf-8", "replace").strip()
-    except LangJepaError:  # it can no longer be read
-        return ""
-    return ""
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def _starts(path: Path) -> "array[int]":
+    """The bytes at which the lines of a file begin."""
+    return array("q", (start for start, _ in lines_between(path, 0, path.stat().st_size)))
+
+
+def _from(path: Path, start: int) -> bytes:
+    """The line of a file that begins at a byte."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.readline().removeprefix(BOM if start == 0 else b"")

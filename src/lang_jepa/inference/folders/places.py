@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -62,10 +62,8 @@ def _counted(raw: str, units: Sequence[str]) -> list[int | None]:
     plain = " ".join(piece for _, piece in pieces)
     offsets = list(accumulate((len(piece) + 1 for _, piece in pieces), initial=0))  # of each piece in `plain`
     normal = [" ".join(unit.split()) for unit in units]
-    found = {
-        unit: [one.start() for one in re.finditer(re.escape(unit), plain)] if plain.count(unit) == times else []
-        for unit, times in Counter(normal).items()
-    }
+    times = Counter(normal)
+    found = {unit: at if len(at) == times[unit] else [] for unit, at in _occurrences(plain, times).items()}
     nth: Counter[str] = Counter()
     placed = list[tuple[int, int]]()  # number of the unit, and where it begins in `plain`
     for number, unit in enumerate(normal):
@@ -77,6 +75,26 @@ def _counted(raw: str, units: Sequence[str]) -> list[int | None]:
         piece = bisect_right(offsets, start) - 1
         starts[number] = pieces[piece][0] + start - offsets[piece]
     return starts
+
+
+_HEADS = (64, 32, 16, 8, 4)
+"""Numbers of first characters by which units are looked up."""
+
+
+def _occurrences(text: str, units: Iterable[str]) -> dict[str, list[int]]:
+    """Return the offsets of each unit in a text, without overlaps, in a few passes however many units there are."""
+    found = {unit: list[int]() for unit in units}
+    heads: dict[int, dict[str, list[str]]] = {}
+    for unit in filter(None, found):
+        size = next((one for one in _HEADS if one <= len(unit)), len(unit))
+        heads.setdefault(size, {}).setdefault(unit[:size], []).append(unit)
+    for size, known in heads.items():
+        for at in range(len(text) - size + 1):
+            for unit in known.get(text[at : at + size], ()):
+                own = found[unit]
+                if text.startswith(unit, at) and not (own and at < own[-1] + len(unit)):
+                    own.append(at)
+    return found
 
 
 def _in_order(placed: list[tuple[int, int]], lengths: Sequence[int]) -> list[tuple[int, int]]:
