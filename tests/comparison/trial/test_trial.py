@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,11 @@ def test_the_verdict_is_that_of_the_rows(place: Path, documents: tuple[Outcome, 
 
 
 def test_a_second_call_trains_nothing(
-    place: Path, minilm: Path, documents: tuple[Outcome, Heard], type_in: Type
+    place: Path,
+    minilm: Path,
+    documents: tuple[Outcome, Heard],
+    type_in: Type,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = place / "try" / "run"
     before = {path: path.stat().st_mtime_ns for path in (run / "model" / "model.safetensors", run / "metrics.csv")}
@@ -145,6 +150,10 @@ def test_a_second_call_trains_nothing(
         "document",
         "serve",
     ]
+    assert "pip install" not in third
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    ran = type_in("try", place / "texts", *words)
+    assert ran.out.strip().endswith('# first: pip install "lang-jepa[serve]" (in a clone: pip install -e ".[serve]")')
     found = type_in("search", place / "try" / "index", "Nora", "--top-k", "1")
     assert found.status == 0, found.err
 
