@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 import lang_jepa
 from tiny import TINY, environment, write_parquet
-from typed import Ran
+from typed import Ran, Type
 
 _SESSION = """
 import contextlib, io, json, sys
@@ -80,8 +80,8 @@ def _run(folder: Path, core: Path, *commands: tuple[str, ...]) -> list[Ran]:
     return [Ran(*one) for one in json.loads(done.stdout)]
 
 
-def test_the_core_trains_searches_ranks_and_watches(tmp_path: Path, core: Path) -> None:
-    """Training draws no curves, and says so."""
+def test_the_core_trains_searches_ranks_and_watches(tmp_path: Path, core: Path, type_in: Type) -> None:
+    """Training draws no curves, and says so; once the extra is there, resuming the finished run draws them."""
     assert not {"sklearn", "scipy", "matplotlib", "pyarrow", "datasets"} & {one.name for one in core.iterdir()}
     examples = Path(__file__).parents[2] / "examples"
     chats = examples / "chats.jsonl"
@@ -111,6 +111,16 @@ def test_the_core_trains_searches_ranks_and_watches(tmp_path: Path, core: Path) 
     assert "run.png needs what is not installed" in ran[0].out + ran[0].err
     assert (tmp_path / "run" / "metrics.csv").is_file()
     assert not (tmp_path / "run" / "run.png").exists()
+    assert "then `lang-jepa train run --resume` draws it" in ran[0].out + ran[0].err
+    ended = (tmp_path / "run" / "summary.json").read_bytes()
+    assert "run.png needs what is not installed" in _run(tmp_path, core, ("train", "run", "--resume"))[0].out
+    for said in ("run.png was missing: it is drawn now", "nothing was trained"):
+        drawn = type_in("train", tmp_path / "run", "--resume")
+        assert drawn.status == 0
+        assert said in drawn.out
+        assert (tmp_path / "run" / "run.png").read_bytes().startswith(b"\x89PNG")
+    assert "it is drawn now" not in drawn.out
+    assert (tmp_path / "run" / "summary.json").read_bytes() == ended
     for one in (ran[1], ran[3], ran[4], ran[6]):
         json.loads(one.out)
 

@@ -355,6 +355,16 @@ class Method(ABC, Generic[S]):
         """
         return {}
 
+    def catch_up(self, folder: Path) -> str:
+        """Make what a finished run lacks only because a library was not installed, and say so; empty: it lacks nothing.
+
+        Only rank 0 calls this, in a run that is resumed although it is finished, before data and model are opened.
+
+        Args:
+            folder: the run directory.
+        """
+        return ""
+
     def work(self, step: int, seconds: float) -> Hashable:
         """Return what the cost of a step depends on, if steps differ in cost."""
         return ()

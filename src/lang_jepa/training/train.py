@@ -191,6 +191,7 @@ def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None
 
     settings = method.settings
     found: dict[str, Any] | None = None
+    caught_up = ""
     if method.fabric.is_global_zero and (folder.path / SETTINGS).is_file():
         before = as_it_was(read_settings(folder.path / SETTINGS, type(settings)))
         last = folder.path / folder.layout.last
@@ -202,12 +203,15 @@ def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None
         if not different and (folder.path / SUMMARY).is_file():
             found = _of_the_end(read_json(folder.path / SUMMARY, what="the summary of the run"))
             found = found if found and method.is_made(found) else None
+            caught_up = method.catch_up(folder.path) if found else ""
     found = ranks.gather(found)[0]
     if found is not None:
         method.reporter.message(
-            f"{folder.path} is already finished, at step {found['steps']} of {found['total']}: nothing was done. To "
+            f"{folder.path} is already finished, at step {found['steps']} of {found['total']}: nothing was trained. To "
             f"train anew, name {folder.path / SETTINGS} without --resume, and another logging.log_dir."
         )
+        if caught_up:
+            method.reporter.message(caught_up)
     return found
 
 

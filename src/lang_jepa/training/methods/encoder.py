@@ -1,6 +1,7 @@
 """LANG-JEPA and related systems: an encoder and a predictor of embeddings."""
 
 import copy
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,6 +40,8 @@ from lang_jepa.training.sharding import layers_of, shard
 from lang_jepa.training.start import as_resumed, keep_start, start_model, start_target
 from lang_jepa.training.text_size import check_sample, more_text, text_for_width
 
+PICTURE = "run.png"
+"""File in the run directory: the curves."""
 LAYOUT = Layout(
     note="""settings.yaml        the resolved settings
 metrics.csv          what was measured, by optimizer step
@@ -336,15 +339,26 @@ class EncoderMethod(Method[Settings]):
         )
 
     def summary(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-        if missing := missing_extra("evaluate", "run.png"):
-            self.reporter.message(missing)
-        else:
-            draw_run(rows, folder / "run.png", title=f"{self.settings.recipe}: {folder}")
+        if lacking := self._draw(folder, rows):
+            self.reporter.message(lacking)
         return {
             "warnings": self._warnings,
             "alarms": [str(alarm) for alarm in self.alarms],
             "task_alarms": [str(one) for one in task_alarms(rows, total=self.total, unit=self.settings.data.unit)],
         }
+
+    def catch_up(self, folder: Path) -> str:
+        if (folder / PICTURE).exists():
+            return ""
+        lacking = self._draw(folder, read_metrics(folder / "metrics.csv"))
+        return lacking or f"{folder / PICTURE} was missing: it is drawn now"
+
+    def _draw(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> str:
+        """Draw the curves; if the extra is missing, return how to get them later, else nothing."""
+        if missing := missing_extra("evaluate", PICTURE):
+            return f"{missing}; then `lang-jepa train {shlex.quote(str(folder))} --resume` draws it"
+        draw_run(rows, folder / PICTURE, title=f"{self.settings.recipe}: {folder}")
+        return ""
 
 
 def _of_an_encoder(settings: Settings) -> Settings:
