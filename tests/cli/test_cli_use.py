@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lang_jepa.evaluation import tasks
-from lang_jepa.evaluation.tasks import Budget
-from lang_jepa.inference.model import ConceptModel
 from lang_jepa.training.checkpoint import LAST
 from tiny import environment
-from typed import DECODER, Type, options_of, run_command
+from typed import DECODER, Type, run_command
 
 
 def test_evaluate_writes_scores_beside_baselines(place: Path, trained: Path, type_in: Type) -> None:
@@ -110,40 +107,6 @@ def test_a_decoder_of_the_encoder_before_its_first_step(decoder: Path, type_in: 
     assert (run / "untrained" / "decoder.safetensors").is_file()
     assert f"joined           {run / 'untrained'}" in ran.out
     assert "has no effect without the recipe of a decoder" in type_in("train", "concepts", "--untrained").err
-
-
-def test_quickstart(place: Path, type_in: Type, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every part of it, small: samples, one table, one story with what was expected, one picture, three commands."""
-    budget = Budget(queries=30, stories=8, train_stories=20, paraphrases=60, decoded=40)
-    monkeypatch.setattr(tasks, "QUICK", budget)
-    options = (
-        "optimization.max_steps=2",
-        "data.limit=300",
-        "data.train_file=stories",
-        "data.val_fraction=0.2",
-    )
-    decoding = [part for setting in (*DECODER, "optimization.max_steps=80") for part in ("-d", setting)]
-    ran = type_in("quickstart", *options_of(place, "quick", *options), *decoding)
-    assert ran.status == 0, ran.err
-    assert ran.out.count("half a 95 % interval") == 1
-    assert "stories: next sentence, heldout" in ran.out
-    scored = {(row["task"], row["split"]) for row in json.loads((place / "quick" / "scores.json").read_text())["rows"]}
-    assert len(scored) >= 8, "all tasks are in the file"
-    assert set(ConceptModel.load(place / "quick").choices) >= {"next", "outliers", "segment"}
-    assert ran.out.count("reconstruction  ") >= 3
-    for shown in (
-        "below 0 it fits better",
-        "   <- surprise ",
-        ", the highest here",
-        "    expected of 257 sentences: ",
-        "    imagined in its place:     ",
-    ):
-        assert ran.out.count(shown) == 1, shown
-    assert str(place / "quick" / "story.png") in ran.out
-    assert (place / "quick" / "story.png").read_bytes()[:4] == b"\x89PNG"
-    for name in ("model/decoder.safetensors", "scores.json"):
-        assert (place / "quick" / name).is_file(), name
-    assert f"lang-jepa infer {place / 'quick'} --context" in ran.out
 
 
 def test_whether_another_encoder_searches_better(place: Path, trained: Path, minilm: Path, type_in: Type) -> None:

@@ -1,24 +1,32 @@
 """The verb `quickstart`, which shows every part of the package on the built-in stories."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lang_jepa.cli.options import DecoderOverride, Override, leave_if_stopped
-from lang_jepa.errors import check_extra, counted
+from lang_jepa.errors import LangJepaError, check_extra, counted, first_line
 
 if TYPE_CHECKING:
+    from lang_jepa.evaluation.table import Report
     from lang_jepa.files.run_lock import RunLock
     from lang_jepa.inference.document import Study
     from lang_jepa.inference.model import ConceptModel
     from lang_jepa.settings.decoder import DecoderSettings
     from lang_jepa.settings.encoder import Settings
+    from lang_jepa.settings.run import RunSettings
+    from lang_jepa.training.engine import Engine
+    from lang_jepa.training.reporter import Reporter
     from lang_jepa.training.train import Result
 
 PICTURE = "story.png"
 """File in the run directory: the story that is shown at the end, with the surprise of each sentence."""
+STAGES = "quickstart.json"
+"""File in both run directories: the text that the run was begun with, and the stages that are done."""
+_BEGUN = "begun"
 _NEXT = """
 What to do next (in the environment: source .venv/bin/activate):
   your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
@@ -31,7 +39,10 @@ def quickstart(
     dec_override: DecoderOverride = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data order.")] = 0,
 ) -> None:
-    """Train, decode, evaluate and show results on the built-in stories: no download, no GPU, minutes."""
+    """Train, decode, evaluate and show results on the built-in stories: no download, no GPU, minutes.
+
+    After a stop, the same command takes up where it stopped.
+    """
     from lang_jepa.files.run_lock import RunLock
     from lang_jepa.settings.load import load_decoder_settings, load_settings
     from lang_jepa.training.preflight import check_run
@@ -51,30 +62,147 @@ def quickstart(
 
 def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "RunLock") -> None:
     from lang_jepa.cli.console import plain
-    from lang_jepa.cli.progress import EncoderBar
+    from lang_jepa.cli.progress import DecoderBar, EncoderBar
     from lang_jepa.cli.scores import score_tables
+    from lang_jepa.data.sources.source import open_source
     from lang_jepa.evaluation.table import beside
+    from lang_jepa.evaluation.tasks import QUICK
+    from lang_jepa.files.atomic import sha256
+    from lang_jepa.training.load import load_any
+
+    text = open_source(settings.data).fingerprint()
+    plain("An encoder learns to predict the meaning of the next sentence of generated stories.")
+    result = _train(settings, EncoderBar(), text, lock)
+    run, key = result.folder, [sha256(result.folder / "model" / "model.safetensors"), asdict(QUICK)]
+    report = _score(run, "Evaluating on held-out stories", "stories", key)
+    first = [row for row in report.rows if (row.task, row.split) == (report.rows[0].task, report.rows[0].split)]
+    score_tables(replace(report, rows=first), title="\nWhich sentence of 256 comes next, in stories never trained on")
+    plain("\nA decoder learns to turn concepts, encoded or predicted, into sentences.")
+    _train(decoder.of(run), DecoderBar(), text)
+    path = run / "scores.json"
+
+    def save(tools: "Report") -> None:
+        beside(tools, report).save(path)  # the decoder joined the model, whose encoder was scored before
+
+    key = [*key, sha256(run / "model" / "decoder.safetensors")]
+    what = "Evaluating the decoder, and the document tools, which take what is best"
+    tools = _score(run, what, "decode,document", key, save)
+    if not path.is_file():
+        save(tools)
+    _show_end(result, path, load_any(run))
+
+
+def _train(settings: "RunSettings", bar: "Reporter", text: str, lock: "RunLock | None" = None) -> "Result":
+    """Train; if the run directory holds this very run, finish that, or leave it as it is if it is finished.
+
+    Args:
+        settings: of the run.
+        bar: shows the training.
+        text: fingerprint of the stories, with which the run must have been begun.
+        lock: on the run directory, if it is held.
+    """
+    from lang_jepa.cli.console import plain
+    from lang_jepa.comparison.trial.stages import Silent, Stages
+    from lang_jepa.training.train import is_finished, train
+
+    folder, begun = Path(settings.logging.log_dir), list[int]()
+    here = _is_here(settings, text)
+    if here:
+        settings = settings.model_copy(update={"meta": settings.meta.model_copy(update={"load_checkpoint": True})})
+
+    def on_start(engine: "Engine") -> None:
+        Stages(folder, Silent(), STAGES).run(_BEGUN, text, dict)
+        begun.append(engine.step)
+        if 0 < engine.step < engine.method.total:
+            plain(f"Kept: {counted(engine.step, 'step')} of {engine.method.total:,}, to the last checkpoint.")
+
+    shown = None if here and is_finished(folder) else bar
+    result = train(settings, shown, on_start, lock)
+    leave_if_stopped(result, "the same command")
+    if not begun or begun[0] == result.step:
+        plain(f"Kept: {folder}, trained for {counted(result.step, 'step')} (to begin anew, remove that folder).")
+    else:
+        plain(f"Trained {counted(result.step - begun[0], 'step')} in {result.seconds:.0f} s.")
+    return result
+
+
+def _is_here(settings: "RunSettings", text: str) -> bool:
+    """Whether the run directory holds the run that these settings and this text make; if another run, say why not.
+
+    A run that has no checkpoint yet holds nothing that could be mixed up. What is no run is refused by `train`.
+    """
+    from lang_jepa.cli.console import plain
+    from lang_jepa.comparison.trial.stages import Silent, Stages
+    from lang_jepa.models.precision import as_it_was
+    from lang_jepa.settings.load import is_saved, read_settings
+    from lang_jepa.settings.recipes import system_of
+    from lang_jepa.training.checkpoint import differing
+    from lang_jepa.training.run_folder import SETTINGS
+    from lang_jepa.training.train import method_of
+
+    folder, method = Path(settings.logging.log_dir), method_of(settings)
+    saved = folder / SETTINGS
+    if not saved.is_file() or not is_saved(saved):
+        return False
+    if system_of(str(saved)) != settings.system:
+        plain(f"{folder} holds the run of another system, so training starts anew.")
+        return False
+    try:
+        before = as_it_was(read_settings(saved, type(settings)))
+    except LangJepaError as error:
+        plain(f"{folder} holds a run that cannot be continued ({first_line(error)}), so training starts anew.")
+        return False
+    different = differing(before, method.settings, method.all_free)
+    if different:
+        said = ", ".join(f"{name} was {then}, now {now}" for name, (then, now) in different.items())
+        plain(f"{folder} holds a run with other settings, so training starts anew: {said}.")
+        return False
+    if (folder / method.layout.last).is_file() and not Stages(folder, Silent(), STAGES).has(_BEGUN, text):
+        plain(f"{folder} holds a run of another command, version or text, so training starts anew.")
+        return False
+    return True
+
+
+def _score(
+    run: Path, what: str, tasks: str, key: list[Any], save: "Callable[[Report], None] | None" = None
+) -> "Report":
+    """Score a run, or return its scores of before if they have the same key.
+
+    Args:
+        run: the run directory.
+        what: is measured, as shown.
+        tasks: their names.
+        key: what the scores depend on.
+        save: called with new scores.
+    """
+    from lang_jepa.comparison.trial.stages import Stages
+    from lang_jepa.evaluation.table import Report
     from lang_jepa.evaluation.tasks import QUICK
     from lang_jepa.report import evaluate_run
     from lang_jepa.report.run import EvaluateOptions
-    from lang_jepa.training.load import load_any
-    from lang_jepa.training.train import train
 
-    plain("Training an encoder to predict the meaning of the next sentence of generated stories.")
-    result = train(settings, EncoderBar(), lock=lock)
-    again = f"lang-jepa train {result.folder} --resume (`lang-jepa quickstart` would begin anew)"
-    leave_if_stopped(result, again)
-    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
-    plain("Evaluating on held-out stories ...")
-    report, _ = evaluate_run(result.folder, EvaluateOptions(tasks="stories", budget=QUICK))
-    first = [row for row in report.rows if (row.task, row.split) == (report.rows[0].task, report.rows[0].split)]
-    score_tables(replace(report, rows=first), title="\nWhich sentence of 256 comes next, in stories never trained on")
-    plain("")
-    _train_decoder(result.folder, decoder)
-    plain("Evaluating the decoder, and the document tools, which take what is best ...")
-    tools, path = evaluate_run(result.folder, EvaluateOptions(tasks="decode,document", budget=QUICK))
-    beside(tools, report).save(path)  # the decoder joined the model, whose encoder was scored before
-    _show_end(result, path, load_any(result.folder))
+    def make() -> dict[str, Any]:
+        report, _ = evaluate_run(run, EvaluateOptions(tasks=tasks, budget=QUICK))
+        if save is not None:
+            save(report)
+        return report.to_json()
+
+    return Report.from_json(Stages(run, _Shown(), STAGES).run(what, key, make))
+
+
+class _Shown:
+    """Shows the stages that score."""
+
+    def begin(self, name: str) -> None:
+        from lang_jepa.cli.console import plain
+
+        plain(f"{name} ...")
+
+    def done(self, name: str, said: str, seconds: float | None) -> None:
+        from lang_jepa.cli.console import plain
+
+        if seconds is None:
+            plain(f"{name}: kept, as the model is the same.")
 
 
 def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
@@ -93,18 +221,6 @@ def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
     ):
         plain(f"  {name:<18}{said}")
     plain(_NEXT.format(run=result.folder), whole=True)
-
-
-def _train_decoder(run: Path, settings: "DecoderSettings") -> None:
-    """Train a decoder for the trained encoder."""
-    from lang_jepa.cli.console import plain
-    from lang_jepa.cli.progress import DecoderBar
-    from lang_jepa.training.train import train
-
-    plain("Training a decoder that turns concepts, encoded or predicted, into sentences.")
-    result = train(settings.of(run), DecoderBar())
-    leave_if_stopped(result, f"lang-jepa train {settings.logging.log_dir} --resume")
-    plain(f"Trained {counted(result.step, 'step')} in {result.seconds:.0f} s.")
 
 
 def _surprising_story(model: "ConceptModel") -> tuple["Study", list[str]]:

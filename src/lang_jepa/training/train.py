@@ -215,6 +215,12 @@ def _finished(method: "Method[Any]", folder: RunFolder) -> dict[str, Any] | None
     return found
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether the summary in a run directory is that of a finished run."""
+    path = folder / SUMMARY
+    return path.is_file() and _of_the_end(read_json(path, what="the summary of the run")) is not None
+
+
 def _of_the_end(summary: Any) -> dict[str, Any] | None:
     """Return the summary if it is well-formed and that of a finished run; else None."""
     if not isinstance(summary, dict) or summary.get("interrupted") is not False:

@@ -1,4 +1,4 @@
-"""Stages of a trial: each finished one is saved with what it was made from, and reused when asked for again."""
+"""Stages of a command: each finished one is saved with what it was made from, and reused when asked for again."""
 
 import time
 from collections.abc import Callable
@@ -30,18 +30,24 @@ class Silent(OnStage):
 
 
 class Stages:
-    """The stages of a trial in its folder.
+    """The stages of a command in its folder.
 
     Args:
-        folder: of the trial.
+        folder: of the trial, or of the run.
         on_stage: shows them.
+        file: name of the file that keeps them.
     """
 
-    def __init__(self, folder: Path, on_stage: OnStage) -> None:
-        self._path, self._on_stage = folder / FILE, on_stage
-        known = read_json(self._path, what="stages of the trial") if self._path.is_file() else {}
+    def __init__(self, folder: Path, on_stage: OnStage, file: str = FILE) -> None:
+        self._path, self._on_stage = folder / file, on_stage
+        known = read_json(self._path, what="the stages that are done") if self._path.is_file() else {}
         self._known: dict[str, Any] = known if known.get("format") == FORMAT else {}
         self.seconds: dict[str, float] = {}
+
+    def has(self, name: str, key: object) -> bool:
+        """Whether there is a result of a stage with this key, made by this version of the package."""
+        before = self._known.get(name)
+        return before is not None and before["made_from"] == fingerprint([__version__, key])
 
     def run(self, name: str, key: object, make: Callable[[], Any], say: Callable[[Any], str] = lambda made: "") -> Any:
         """Return the result of a stage: the one on disk with the same key, or what `make` returns.
@@ -52,9 +58,8 @@ class Stages:
             make: returns plain data if there is a key, else anything.
             say: puts the outcome into words.
         """
-        made_from = fingerprint([__version__, key])
-        before = self._known.get(name)
-        if key is not None and before is not None and before["made_from"] == made_from:
+        if key is not None and self.has(name, key):
+            before = self._known[name]
             self.seconds[name] = before["seconds"]
             self._on_stage.done(name, say(before["made"]), None)
             return before["made"]
@@ -63,8 +68,8 @@ class Stages:
         made = make()
         self.seconds[name] = time.perf_counter() - began
         if key is not None:
-            self._known = {**self._known, "format": FORMAT}
-            self._known[name] = {"made_from": made_from, "seconds": self.seconds[name], "made": made}
+            kept = {"made_from": fingerprint([__version__, key]), "seconds": self.seconds[name], "made": made}
+            self._known = {**self._known, "format": FORMAT, name: kept}
             write_json(self._path, self._known)
         self._on_stage.done(name, say(made), self.seconds[name])
         return made
