@@ -42,10 +42,14 @@ def colours_of(picture: Path) -> set[str]:
 
 
 class Heard(NoCallback):
-    """Remembers which jobs began."""
+    """Remembers which jobs began, and what was said."""
 
     def __init__(self) -> None:
         self.jobs: list[str] = []
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
 
     def job(self, what: str, number: int, count: int) -> None:
         self.jobs.append(what)

@@ -51,6 +51,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heard = Heard()
     compare(_plan(2), folder, heard)
     assert heard.jobs == ["with vicreg, seed 0", "without, seed 0", "with vicreg, seed 1", "without, seed 1"]
+    assert heard.said[0] == "4 runs (2 recipes x 2 seeds) of steps=10 each. The first run will tell how long they take."
+    ends = [said for said in heard.said if " runs done: " in said]
+    assert [said.split(", in ")[0] for said in ends] == [
+        f"{n} of 4 runs done: {job}" for n, job in enumerate(heard.jobs, 1)
+    ]
+    assert ends[0].endswith(", estimated from the first run, as if every recipe took the same time")
+    assert ends[2].endswith(", estimated from the 3 runs so far")
+    assert "left" not in ends[3]
     return folder
 
 
@@ -132,7 +140,7 @@ def test_a_finished_comparison_is_only_reported_again(whole: Path) -> None:
     before = (whole / "report.json").read_bytes()
     heard = Heard()
     compare(_plan(2), whole, heard)
-    assert heard.jobs == []
+    assert heard.jobs == heard.said == []
     assert (whole / "report.json").read_bytes() == before
 
 
@@ -163,6 +171,7 @@ def test_stopped_and_killed_it_goes_on_to_the_same_result(whole: Path, tmp_path:
     heard = Heard()
     report = compare(_plan(1), folder, heard)
     assert heard.jobs == ["without, seed 0"]
+    assert "1 done before, 1 to do." in heard.said[0]
     assert_same_run(run_folder(whole, "with vicreg", 0), first)
     assert_same_run(run_folder(whole, "without", 0), second)
     for run in (first, second):

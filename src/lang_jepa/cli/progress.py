@@ -234,6 +234,9 @@ class JobBar(Work):
     def done(self, what: str) -> None:
         self.remove(self._tasks.pop(what))
 
+    def message(self, text: str) -> None:
+        plain(text)
+
     def event(self, what: str, event: Mapping[str, Any]) -> None:
         kind, task = event["event"], self._tasks[what]
         if kind == "begin":

@@ -4,7 +4,8 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,12 +15,13 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from lang_jepa.comparison.budget import Measured
+from lang_jepa.comparison.estimate import Estimate, in_time
 from lang_jepa.comparison.jobs import EVALUATED, INFO, TRAINED, Event, Interrupted, Workers
 from lang_jepa.comparison.kind import StartInfo, check_environment, check_pair, read_start, setting_differences
 from lang_jepa.comparison.outcome import outcome
 from lang_jepa.comparison.page import write_page, write_pictures
 from lang_jepa.comparison.plan import Plan, Variant, refuse_different_settings, run_folder, settle
-from lang_jepa.errors import LangJepaError, check_extra
+from lang_jepa.errors import LangJepaError, check_extra, counted
 from lang_jepa.files.atomic import check_writable, make_folder, open_lock, read_json, write_json
 from lang_jepa.settings.load import read_settings
 
@@ -43,6 +45,10 @@ class Callback(Protocol):
 
     def done(self, what: str) -> None:
         """The job has ended, successfully or not."""
+        return
+
+    def message(self, text: str) -> None:
+        """There is something to know: what is to be done, and how long it will take."""
         return
 
 
@@ -105,6 +111,7 @@ class _Work:
         self.window = plan.kind.window([one.settings for one in plan.variants])
         self.guard = threading.Lock()
         self.info: dict[tuple[str, int], StartInfo] = {}
+        self.estimate = Estimate({}, 1)
 
     def measure(self) -> None:
         """Measure the cost of a step of each variant, if the budget needs it before training."""
@@ -122,6 +129,7 @@ class _Work:
     def run_all(self, jobs: int) -> None:
         """Do all runs, `jobs` at a time; the first failure ends the others, which save."""
         pairs = [(variant, seed) for seed in self.plan.seeds for variant in self.plan.variants]
+        self._announce(pairs, jobs)
 
         def do(number: int, variant: Variant, seed: int) -> None:
             if self.workers.asked:
@@ -140,6 +148,30 @@ class _Work:
         for failure in sorted(failures, key=lambda one: isinstance(one, Interrupted)):
             raise failure
 
+    def _announce(self, pairs: Sequence[tuple[Variant, int]], jobs: int) -> None:
+        """Say how many runs there are, what each may cost, and what is known about the time."""
+        plan, names = self.plan, [variant.name for variant, seed in pairs if not self._is_done(variant, seed)]
+        self.estimate = Estimate(Counter(names), jobs)
+        if not names:
+            return
+        said = f"{counted(len(plan.variants), 'recipe')} x {counted(len(plan.seeds), 'seed')}"
+        said = f"{counted(len(pairs), 'run')} ({said}) of {plan.budget} each"
+        if plan.budget.kind != "steps":
+            said += ": " + ", ".join(f"{one.name} {counted(plan.steps(one), 'step')}" for one in plan.variants)
+        said += "."
+        if len(names) < len(pairs):
+            said += f" {len(pairs) - len(names):,} done before, {len(names):,} to do."
+        if plan.budget.kind == "minutes":
+            seconds = 60 * plan.budget.amount * len(names) / min(jobs, len(names))
+            said += f" Training takes about {in_time(seconds)} by the measured steps; evaluation comes on top."
+        else:
+            said += " The first run will tell how long they take."
+        self.callback.message(said)
+
+    def _is_done(self, variant: Variant, seed: int) -> bool:
+        run = run_folder(self.folder, variant.name, seed)
+        return evaluated(run, self.window) and self.plan.variant(variant.name).measured is not None
+
     def run(self, variant: Variant, seed: int, number: int) -> None:
         """Do what remains of one run."""
         folder = run_folder(self.folder, variant.name, seed)
@@ -148,11 +180,13 @@ class _Work:
         _check_folder(folder, settings, self.plan.kind.settings_type)
         if (folder / TRAINED).is_file():
             self._check(variant, seed, read_start(folder / INFO, self.plan.kind))
+        if self._is_done(variant, seed):
+            return
         count_flops = self.plan.variant(variant.name).measured is None
         if not evaluated(folder, self.window):
             (folder / EVALUATED).unlink(missing_ok=True)
-        elif not count_flops:
-            return
+        with self.guard:
+            self.estimate.begin(variant.name, seed)
         self.callback.job(what, number, self.count)
         job = {
             "job": "run",
@@ -174,6 +208,9 @@ class _Work:
             raise LangJepaError(
                 f"{error}\nWithout {variant.name} the same command continues with the others."
             ) from error
+        with self.guard:
+            said = self.estimate.done(variant.name, seed)
+        self.callback.message(said)
 
     def _do(self, job: Mapping[str, Any], variant: Variant, seed: int | None, log: Path, what: str) -> None:
         """Run one job in its own process; save the costs it measures, and check what its run starts with."""
@@ -186,6 +223,11 @@ class _Work:
                     write_json(self.folder / "plan.json", self.plan.to_json())
             elif event["event"] == "start" and seed is not None:
                 self._check(variant, seed, event["info"])
+            if seed is not None:
+                with self.guard:
+                    said = self.estimate.event(variant.name, seed, event)
+                if said:
+                    self.callback.message(said)
             self.callback.event(what, event)
 
         try:
