@@ -59,6 +59,8 @@ def _show_end(outcome: "Outcome") -> None:
     from lang_jepa.cli.console import plain
 
     assert outcome.verdict is not None
+    if outcome.late:
+        plain(outcome.late)
     plain(outcome.verdict.headline, style="bold")
     for sentence in outcome.verdict.sentences:
         plain(sentence)

@@ -4,18 +4,24 @@ import json
 import re
 import shlex
 import sys
+import time
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lang_jepa.comparison.trial import plan
 from lang_jepa.comparison.trial.plan import TrialOptions
 from lang_jepa.comparison.trial.stages import Silent
 from lang_jepa.comparison.trial.trial import Outcome, run_trial
 from lang_jepa.comparison.trial.verdict import percent, rivals_of, verdict_of
 from lang_jepa.evaluation.table import read_report
+from lang_jepa.settings.load import read_settings
 from lang_jepa.stories.generate import generate
+from lang_jepa.training.metrics import read_metrics
+from lang_jepa.training.reporter import Silent as NoReporter
 from typed import Type
 
 ODD = "The central bank raised its interest rate by a quarter of a point <script>alert('x')</script> again."
@@ -28,6 +34,7 @@ class Heard(Silent):
 
     def __init__(self, stop_at: str = "") -> None:
         self.done_now, self.taken_up, self.stop_at = list[str](), list[str](), stop_at
+        self.said: list[str] = []
 
     def begin(self, name: str) -> None:
         if name == self.stop_at:
@@ -35,6 +42,14 @@ class Heard(Silent):
 
     def done(self, name: str, said: str, seconds: float | None) -> None:
         (self.taken_up if seconds is None else self.done_now).append(name)
+        self.said.append(said)
+
+
+class Slow(NoReporter):
+    """What other programs on the machine do to a training: each step takes longer."""
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        time.sleep(0.3)
 
 
 class Page(HTMLParser):
@@ -156,6 +171,40 @@ def test_a_second_call_trains_nothing(
     assert ran.out.strip().endswith('# first: pip install "lang-jepa[serve]" (in a clone: pip install -e ".[serve]")')
     found = type_in("search", place / "try" / "index", "Nora", "--top-k", "1")
     assert found.status == 0, found.err
+
+
+def test_a_training_that_will_be_late_is_planned_anew(place: Path) -> None:
+    """On a machine that is slower than when it was measured: fewer steps, and the rate falls to its end all the same."""
+    output, heard = place / "slow", Heard()
+    quick = ("data.batch_size=4", "model.num_layers=1")
+    options = TrialOptions(path=place / "texts", output=output, minutes=0.2, changes=quick)
+    outcome = run_trial(options, on_stage=heard, reporter=Slow())
+    assert heard.done_now.count("training") >= 2
+    assert [said for said in heard.said if "slower than measured" in said]
+    planned = int(next(said for said in heard.said if "steps of" in said).split()[2].replace(",", ""))
+    settings = read_settings(output / "run" / "settings.yaml")
+    steps = settings.optimization.max_steps
+    assert steps is not None
+    assert plan.LEAST_STEPS <= steps < planned
+    rows = [row for row in read_metrics(output / "run" / "metrics.csv") if "train/learning_rate" in row]
+    assert rows[-1]["train/step"] == steps
+    assert rows[-1]["train/learning_rate"] == pytest.approx(settings.optimization.final_lr)
+    assert not list(output.glob("*run-*"))
+    assert not list(output.glob(".run*"))
+    assert outcome.page is not None
+    assert f"max_steps={steps} " in outcome.page.read_text("utf-8")
+    again = Heard()
+    assert run_trial(options, on_stage=again).page == outcome.page
+    assert {"planning (run)", "scoring"} <= set(again.taken_up)
+    assert read_settings(output / "run" / "settings.yaml") == settings
+
+
+def test_a_time_that_was_not_kept_is_said(place: Path, documents: tuple[Outcome, Heard]) -> None:
+    said = documents[0].late
+    assert re.fullmatch(
+        r"Training took longer than it was given: .* s instead of 0.1 s \(20 steps are the fewest\)\.", said
+    )
+    assert said in Page(place / "try" / "report.html").sections["how"]
 
 
 def test_stopped_on_the_way_there_is_no_page(place: Path, documents: tuple[Outcome, Heard]) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lang_jepa.comparison.trial.findings import _from_means
-from lang_jepa.comparison.trial.plan import held_out
+from lang_jepa.comparison.trial.pace import Pace, TooSlow
+from lang_jepa.comparison.trial.plan import LEAST_STEPS, Plan, held_out, schedule
 from lang_jepa.comparison.trial.recognise import language_of, recognise
 from lang_jepa.comparison.trial.spaces import Openings, WordSpace
 from lang_jepa.comparison.trial.verdict import SEARCH, verdict_of
@@ -19,6 +20,8 @@ from lang_jepa.inference.folders.places import lines_in_order
 from lang_jepa.inference.folders.reading import read_collection
 from lang_jepa.inference.folders.study import Passage
 from lang_jepa.settings.data import DataSettings
+from lang_jepa.settings.load import load_settings
+from lang_jepa.training.reporter import Silent as NoReporter
 
 SPOKEN = "\n".join(f"{name}: That is what I said about it, number {i}." for i in range(8) for name in ("Anna", "Ben"))
 STAMPED = "\n".join(f"2026-03-01 06:00:{i:02} something happened" for i in range(20))
@@ -226,3 +229,49 @@ def test_documents_that_were_held_out_are_not_more_surprising_for_it() -> None:
     found = _from_means([*learnt, *held_out])
     assert [one.surprise for one in found] == [None, -1.0, 1.0, None, 0.5, -0.5]
     assert [one.out_of_place for one in found] == [0.0, 0.0, 0.0, None, None, None]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _steps(pace: Pace, clock: Clock, seconds: float, *, total: int, start: int = 0, validation: float = 0.0) -> None:
+    """A training of which each step takes so many seconds, with a validation before the first and after each tenth."""
+    pace.begin(total=total, start=start, every=1, info=[])
+    for step in range(start, total + 1):
+        if step:
+            clock.now += seconds
+            pace.step(step, {})
+        if step % (total // 10) == 0:
+            clock.now += validation
+            pace.validation(step, {})
+
+
+def test_a_training_that_will_be_late_ends_after_an_eighth_of_its_time() -> None:
+    clock = Clock()
+    pace = Pace(NoReporter(), 80, least=20, validations=11, clock=clock)
+    with pytest.raises(TooSlow) as slow:
+        _steps(pace, clock, 1.0, total=100)
+    assert clock.now == 10
+    assert (slow.value.seconds, slow.value.per_step, slow.value.per_validation) == (10, 1.0, 0.0)
+    _steps(pace, clock, 0.85, total=100)  # late by less than a tenth
+    _steps(pace, clock, 0.75, total=100, validation=1.0)
+    with pytest.raises(TooSlow) as slow:
+        _steps(pace, clock, 0.5, total=100, validation=4.0)
+    assert (slow.value.seconds, slow.value.per_step, slow.value.per_validation) == pytest.approx((13.5, 0.5, 4.0))
+    _steps(pace, clock, 9.0, total=100, start=50)  # resumed: it ends as it was planned
+    _steps(pace, clock, 9.0, total=20)  # the fewest steps
+
+
+def test_a_shorter_plan_differs_in_its_schedule_alone() -> None:
+    settings = load_settings("documents", ["data.val_fraction=0.3"])
+    overrides = ["data.val_fraction=0.3", *schedule(settings, 400)]
+    shorter = Plan("documents", overrides, 0.1, 400).shorter(95, 0.5, 0.0)
+    assert (shorter.steps, shorter.seconds_per_step) == (180, 0.5)
+    assert shorter.overrides == ["data.val_fraction=0.3", *schedule(settings, 180)]
+    assert shorter.shorter(95, 0.5, 2.0).steps == 136
+    assert shorter.shorter(0.1, 0.5, 0.0).steps == LEAST_STEPS
+    assert shorter.shorter(1e6, 0.5, 0.0).steps == 180

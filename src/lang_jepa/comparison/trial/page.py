@@ -331,7 +331,7 @@ def _how(options: TrialOptions, info: Info, plans: Mapping[str, Plan]) -> str:
             "<p>Then <code>lang-jepa evaluate</code> on the run.</p></details>"
         )
     took = "".join(f"<dt>{_e(name)}</dt><dd>{seconds:,.1f} s</dd>" for name, seconds in info["seconds"].items())
-    note = f"<p>{_e(info['not_over'])}</p>" if "not_over" in info else ""
+    note = "".join(f"<p>{_e(info[name])}</p>" for name in ("not_over", "late") if info.get(name))
     return (
         f"{note}{''.join(parts)}<h3>Seconds of each stage</h3><dl class='how'>{took}"
         f"<dt>seed</dt><dd>{info['seed']}</dd></dl>"

@@ -1,14 +1,14 @@
 """What a trial is asked to do, and how it trains: recipe by kind of text, sizes by its amount, steps by the time."""
 
 import shlex
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from lang_jepa.comparison.budget import seconds_per_step
 from lang_jepa.comparison.trial.recognise import Kind, Taken
 from lang_jepa.data.corpus.corpus import Corpus
 from lang_jepa.data.corpus.deduplicate import hash_text
@@ -30,10 +30,16 @@ MOST_DOCUMENTS = 20_000
 """Documents that a trial reads at most, the first ones."""
 LEAST_STEPS = 20
 """Steps below which a training is not worth starting."""
+VALIDATIONS = 11
+"""In a training, the first of them before its first step."""
 
 _WIDTHS = (256, 192, 128, 96, 64, 48, 32)
-_TIMED, _QUICKEST = 6, 0.02
-"""Steps that are timed, and the least seconds that a step over a pretrained encoder takes on any machine."""
+_TIMED, _MOST_TIMED, _TIMED_SHARE = 6, 60, 0.05
+"""Steps that are timed at least and at most, and the share of the training's time beyond which the least are enough."""
+_PLANNED = 0.95
+"""Share of the time that is planned, since no measurement is exact."""
+_QUICKEST = 0.02
+"""The least seconds that a step over a pretrained encoder takes on any machine."""
 _HEADS = (6, 8, 4, 2, 1)
 _FEW_DOCUMENTS = 60
 _LOGS_HELD_OUT = 0.3
@@ -58,7 +64,7 @@ class TrialOptions:
         output: folder of the trial.
         wanted: what to take the text for (None: what it looks like).
         beside: a pretrained encoder by folder or hub name.
-        minutes: that training steps may take, including those over the pretrained encoder.
+        minutes: that training may take with its validations, including that over the pretrained encoder.
         changes: overrides of the recipes, applied last.
     """
 
@@ -97,6 +103,16 @@ class Plan:
     @property
     def settings(self) -> Settings:
         return load_settings(self.recipe, self.overrides)
+
+    def shorter(self, seconds: float, per_step: float, per_validation: float) -> "Plan":
+        """Return the plan with as many steps as fit into the seconds, of which each takes `per_step`, beside the
+        validations.
+        """
+        steps = min(self.steps, max(LEAST_STEPS, _fitting(seconds, per_step, per_validation)))
+        made = schedule(self.settings, steps)
+        names = {one.partition("=")[0] for one in made}
+        own = [one for one in self.overrides if one.partition("=")[0] not in names]
+        return replace(self, overrides=[*own, *made], seconds_per_step=per_step, steps=steps)
 
 
 def data_overrides(taken: Taken, output: Path, *, texts: Sequence[str], language: str | None) -> list[str]:
@@ -167,7 +183,7 @@ def plan(
         corpus: as prepared with `data`, for its size.
         data: overrides of the data.
         folder: of the run.
-        seconds: that the steps may take.
+        seconds: that the steps and validations may take.
         encoder: a pretrained one, to train over (None: from scratch).
 
     Returns:
@@ -185,8 +201,8 @@ def plan(
     passages = int((-(-lengths // settings.data.passage_size)).sum())  # about; a long document has several
     batch = max(1, min(settings.data.batch_size, passages // 2))
     own += [f"data.batch_size={batch}"] if batch < settings.data.batch_size else []
-    measured = _measure(load_settings(recipe, own))
-    steps = min(settings.optimization.max_steps or LEAST_STEPS, int(seconds / measured))
+    measured, validation = _measure(load_settings(recipe, own), seconds)
+    steps = min(settings.optimization.max_steps or LEAST_STEPS, _fitting(seconds, measured, validation))
     if encoder is not None and steps < LEAST_STEPS:
         return None
     steps = max(LEAST_STEPS, steps)
@@ -229,21 +245,38 @@ def schedule(settings: Settings, steps: int) -> list[str]:
         f"optimization.max_steps={steps}",
         f"optimization.warmup_steps={warmup}",
         *shorter,
-        f"logging.eval_freq={max(1, steps // 10)}",
+        f"logging.eval_freq={max(1, steps // (VALIDATIONS - 1))}",
         f"logging.checkpoint_steps={max(10, steps // 4)}",
         "logging.checkpoint_freq=null",
         f"logging.log_freq={max(1, steps // 50)}",
     ]
 
 
-def _measure(settings: Settings) -> float:
-    """Measure the seconds per step on this machine in a throw-away run."""
+def _fitting(seconds: float, per_step: float, per_validation: float) -> int:
+    """Return how many steps fit into a time beside the validations; 0 or less if not even these do."""
+    return int((_PLANNED * seconds - VALIDATIONS * per_validation) / per_step)
+
+
+def _measure(settings: Settings, seconds: float) -> tuple[float, float]:
+    """Measure, in a throw-away run of this recipe on this text, the seconds of a step, and of a validation that saves.
+
+    A twentieth of the `seconds` of the training is spent on steps, so that their mean has batches of all kinds.
+    """
     with TemporaryDirectory() as scratch:
         logging = settings.logging.model_copy(update={"log_dir": scratch})
         method = method_of(settings.model_copy(update={"logging": logging}))
         engine = start(method, open_run(method), None)
         try:
-            return max(1e-4, seconds_per_step(engine, _TIMED))
+            engine.next_step()  # the first is slower than all others
+            began = time.perf_counter()
+            steps = 0
+            while steps < _TIMED or (steps < _MOST_TIMED and time.perf_counter() - began < seconds * _TIMED_SHARE):
+                engine.next_step()
+                steps += 1
+            trained = time.perf_counter()
+            method.validate(engine.step, trained - began, last=False)
+            engine.save()
+            return max(1e-4, (trained - began) / steps), time.perf_counter() - trained
         finally:
             engine.close()
 

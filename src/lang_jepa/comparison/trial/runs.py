@@ -1,11 +1,16 @@
 """The runs of a trial: trained once, reused when asked for again, scored on held-out text."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
+from lang_jepa.comparison.estimate import in_time
 from lang_jepa.comparison.trial import plan
 from lang_jepa.comparison.trial.findings import Found
+from lang_jepa.comparison.trial.pace import LATE, Pace, TooSlow
 from lang_jepa.comparison.trial.plan import TrialOptions
 from lang_jepa.comparison.trial.recognise import UNITS, Taken
 from lang_jepa.comparison.trial.stages import Stages
@@ -15,13 +20,13 @@ from lang_jepa.errors import LangJepaError
 from lang_jepa.evaluation.conclusions import MODEL_NAME
 from lang_jepa.evaluation.table import Report
 from lang_jepa.evaluation.tasks.request import QUICK
-from lang_jepa.files.atomic import make_folder, sha256, write_text
+from lang_jepa.files.atomic import make_folder, read_json, sha256, write_text
 from lang_jepa.inference.document_reading import Progress
 from lang_jepa.report import evaluate_run
 from lang_jepa.report.run import EvaluateOptions
 from lang_jepa.settings.load import load_settings
-from lang_jepa.training.reporter import Reporter
-from lang_jepa.training.run_folder import SETTINGS
+from lang_jepa.training.reporter import Reporter, Silent
+from lang_jepa.training.run_folder import SETTINGS, SUMMARY
 from lang_jepa.training.train import Result, train
 
 
@@ -40,6 +45,16 @@ class Trial:
     @property
     def unit(self) -> str:
         return UNITS[self.taken.kind].removesuffix("s")
+
+    @property
+    def late(self) -> str:
+        """Says that training took longer than the time given, and by how much; empty if it did not."""
+        given, took = 60 * self.options.minutes, self.info.get("trained", 0.0)
+        if took <= LATE * given:
+            return ""
+        fewest = any(one.steps == plan.LEAST_STEPS for one in self.plans.values())
+        why = f" ({plan.LEAST_STEPS} steps are the fewest)" if fewest else ""
+        return f"Training took longer than it was given: {in_time(took)} instead of {in_time(given)}{why}."
 
 
 class NotScored(LangJepaError):
@@ -83,34 +98,71 @@ def trained_and_scored(trial: Trial, corpus: Corpus, data: Sequence[str]) -> tup
 def _train(
     trial: Trial, name: str, corpus: Corpus, data: Sequence[str], folder: str, seconds: float, encoder: str | None
 ) -> Result | None:
-    """Train in a folder of the trial, resuming a run that is there; None if it does not fit into the time."""
+    """Train in a folder of the trial, resuming a run that is there; None if it does not fit into the time.
+
+    A training that will be late is begun anew with fewer steps; its plan is replaced first.
+    """
     options, run = trial.options, trial.options.output / folder
     key = [corpus.path.name, list(data), list(options.changes), seconds, encoder]
+    planning = f"planning ({folder})"
 
     def make() -> Found | None:
         own = [*data, *options.changes]
         found = plan.plan(trial.taken, corpus, own, run, seconds=seconds, encoder=encoder)
         return None if found is None else asdict(found)
 
-    planned = trial.stages.run(f"planning ({folder})", key, make, _said_of_plan)
+    planned = trial.stages.run(planning, key, make, _said_of_plan)
     if planned is None:
         return None
-    trial.plans[folder] = chosen = plan.Plan(**planned)
-    settings = load_settings(chosen.recipe, [*chosen.overrides, *options.changes])
-    text, path = "\n".join([chosen.recipe, *chosen.overrides]) + "\n", run.with_suffix(".plan")
-    begun = (run / SETTINGS).is_file() and path.is_file() and path.read_text("utf-8") == text  # with this plan
-    settings = settings.model_copy(update={"meta": settings.meta.model_copy(update={"load_checkpoint": begun})})
-
-    def go() -> Result:
-        make_folder(run.parent)
-        write_text(path, text)
-        return train(settings, trial.reporter)
-
-    result: Result = trial.stages.run(name, None, go, lambda made: f"{made.step:,} steps")
-    trial.stages.seconds[name] = result.seconds  # also of a training that was resumed
+    spent, result = 0.0, cast("Result | None", None)
+    while result is None:
+        trial.plans[folder] = chosen = plan.Plan(**planned)
+        go = partial(_run, trial, run, chosen, seconds - spent)
+        outcome = trial.stages.run(name, None, go, _said_of_run)
+        if isinstance(outcome, TooSlow):
+            spent += outcome.seconds
+            planned = asdict(chosen.shorter(seconds - spent, outcome.per_step, outcome.per_validation))
+            trial.stages.replace(planning, key, planned)
+            _remove(run)
+        else:
+            result = outcome
+    whole = read_json(run / SUMMARY, what="the summary of the run").get("training_seconds", 0.0)
+    trial.stages.seconds[name] = spent + max(result.seconds, whole)  # also of a training that was resumed
+    trial.info["trained"] = trial.info.get("trained", 0.0) + trial.stages.seconds[name]
     if result.interrupted:
         raise Stopped(result)
     return result
+
+
+def _run(trial: Trial, run: Path, chosen: plan.Plan, seconds: float) -> Result | TooSlow:
+    """Train with a plan, or go on with a run of this plan; return what it was too slow by, if so."""
+    settings = load_settings(chosen.recipe, [*chosen.overrides, *trial.options.changes])
+    text, path = "\n".join([chosen.recipe, *chosen.overrides]) + "\n", run.with_suffix(".plan")
+    begun = (run / SETTINGS).is_file() and path.is_file() and path.read_text("utf-8") == text  # with this plan
+    settings = settings.model_copy(update={"meta": settings.meta.model_copy(update={"load_checkpoint": begun})})
+    make_folder(run.parent)
+    write_text(path, text)
+    total = settings.optimization.max_steps or 0
+    least = plan.LEAST_STEPS if total == chosen.steps else total  # if the options fix the steps, no plan changes them
+    try:
+        return train(settings, Pace(trial.reporter or Silent(), seconds, least=least, validations=plan.VALIDATIONS))
+    except TooSlow as slow:
+        return slow
+
+
+def _remove(run: Path) -> None:
+    """Remove a run at once, so that nothing takes for a run what a kill has left of it."""
+    aside = run.with_name(f".{run.name}.old")
+    if aside.exists():
+        shutil.rmtree(aside)
+    run.rename(aside)
+    shutil.rmtree(aside)
+
+
+def _said_of_run(made: Result | TooSlow) -> str:
+    if isinstance(made, TooSlow):
+        return f"slower than measured, {made.per_step:.2f} s a step: it is begun anew with fewer steps"
+    return f"{made.step:,} steps"
 
 
 def _said_of_plan(found: Found | None) -> str:

@@ -49,6 +49,12 @@ class Stages:
         before = self._known.get(name)
         return before is not None and before["made_from"] == fingerprint([__version__, key])
 
+    def replace(self, name: str, key: object, made: object) -> None:
+        """Save the result of a stage, plain data, in place of any that it had."""
+        kept = {"made_from": fingerprint([__version__, key]), "seconds": self.seconds[name], "made": made}
+        self._known = {**self._known, "format": FORMAT, name: kept}
+        write_json(self._path, self._known)
+
     def run(self, name: str, key: object, make: Callable[[], Any], say: Callable[[Any], str] = lambda made: "") -> Any:
         """Return the result of a stage: the one on disk with the same key, or what `make` returns.
 
@@ -68,8 +74,6 @@ class Stages:
         made = make()
         self.seconds[name] = time.perf_counter() - began
         if key is not None:
-            kept = {"made_from": fingerprint([__version__, key]), "seconds": self.seconds[name], "made": made}
-            self._known = {**self._known, "format": FORMAT, name: kept}
-            write_json(self._path, self._known)
+            self.replace(name, key, made)
         self._on_stage.done(name, say(made), self.seconds[name])
         return made

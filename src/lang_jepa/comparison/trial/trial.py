@@ -47,12 +47,14 @@ class Outcome:
         verdict: on the text; None if training was stopped.
         page: the path of the page; None if training was stopped.
         commands: what to do next.
+        late: says that training took longer than it was given; empty if it did not.
         stopped: the training that was asked to stop.
     """
 
     verdict: Verdict | None = None
     page: Path | None = None
     commands: Sequence[tuple[str, str]] = ()
+    late: str = ""
     stopped: Result | None = None
 
 
@@ -255,11 +257,11 @@ def _written(trial: Trial, report: Report, over: Report | None) -> Outcome:
     if scored:
         verdict = verdict_of(report, trial.unit, over=over, encoder=beside)
     info["curve"] = read_metrics(run / "metrics.csv") if scored else []
-    info["seconds"] = trial.stages.seconds
+    info["seconds"], info["late"] = trial.stages.seconds, trial.late
     commands = _commands(trial)
     path = options.output / PAGE
     write_text(path, page(options, info, verdict, report, trial.plans, commands))
-    return Outcome(verdict=verdict, page=path, commands=commands)
+    return Outcome(verdict=verdict, page=path, commands=commands, late=trial.late)
 
 
 def _commands(trial: Trial) -> list[tuple[str, str]]:
