@@ -238,32 +238,45 @@ class Clock:
         return self.now
 
 
-def _steps(pace: Pace, clock: Clock, seconds: float, *, total: int, start: int = 0, validation: float = 0.0) -> None:
-    """A training of which each step takes so many seconds, with a validation before the first and after each tenth."""
-    pace.begin(total=total, start=start, every=1, info=[])
-    for step in range(start, total + 1):
-        if step:
-            clock.now += seconds
-            pace.step(step, {})
-        if step % (total // 10) == 0:
-            clock.now += validation
-            pace.validation(step, {})
-
-
-def test_a_training_that_will_be_late_ends_after_an_eighth_of_its_time() -> None:
+def _train(
+    each: float, *, total: int, start: int = 0, validation: float = 0.0, slow: int = 999, starting: float = 0.0
+) -> TooSlow | None:
+    """A training for which 80 seconds are given, and of which each step takes so many; five times as many after `slow`
+    steps. A validation comes before the first step and after each tenth.
+    """
     clock = Clock()
     pace = Pace(NoReporter(), 80, least=20, validations=11, clock=clock)
-    with pytest.raises(TooSlow) as slow:
-        _steps(pace, clock, 1.0, total=100)
-    assert clock.now == 10
-    assert (slow.value.seconds, slow.value.per_step, slow.value.per_validation) == (10, 1.0, 0.0)
-    _steps(pace, clock, 0.85, total=100)  # late by less than a tenth
-    _steps(pace, clock, 0.75, total=100, validation=1.0)
-    with pytest.raises(TooSlow) as slow:
-        _steps(pace, clock, 0.5, total=100, validation=4.0)
-    assert (slow.value.seconds, slow.value.per_step, slow.value.per_validation) == pytest.approx((13.5, 0.5, 4.0))
-    _steps(pace, clock, 9.0, total=100, start=50)  # resumed: it ends as it was planned
-    _steps(pace, clock, 9.0, total=20)  # the fewest steps
+    clock.now += starting
+    pace.begin(total=total, start=start, every=1, info=[])
+    try:
+        for step in range(start, total + 1):
+            if step:
+                clock.now += each * (5 if step > slow else 1)
+                pace.step(step, {})
+            if step % (total // 10) == 0:
+                clock.now += validation
+                pace.validation(step, {})
+    except TooSlow as found:
+        return found
+    return None
+
+
+def test_a_training_that_will_be_late_ends_while_little_is_lost() -> None:
+    found = _train(1.0, total=100)
+    assert found is not None
+    assert (found.seconds, found.per_step, found.per_validation) == (10, 1.0, 0.0)
+    assert _train(0.85, total=100) is None  # late by less than a tenth
+    assert _train(0.75, total=100, validation=1.0) is None
+    found = _train(0.5, total=100, validation=4.0)
+    assert found is not None
+    assert (found.seconds, found.per_step, found.per_validation) == pytest.approx((13.5, 0.5, 4.0))
+    found = _train(0.6, total=100, slow=30)
+    assert found is not None
+    assert found.seconds < 40
+    assert _train(0.6, total=100, slow=60) is None  # more would be lost than won
+    assert _train(1.0, total=100, starting=15) is None  # starting again would take as long
+    assert _train(9.0, total=100, start=50) is None  # resumed: it ends as it was planned
+    assert _train(9.0, total=20) is None  # the fewest steps
 
 
 def test_a_shorter_plan_differs_in_its_schedule_alone() -> None:

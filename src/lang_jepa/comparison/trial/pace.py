@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 
 from lang_jepa.training.reporter import Reporter
 
-CHECKED = 0.125
-"""Share of the time after which the pace is judged: what is trained until then is lost if it is planned anew."""
+FROM, TO = 0.125, 0.5
+"""Shares of the time between which the pace is judged: what is trained until then is lost if it is planned anew."""
 LATE = 1.1
-"""Share of the time from which on a training is late."""
+"""Share of the time from which on a training is late; it is ended if it is later by what would be lost: the time it has
+trained, and the time that starting takes.
+"""
 _LEAST = 3
 """Steps before the pace is judged; the first is slower than others."""
 
@@ -29,6 +31,8 @@ class TooSlow(Exception):
 class Pace(Reporter):
     """A reporter that ends a training that began here if it will be late, and passes everything on.
 
+    One is made when the training is started, so that it knows how long that takes.
+
     Args:
         reporter: everything is passed on to it.
         seconds: given for the training.
@@ -48,21 +52,21 @@ class Pace(Reporter):
     ) -> None:
         self._reporter, self._seconds, self._least, self._clock = reporter, seconds, least, clock
         self._validations = validations
-        self._began = self._first = self._last = 0.0
-        self._alone: list[float] = []  # seconds of steps without a validation before them
-        self._total, self._left, self._validated, self._judged = 0, 0, False, True
+        self._made = self._began = self._first = self._last = clock()
+        self._alone: list[float] = []  # seconds of each step that no validation came before
+        self._total, self._left, self._validated, self._over = 0, 0, False, True
 
     def begin(self, *, total: int, start: int, every: int, info: list[tuple[str, str]]) -> None:
         self._began, self._total, self._alone = self._clock(), total, []
         self._left = self._validations
-        self._judged = start > 0 or total <= self._least  # a training that is resumed ends as it was planned
+        self._over = start > 0 or total <= self._least  # a training that is resumed ends as it was planned
         self._reporter.begin(total=total, start=start, every=every, info=info)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Pass a step on.
 
         Raises:
-            TooSlow: at most once, after an eighth of the time.
+            TooSlow: the training will be late; between an eighth and half of the time.
         """
         self._reporter.step(step, metrics)
         now = self._clock()
@@ -71,17 +75,18 @@ class Pace(Reporter):
         elif not self._validated:
             self._alone.append(now - self._last)
         self._last, self._validated = now, False
-        if not self._judged and step >= _LEAST and now - self._began >= CHECKED * self._seconds:
-            self._judged = True
+        if not self._over and step >= _LEAST and FROM <= (now - self._began) / self._seconds <= TO:
             self._judge(step, now)
 
     def _judge(self, step: int, now: float) -> None:
-        """End the training if steps and validations at their pace so far need too much time."""
-        per_step = sum(self._alone) / len(self._alone) if self._alone else (now - self._first) / (step - 1)
+        """End the training if steps and validations, at the pace of the later half so far, need too much time."""
+        latest = self._alone[len(self._alone) // 2 :]
+        per_step = sum(latest) / len(latest) if latest else (now - self._first) / (step - 1)
         per_validation = max(0.0, self._first - self._began - per_step)  # one is made before the first step
         taken = now - self._began
         expected = taken + (self._total - step) * per_step + self._left * per_validation
-        if expected > LATE * self._seconds:
+        starting = self._began - self._made
+        if expected > (LATE - FROM) * self._seconds + taken + starting:
             raise TooSlow(taken, per_step, per_validation)
 
     def validation(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -120,7 +120,7 @@ def _train(
         go = partial(_run, trial, run, chosen, seconds - spent)
         outcome = trial.stages.run(name, None, go, _said_of_run)
         if isinstance(outcome, TooSlow):
-            spent += outcome.seconds
+            spent += trial.stages.seconds[name]  # with starting, which has to be done again
             planned = asdict(chosen.shorter(seconds - spent, outcome.per_step, outcome.per_validation))
             trial.stages.replace(planning, key, planned)
             _remove(run)
@@ -162,7 +162,7 @@ def _remove(run: Path) -> None:
 def _said_of_run(made: Result | TooSlow) -> str:
     if isinstance(made, TooSlow):
         return f"slower than measured, {made.per_step:.2f} s a step: it is begun anew with fewer steps"
-    return f"{made.step:,} steps"
+    return f"{made.step:,} steps in {in_time(made.seconds)} with validations, beside starting and saving"
 
 
 def _said_of_plan(found: Found | None) -> str:
