@@ -51,12 +51,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heard = Heard()
     compare(_plan(2), folder, heard)
     assert heard.jobs == ["with vicreg, seed 0", "without, seed 0", "with vicreg, seed 1", "without, seed 1"]
-    assert heard.said[0] == "4 runs (2 recipes x 2 seeds) of steps=10 each. The first run will tell how long they take."
+    assert (
+        heard.said[0] == "4 runs (2 variants x 2 seeds) of steps=10 each. The first run will tell how long they take."
+    )
     ends = [said for said in heard.said if " runs done: " in said]
     assert [said.split(", in ")[0] for said in ends] == [
         f"{n} of 4 runs done: {job}" for n, job in enumerate(heard.jobs, 1)
     ]
-    assert ends[0].endswith(", estimated from the first run, as if every recipe took the same time")
+    assert ends[0].endswith(", estimated from the first run, as if every variant took the same time")
     assert ends[2].endswith(", estimated from the 3 runs so far")
     assert "left" not in ends[3]
     return folder

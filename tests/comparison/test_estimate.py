@@ -24,7 +24,7 @@ def test_each_recipe_takes_its_own_time_once_it_is_known() -> None:
     estimate = Estimate({"a": 2, "b": 2}, 1, clock)
     first = _run(estimate, clock, "a", 0, 60)
     assert first.startswith("1 of 4 runs done: a, seed 0, in 1 min. About 3 min left, until ")
-    assert first.endswith("estimated from the first run, as if every recipe took the same time")
+    assert first.endswith("estimated from the first run, as if every variant took the same time")
     second = _run(estimate, clock, "b", 0, 100)
     assert "About 2 min 40 s left, until " in second
     assert second.endswith(", estimated from the 2 runs so far")

@@ -154,7 +154,7 @@ class _Work:
         self.estimate = Estimate(Counter(names), jobs)
         if not names:
             return
-        said = f"{counted(len(plan.variants), 'recipe')} x {counted(len(plan.seeds), 'seed')}"
+        said = f"{counted(len(plan.variants), 'variant')} x {counted(len(plan.seeds), 'seed')}"
         said = f"{counted(len(pairs), 'run')} ({said}) of {plan.budget} each"
         if plan.budget.kind != "steps":
             said += ": " + ", ".join(f"{one.name} {counted(plan.steps(one), 'step')}" for one in plan.variants)

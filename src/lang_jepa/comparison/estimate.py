@@ -47,7 +47,7 @@ class Estimate:
         pace = (now - began) / done
         return (
             f"{variant}, seed {seed}, trains for about {in_time(pace * total)} in all, at the pace of its first "
-            f"{done:,} steps here; evaluation comes on top, and other recipes may take another time"
+            f"{done:,} steps here; evaluation comes on top, and other variants may take another time"
         )
 
     def done(self, variant: str, seed: int) -> str:
@@ -70,7 +70,7 @@ class Estimate:
         when = ends.strftime("%H:%M" if seconds < 12 * 3600 else "%A %H:%M")
         source = "the first run" if len(known) == 1 else f"the {len(known):,} runs so far"
         if any(count and name not in self._seconds for name, count in self._todo.items()):
-            source += ", as if every recipe took the same time"
+            source += ", as if every variant took the same time"
         return f"{said}. About {in_time(seconds)} left, until {when}, estimated from {source}"
 
 
