@@ -318,7 +318,7 @@ def test_a_context_of_search_is_read_as_one_of_rank(knowing: Path, tmp_path: Pat
         type_in("search", tmp_path / "index", *(word for text in some for word in ("--after", text))).out.split("\n")
         for some in (TEXT.split("\n")[:2], ["About tea, point 0.", "Note: about rain."])
     )
-    assert named[2:] == bare[2:]
+    assert named[3:] == bare[3:]
     assert "among 3 turns" in named[0]
 
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ from tiny import tiny_settings
 pytestmark = pytest.mark.slow
 
 
-def _children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+def _children(process: int, *, but: Collection[int] = ()) -> list[int]:
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [child for child in map(int, found) if child not in but]
 
 
 def test_a_job_that_dies_leaves_its_last_words_in_the_error_and_the_next_alone(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "run", "model.num_layers=1", "optimization.max_steps=4")
     trial = {"job": "trial", "kind": "encoder", "settings": settings.model_dump(), "allow_different": True}
+    others = _children(os.getpid())
     with (tmp_path / ".lock").open("w") as lock, Workers() as workers:
 
         def run(job: dict[str, Any], name: str, on_event: Callable[[Event], None]) -> str:
@@ -31,7 +33,7 @@ def test_a_job_that_dies_leaves_its_last_words_in_the_error_and_the_next_alone(t
 
         def kill_job(event: Event) -> None:
             if event["event"] == "begin":
-                (job,) = _children(*_children(os.getpid()))
+                (job,) = _children(*_children(os.getpid(), but=others))
                 os.kill(job, signal.SIGKILL)
 
         for name in ("none", "no other"):  # nobody knows one of that name, and it fails as no job should
@@ -46,7 +48,7 @@ def test_a_job_that_dies_leaves_its_last_words_in_the_error_and_the_next_alone(t
         with pytest.raises(LangJepaError, match="killed died with status -9"):
             run(trial, "killed", kill_job)
         assert not (tmp_path / "run" / TRAINED).exists()
-        (worker,) = _children(os.getpid())
+        (worker,) = _children(os.getpid(), but=others)
         os.kill(worker, signal.SIGKILL)  # while it waits
         os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)
         run(trial, "again", print)

@@ -223,7 +223,7 @@ def test_a_trained_model_reads_other_tables_the_same_way(tmp_path: Path) -> None
     train(settings)
     model, bank = ConceptModel.load(tmp_path / "run"), str(_table(tmp_path, "jsonl", ROWS))
     turns = [["Good evening.", "Hello."], ["Is it open?", "Until six.", "Thanks."]]
-    assert _conversations(bank, model.settings.data, {}, with_speakers=False) == turns
+    assert [one.units for one in _conversations(bank, model.settings.data, {}, with_speakers=False)] == turns
     others = other_corpus(model.settings, prepare(settings.data), bank).train
     assert [others.document_id(number) for number in range(2)] == ["b", "a"]
     index = Index.build(model, SplitDocuments.open(elsewhere(model.settings.data, bank)), tmp_path / "index")

@@ -217,7 +217,7 @@ def test_what_tasks_cannot_do_is_refused(
 
 def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "find_spec", lambda name: None if name == "ray" else object())
-    with pytest.raises(LangJepaError, match=r"--executor ray needs ray.*pip install 'lang-jepa\[cluster\]'"):
+    with pytest.raises(LangJepaError, match=r'--executor ray needs ray.*pip install "lang-jepa\[cluster\]"'):
         Executor("ray", 2).check()
 
 

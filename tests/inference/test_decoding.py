@@ -14,7 +14,7 @@ from lang_jepa.inference.decoding import TextDecoder, build_decoder
 from lang_jepa.inference.model import ConceptModel
 from lang_jepa.inference.model_folder import DECODER_WEIGHTS, join_model
 from lang_jepa.models.decoder import Generation
-from lang_jepa.training.methods.decoder_data import SideConcepts
+from lang_jepa.training.methods.decoder_data import SplitConcepts
 from lang_jepa.training.train import train
 from tiny import tiny_decoder, tiny_encoder
 
@@ -107,10 +107,10 @@ def test_a_decoder_of_another_encoder_is_noticed(model: ConceptModel, run: Path,
 
 def test_concepts_come_from_the_cache(model: ConceptModel, corpus: Corpus) -> None:
     """The encoder is run once over a side; what the decoder reads is what `encode` gives."""
-    concepts = SideConcepts(model, corpus.validation)
+    concepts = SplitConcepts(model, corpus.validation)
     rows = np.arange(corpus.validation.num_sentences)
     np.testing.assert_allclose(concepts.of(rows), model.encode(corpus.validation.texts(rows)), atol=1e-5)
-    again = SideConcepts(model, corpus.validation)
+    again = SplitConcepts(model, corpus.validation)
     assert again.vectors.tobytes() == concepts.vectors.tobytes()
 
 

@@ -277,4 +277,4 @@ def test_importing_the_package_loads_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert callable(lang_jepa.train)
-    assert set(lang_jepa.__all__) == {*lang_jepa._PLACES, "__version__"}
+    assert set(lang_jepa.__all__) == {*lang_jepa._MODULES, "__version__"}

@@ -143,9 +143,9 @@ def sweep(plan: Sweep, folder: Path, callback: Callback | None = None) -> Found:
             several trials in a row failed.
         Interrupted: by Ctrl-C or SIGTERM; the same call resumes.
     """
-    _optuna()  # before a folder is made
     folder = folder.absolute()
     check_writable(folder, folder=True)
+    _optuna()  # before a folder is made
     make_folder(folder)
     with locked(folder / ".lock") as lock, Workers() as workers:
         _settle(plan, folder)
