@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import gc
 import io
 import os
 import sys
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+gc.set_threshold(50_000, 20, 20)  # as the command does; a tenth of the time of the tests
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiny import environment
+from warm import Popen
 
 ROOT = Path(__file__).parents[1]
 DECODER = ("decoder.hidden_dim=32", "decoder.num_layers=1", "decoder.max_length=16")
@@ -45,18 +46,23 @@ def options_of(place: Path, run: str, *more: str) -> list[str]:
     return [part for setting in (*settings, *more) for part in ("-o", setting)]
 
 
-def run_command(*command: str | Path, text: str = "") -> Ran:
-    """A command in a process of its own, from the project's root."""
-    done = subprocess.run(
+def run_command(*command: str | Path, text: str = "", warm: bool = False) -> Ran:
+    """A command in a process of its own, from the project's root; a warm one is of this Python."""
+    start = Popen if warm else subprocess.Popen
+    with start(
         list(map(str, command)),
         cwd=ROOT,
         env=environment(path_first()),
-        input=text,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=600,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    ) as process:
+        try:
+            out, err = process.communicate(text, timeout=600)
+        finally:
+            process.kill()
+    return Ran(process.returncode, out, err)
 
 
 def path_first() -> dict[str, str]:

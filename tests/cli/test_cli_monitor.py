@@ -19,6 +19,7 @@ from lang_jepa.settings.data import DataSettings
 from lang_jepa.training.train import train
 from tiny import environment, tiny_settings
 from typed import Type
+from warm import Popen
 
 STEPS = ("open door", "read page", "close door", "wait a while")
 FAULT = "disk failure at sector nine"
@@ -316,7 +317,7 @@ def test_a_signal_ends_a_followed_file_with_a_summary(number: signal.Signals, ru
     path.write_text("\n".join([*_lines(30), ""]))
     given = ["monitor", run, path, "--follow", "--state", state]
     command = [sys.executable, "-m", "lang_jepa.cli", *map(str, given)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    process = Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stderr is not None
     while "decides" not in (line := process.stderr.readline()):
         assert line, "it ended before it began"
@@ -362,7 +363,7 @@ def test_a_state_that_was_left_by_a_signal_loses_no_alarm_and_repeats_none(
 def _killed(run: Path, path: Path, state: Path, until: int) -> list[dict[str, Any]]:
     """The alarms of a process that follows a file and is killed when its state is that of so many units."""
     command = [sys.executable, "-m", "lang_jepa.cli", "monitor", run, path, "--follow", "--state", state, "--json"]
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=environment())
+    process = Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=environment())
     while process.poll() is None and not (state.exists() and json.loads(state.read_text())["seen"] == until):
         time.sleep(0.05)
     process.kill()
@@ -450,9 +451,10 @@ def test_what_nobody_read_is_shown_again(run: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lang_jepa.cli", *map(str, given)]
     read, write = os.pipe()
     os.close(read)  # whoever was to read is gone
-    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+    process = Popen(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment())
     os.close(write)
-    assert (ended.returncode, state.exists(), "Traceback" in ended.stderr) == (141, False, False)
+    _, said = process.communicate()
+    assert (process.returncode, state.exists(), "Traceback" in said) == (141, False, False)
 
 
 def test_a_file_that_is_rotated_while_the_monitor_is_prepared_is_read(

@@ -58,7 +58,7 @@ def _scores(run: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def whole(place: Path) -> Path:
     """The run directory of a quick-start that nothing disturbed; what it said is beside it."""
-    ran = run_command(sys.executable, "-c", _ALONE, *_words(place, "quick"))
+    ran = run_command(sys.executable, "-c", _ALONE, *_words(place, "quick"), warm=True)
     assert ran.status == 0, ran.err
     (place / "quick.txt").write_text(ran.out)
     return place / "quick"
@@ -96,7 +96,7 @@ def test_killed_in_both_trainings_it_ends_as_if_it_had_not_been(place: Path, who
     run, words = place / "pieces", _words(place, "pieces")
     _killed(words, run / LAST)
     _killed(words, run / "decoder" / "last_decoder.pt")
-    ran = run_command(sys.executable, "-c", _ALONE, *words)
+    ran = run_command(sys.executable, "-c", _ALONE, *words, warm=True)
     assert ran.status == 0, ran.err
     assert f"Kept: {run}, trained for {STEPS} steps (to begin anew, remove that folder)." in ran.out
     assert "Evaluating on held-out stories: kept, as the model is the same." in ran.out

@@ -10,6 +10,7 @@ import pytest
 from lang_jepa.training.checkpoint import LAST
 from tiny import environment
 from typed import DECODER, Type, run_command
+from warm import Popen
 
 
 def test_evaluate_writes_scores_beside_baselines(place: Path, trained: Path, type_in: Type) -> None:
@@ -26,7 +27,7 @@ def test_evaluate_writes_scores_beside_baselines(place: Path, trained: Path, typ
 def test_eval_script_of_the_original(place: Path, trained: Path) -> None:
     done = run_command(
         sys.executable, "scripts/eval_representations.py", "--checkpoint", trained / LAST, "--tasks", "sts,probe,au",
-        "--data-dir", place, "--output", place / "public.json",
+        "--data-dir", place, "--output", place / "public.json", warm=True,
     )  # fmt: skip
     assert done.status == 0, done.err
     assert done.err == ""
@@ -41,7 +42,7 @@ def test_infer_script_of_the_original(place: Path, trained: Path) -> None:
     sentences = (place / "sentences.txt").read_text().splitlines()
     done = run_command(
         sys.executable, "scripts/infer.py", f"--encoder-checkpoint={trained / LAST}", "--corpus", place / "sentences.txt",
-        "--top-k", "5", text=f"{sentences[3]}\n",
+        "--top-k", "5", text=f"{sentences[3]}\n", warm=True,
     )  # fmt: skip
     assert done.status == 0, done.err
     assert done.err == ""
@@ -72,7 +73,7 @@ def test_decoding_under_the_old_names(trained: Path, decoder: Path) -> None:
     def decoded(*options: str) -> list[str]:
         done = run_command(
             sys.executable, "scripts/infer.py", "--encoder-checkpoint", trained / LAST,
-            f"--decoder-checkpoint={decoder / 'best_decoder.pt'}", "--text", "The lamp is in the garden.", *options,
+            f"--decoder-checkpoint={decoder / 'best_decoder.pt'}", "--text", "The lamp is in the garden.", *options, warm=True,
         )  # fmt: skip
         assert done.status == 0, done.err
         return [line for line in done.out.splitlines() if line.startswith("  decoded: ")]
@@ -159,7 +160,7 @@ def test_a_reader_who_has_seen_enough_ends_a_command_quietly(place: Path, traine
     ):
         command = [sys.executable, "-m", "lang_jepa.cli", *map(str, words)]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        child = subprocess.Popen(command, env=environment(), **pipes)
+        child = Popen(command, env=environment(), **pipes)
         assert child.stdout is not None
         assert child.stderr is not None
         child.stdout.close()

@@ -17,6 +17,7 @@ from lang_jepa.cli import app as cli
 from lang_jepa.errors import one_line, visible
 from tiny import environment
 from typed import ROOT, Type, run_command
+from warm import Popen
 
 VERBS = sorted(typer.main.get_command(cli.app).commands)
 
@@ -42,7 +43,7 @@ def on_terminal(columns: int, *words: object) -> list[str]:
     command = [sys.executable, "-m", "lang_jepa.cli", *map(str, words)]
     env = environment({"TERM": "xterm"})
     env.pop("COLUMNS", None)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=env, cwd=ROOT)
+    child = Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=env, cwd=ROOT)
     os.close(theirs)
     read = b""
     try:

@@ -13,13 +13,14 @@ from lang_jepa.files.run_lock import LOCK
 from lang_jepa.training.checkpoint import load_checkpoint
 from stopping import signal_once
 from tiny import environment
+from warm import Popen
 
 ENCODER = SYSTEMS[0]
 
 
 def _read_lines(command: Sequence[str], count: int) -> tuple[int, str]:
     """Exit status and standard error of a command whose output is closed after some lines."""
-    child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stderr is not None
     for _ in range(count):

@@ -22,6 +22,7 @@ from lang_jepa.export.export import export_run
 from lang_jepa.settings.load import load_settings, read_settings
 from lang_jepa.training.train import train
 from tiny import assert_same_run, environment, tiny_settings, train_in_two_parts
+from warm import Popen
 
 OWN = Path(__file__).with_name("own_parts.py")
 ALL = (
@@ -68,16 +69,13 @@ def test_a_folder_without_its_module_says_which_is_missing_and_runs_nothing(tmp_
         (folder / "own_parts.py").write_text(f"open({str(marker)!r}, 'w').close()\n{OWN.read_text()}")
     code = "from lang_jepa import ConceptModel; import sys; ConceptModel.load(sys.argv[1])"
     for place in (tmp_path, run, run / "model"):  # -c puts the current folder first on Python's path
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(run)],
-            cwd=place,
-            env=environment(),
-            capture_output=True,
-            text=True,
+        loading = Popen(
+            [sys.executable, "-c", code, str(run)], cwd=place, env=environment(), stderr=subprocess.PIPE, text=True
         )
-        assert done.returncode == 1
+        _, errors = loading.communicate()
+        assert loading.returncode == 1
         said = "there is no module 'own_parts'" if place == tmp_path else "whose files are never run"
-        assert said in done.stderr, done.stderr
+        assert said in errors, errors
     assert not marker.exists()
 
 

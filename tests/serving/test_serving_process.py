@@ -14,13 +14,14 @@ import pytest
 
 from tiny import environment
 from typed import Type
+from warm import Popen
 
 
 @contextmanager
 def started(*arguments: object) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """A server process and its port."""
     command = [sys.executable, "-m", "lang_jepa.cli", "serve", *map(str, arguments), "--port", "0"]
-    child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         said = child.stdout.readline()

@@ -48,8 +48,16 @@ def paraphrase_pairs(count: int, seed: int = 0, split: str = "heldout") -> list[
     Raises ``LangJepaError`` for an unknown split.
     """
     check_split(split)
-    rng = story_rng("pairs", seed, split)
-    return [_pair((5, 4, 3, 2, 1, 0)[i % 6], rng, seed, split) for i in range(count)]
+    drawn, rng = _sequence(seed, split)
+    while len(drawn) < count:
+        drawn.append(_pair((5, 4, 3, 2, 1, 0)[len(drawn) % 6], rng, seed, split))
+    return drawn[:count]
+
+
+@cache
+def _sequence(seed: int, split: str) -> tuple[list[ParaphrasePair], Random]:
+    """The pairs that have been drawn, kept since several tasks ask for them, and the generator that draws the next."""
+    return [], story_rng("pairs", seed, split)
 
 
 def _pair(grade: int, rng: Random, seed: int, split: str) -> ParaphrasePair:
