@@ -27,9 +27,13 @@ PICTURE = "story.png"
 STAGES = "quickstart.json"
 """File in both run directories: the text that the run was begun with, and the stages that are done."""
 _BEGUN = "begun"
+_BESIDE = ("untrained", "TF-IDF, both sides", "chance")
+"""Baselines that are shown at the end."""
+_STRANGER = 99
+"""Which of the other stories lends its sentence."""
 _NEXT = """
 What to do next (in the environment: source .venv/bin/activate):
-  your own text       lang-jepa train documents -o data.train_file=FOLDER -o logging.log_dir=runs/mine
+  your own text       lang-jepa try FOLDER_OR_FILE
   what surprises      lang-jepa document {run} STORY.txt --plot story.png
   continue a text     lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3"""
 
@@ -89,7 +93,7 @@ def _run_quickstart(settings: "Settings", decoder: "DecoderSettings", lock: "Run
     tools = _score(run, what, "decode,document", key, save)
     if not path.is_file():
         save(tools)
-    _show_end(result, path, load_any(run))
+    _show_end(result, path, tools, load_any(run))
 
 
 def _train(settings: "RunSettings", bar: "Reporter", text: str, lock: "RunLock | None" = None) -> "Result":
@@ -205,15 +209,22 @@ class _Shown:
             plain(f"{name}: kept, as the model is the same.")
 
 
-def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
-    """Show a story and what to do next, and save its picture."""
+def _show_end(result: "Result", scores: Path, tools: "Report", model: "ConceptModel") -> None:
+    """Show a story and what to do next, and save its picture.
+
+    Args:
+        result: of the training of the encoder.
+        scores: path of all scores.
+        tools: scores of the document tools.
+        model: with its decoder.
+    """
     from lang_jepa.cli.console import plain
     from lang_jepa.inference.document_picture import draw_study
 
-    found, lines = _surprising_story(model)
-    for line in lines:
+    found, lines = _disturbed_story(model)
+    for line in [*lines, *_found_in_others(tools), ""]:
         plain(line)
-    draw_study(found, result.folder / PICTURE, title="a held-out story")
+    draw_study(found, result.folder / PICTURE, title="a held-out story with a foreign sentence")
     for name, said in (
         ("picture", f"{result.folder / PICTURE} (curves of the training: run.png)"),
         ("all scores", str(scores)),
@@ -223,30 +234,56 @@ def _show_end(result: "Result", scores: Path, model: "ConceptModel") -> None:
     plain(_NEXT.format(run=result.folder), whole=True)
 
 
-def _surprising_story(model: "ConceptModel") -> tuple["Study", list[str]]:
-    """Study the first held-out story; also return its lines as they are shown.
+def _disturbed_story(model: "ConceptModel") -> tuple["Study", list[str]]:
+    """Study the first held-out story with one sentence replaced by that of another; also return its lines as shown.
 
-    Below the most surprising sentence stands what the model expected most there, among those of 256 other stories and
-    the true one, and what the decoder, if there is one, makes of the prediction.
+    Below the foreign sentence stands what the story has there, what the model expected most among that sentence and
+    those of 256 other stories, and what the decoder, if there is one, makes of the prediction.
     """
     from lang_jepa.inference.document import study
     from lang_jepa.inference.search import rank_continuations
     from lang_jepa.stories import generate
 
-    stories = list(generate(257, seed=1, split="heldout"))
-    sentences = [sentence.text for sentence in stories[0].sentences]
-    found = study(model, sentences, using="predictor")
-    position = found.surprise.ranked()[0].position
-    others = [story.sentences[min(position, len(story.sentences) - 1)].text for story in stories[1:]]
-    expected = rank_continuations(model, sentences[:position], [sentences[position], *others])[0][1]
-    below = [f"    expected of 257 sentences: {expected}"]
-    if model.decoder is not None and (imagined := model.imagine(sentences[:position], 1)[0].text):
-        below.append(f"    imagined in its place:     {imagined}")
+    stories = [[sentence.text for sentence in story.sentences] for story in generate(257, seed=1, split="heldout")]
+    original, *others = stories
+    position = len(original) // 2
+    there = [story[min(position, len(story) - 1)] for story in others]
+    before = original[:position]
+    found = study(model, [*before, there[_STRANGER], *original[position + 1 :]], using="predictor")
+    highest = found.surprise.ranked()[0].position
+    expected = rank_continuations(model, before, [original[position], *there])[0][1]
+    below = [
+        f"      what the story has there:    {original[position]}",
+        f"      expected of 257 sentences:   {expected}",
+    ]
+    if model.decoder is not None and (imagined := model.imagine(before, 1)[0].text):
+        below.append(f"      imagined in its place:       {imagined}")
     lines = [
-        "\nA held-out story, and its most surprising sentence. Surprise: by how many standard",
-        "deviations a sentence fits worse than shuffled ones do; below 0 it fits better.\n",
+        "\nA held-out story with a sentence of another story in it. Surprise, in front: by how",
+        "many standard deviations a sentence fits worse than shuffled ones do; below 0: better.",
+        f"The foreign sentence is {'' if highest == position else 'not '}the most surprising.\n",
     ]
     for one in found.surprise.sentences:
-        mark = "" if one.position != position else f"   <- surprise {one.surprise:+.1f}, the highest here"
-        lines += [f"  {one.sentence}{mark}", *(below if mark else [])]
-    return found, [*lines, ""]
+        surprise = "" if one.surprise is None else f"{one.surprise:+.1f}"
+        lines.append(f"  {surprise:>4}  {one.sentence}{'   <- from another story' if one.position == position else ''}")
+        lines += below if one.position == position else []
+    return found, lines
+
+
+def _found_in_others(tools: "Report") -> list[str]:
+    """How often foreign sentences are found in other documents, beside the baselines (empty: too few were scored)."""
+    from lang_jepa.evaluation.tasks.document import INTRUDERS
+
+    auc = {
+        row.name: row
+        for row in tools.rows
+        if row.task == INTRUDERS["same group"] and row.metric == "AUC" and row.chosen
+    }
+    if "model" not in auc:
+        return []
+    beside = ", ".join(f"{name} {row.value:.0%}" for name, row in auc.items() if name in _BESIDE)
+    found = auc["model"]
+    return [
+        f"\nIn {found.n} held-out documents a foreign sentence is more out of place than an own one",
+        f"in {found.value:.0%} of all pairs ({beside}).",
+    ]

@@ -50,19 +50,32 @@ def draw_study(found: Study, path: Path, *, title: str = "", unit: str = "senten
 
 
 def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
-    """Draw a bar and a dot beside each of some sentences, and a line above one that begins a topic."""
+    """Draw a bar and a dot beside each of some sentences, and a line above one that begins a topic.
+
+    Bars begin at the left edge, since 0, how well an average shuffled sentence fits, is not the least: the longer a
+    bar, the more surprising. Dots are left out where they would be at the ends of all bars.
+    """
     place = {position: row for row, position in enumerate(rows)}
-    for label, fits, draw in (
-        ("surprise", found.surprise, lambda y, x, label: axes.barh(y, x, color="tab:orange", label=label)),
-        ("out of place", found.outliers, lambda y, x, label: axes.plot(x, y, "o", color="tab:blue", label=label)),
-    ):
-        known = [(place[one.position], one.surprise) for one in fits.sentences if one.position in place]
-        drawn: Any = [(row, value) for row, value in known if value is not None]
-        draw([row for row, _ in drawn], [value for _, value in drawn], label)
+    surprise, out_of_place = (
+        {
+            place[one.position]: one.surprise
+            for one in fits.sentences
+            if one.position in place and one.surprise is not None
+        }
+        for fits in (found.surprise, found.outliers)
+    )
+    known = [0.0, *surprise.values(), *out_of_place.values()]
+    left = min(known) - 0.05 * (max(known) - min(known))
+    axes.barh(
+        list(surprise), [one - left for one in surprise.values()], left=left, color="tab:orange", label="surprise"
+    )
+    if surprise != out_of_place:
+        axes.plot(list(out_of_place.values()), list(out_of_place), "o", color="tab:blue", label="out of place")
     for position in found.topics.boundaries:
         if position in place:
             axes.axhline(place[position] - 0.5, color="black", linestyle=":", linewidth=1)
-    axes.axvline(0.0, color="grey", linewidth=0.8)
+    axes.axvline(0.0, color="black", linewidth=0.8, label="a shuffled sentence")
+    axes.set_xlim(left=left)
     sentences = found.topics.sentences
     axes.set_yticks(range(len(rows)), [f"{shorten(one_line(sentences[row]), _LETTERS)}  {row}" for row in rows])
     for text in axes.get_yticklabels():
@@ -70,7 +83,7 @@ def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
         text.set_fontsize(8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncol=2, frameon=False)
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncol=3, frameon=False)
 
 
 def _draw_course(axes: "Axes", found: Study, unit: str) -> None:
