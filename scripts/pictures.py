@@ -116,7 +116,7 @@ def photograph_page(chromium: "Browser", folder: Path) -> None:
             if found is None:
                 raise SystemExit("lang-jepa serve did not say its address")
             for scheme, name in (("light", "page"), ("dark", "page-dark")):
-                page = chromium.new_page(viewport={"width": 1200, "height": 1100}, color_scheme=scheme)  # type: ignore[arg-type]
+                page = chromium.new_page(viewport={"width": 1200, "height": 1150}, color_scheme=scheme)  # type: ignore[arg-type]
                 page.goto(found[0])
                 page.get_by_role("button", name="Read a conversation").click()
                 page.wait_for_selector("#read-form .status:has-text('Read in')")
