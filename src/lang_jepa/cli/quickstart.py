@@ -281,7 +281,7 @@ def _found_in_others(tools: "Report") -> list[str]:
     }
     if "model" not in auc:
         return []
-    beside = ", ".join(f"{name} {row.value:.0%}" for name, row in auc.items() if name in _BESIDE)
+    beside = "; ".join(f"{name}: {row.value:.0%}" for name, row in auc.items() if name in _BESIDE)
     found = auc["model"]
     return [
         f"\nIn {found.n} held-out documents a foreign sentence is more out of place than an own one",
