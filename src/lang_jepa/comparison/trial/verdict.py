@@ -197,4 +197,7 @@ def search_sentence(report: Report, encoder: str | None) -> list[str]:
             f"For plain search, in text that it was trained on, the trained encoder is better: {percent(own.value)} of "
             f"{own.n:,} searches find their document first, against {percent(best.value)} with {name}."
         ]
-    return [f"For plain search the trained encoder and {name} cannot be told apart: {shares}."]
+    return [
+        f"For plain search the trained encoder and {name} cannot be told apart: {percent(own.value)} and "
+        f"{percent(best.value)} of {own.n:,} searches find their document first."
+    ]
