@@ -71,9 +71,10 @@ def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
     )
     if surprise != out_of_place:
         axes.plot(list(out_of_place.values()), list(out_of_place), "o", color="tab:blue", label="out of place")
-    for position in found.topics.boundaries:
-        if position in place:
-            axes.axhline(place[position] - 0.5, color="black", linestyle=":", linewidth=1)
+    begins = [place[position] - 0.5 for position in found.topics.boundaries if position in place]
+    for number, row in enumerate(begins):
+        label = "" if number else "a topic begins"
+        axes.axhline(row, color="black", linestyle=":", linewidth=1, label=label)
     axes.axvline(0.0, color="black", linewidth=0.8, label="a shuffled sentence")
     axes.set_xlim(left=left)
     sentences = found.topics.sentences
@@ -83,7 +84,7 @@ def _draw_rows(axes: "Axes", found: Study, rows: Sequence[int]) -> None:
         text.set_fontsize(8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncol=3, frameon=False)
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncol=4, frameon=False)
 
 
 def _draw_course(axes: "Axes", found: Study, unit: str) -> None:
