@@ -189,9 +189,11 @@ def search_sentence(report: Report, encoder: str | None) -> list[str]:
         row for row in report.rows if row.task == SEARCH and row.metric.endswith(LEAD) and row.name == best.name
     )
     name = f"{best.name} as it is" if best.name == encoder else "the words alone (TF-IDF)"
-    shares = f"{percent(best.value)} of {own.n:,} searches find their document first, against {percent(own.value)}"
     if lead.high is not None and lead.high < 0:
-        return [f"For plain search take {name}: {shares} with the encoder that was trained here."]
+        return [
+            f"For plain search take {name}: {percent(best.value)} of {own.n:,} searches find their document first, "
+            f"against {percent(own.value)} with the encoder that was trained here."
+        ]
     if lead.low is not None and lead.low > 0:
         return [
             f"For plain search, in text that it was trained on, the trained encoder is better: {percent(own.value)} of "
