@@ -88,7 +88,19 @@ def test_every_part_of_it(whole: Path) -> None:
     assert (whole / "story.png").read_bytes()[:4] == b"\x89PNG"
     for name in ("model/decoder.safetensors", "scores.json"):
         assert (whole / name).is_file(), name
-    assert f"lang-jepa infer {whole} --context" in out
+    shown = [line[2:].split(maxsplit=1) for line in out.splitlines() if line[2:3] in "+-" and line[3:4].isdigit()]
+    (foreign,) = (float(one) for one, sentence in shown if sentence.endswith("   <- from another story"))
+    highest = foreign == max(float(one) for one, _ in shown)
+    assert f"The foreign sentence is {'' if highest else 'not '}the most surprising.\n" in out
+    auc = {
+        row["name"]: row for row in _scores(whole) if row["task"] == "intruders, same group" and row["metric"] == "AUC"
+    }
+    assert (
+        f"in {auc['model']['value']:.0%} of all pairs (untrained: {auc['untrained']['value']:.0%}; TF-IDF, both" in out
+    )
+    story = (whole / "story.txt").read_text().splitlines()
+    assert all(sentence.removesuffix("   <- from another story") in story for _, sentence in shown)
+    assert f"lang-jepa document {whole} {whole / 'story.txt'}" in out
     assert "Kept: " not in out
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PICTURE = "story.png"
 """File in the run directory: the story that is shown at the end, with the surprise of each sentence."""
+STORY = "story.txt"
+"""File in the run directory: that story, a sentence a line."""
 STAGES = "quickstart.json"
 """File in both run directories: the text that the run was begun with, and the stages that are done."""
 _BEGUN = "begun"
@@ -34,8 +36,9 @@ _STRANGER = 99
 _NEXT = """
 What to do next (in the environment: source .venv/bin/activate):
   your own text       lang-jepa try FOLDER_OR_FILE
-  what surprises      lang-jepa document {run} STORY.txt --plot story.png
-  continue a text     lang-jepa infer {run} --context 'Nora lost her keys.' --continue 3"""
+  what surprises      lang-jepa document {run} {story}
+  what comes next     lang-jepa infer {run} --context 'Nora lost her keys.' \\
+                        --candidate 'The soup was too hot.' --candidate 'She looked under the mat.'"""
 
 
 def quickstart(
@@ -210,7 +213,7 @@ class _Shown:
 
 
 def _show_end(result: "Result", scores: Path, tools: "Report", model: "ConceptModel") -> None:
-    """Show a story and what to do next, and save its picture.
+    """Show a story and what to do next, and save the story and its picture.
 
     Args:
         result: of the training of the encoder.
@@ -219,19 +222,21 @@ def _show_end(result: "Result", scores: Path, tools: "Report", model: "ConceptMo
         model: with its decoder.
     """
     from lang_jepa.cli.console import plain
+    from lang_jepa.files.atomic import write_text
     from lang_jepa.inference.document_picture import draw_study
 
     found, lines = _disturbed_story(model)
     for line in [*lines, *_found_in_others(tools), ""]:
         plain(line)
     draw_study(found, result.folder / PICTURE, title="a held-out story with a foreign sentence")
+    write_text(result.folder / STORY, "\n".join(found.topics.sentences) + "\n")
     for name, said in (
         ("picture", f"{result.folder / PICTURE} (curves of the training: run.png)"),
         ("all scores", str(scores)),
         ("collapse warnings", "; ".join(result.alarms) if result.alarms else "none"),
     ):
         plain(f"  {name:<18}{said}")
-    plain(_NEXT.format(run=result.folder), whole=True)
+    plain(_NEXT.format(run=result.folder, story=result.folder / STORY), whole=True)
 
 
 def _disturbed_story(model: "ConceptModel") -> tuple["Study", list[str]]:
